@@ -1,0 +1,19 @@
+"""crnn: small recurrent neural networks on a CPU.
+
+A compiled core (``crnn.kernels``) beside a readable NumPy twin (``crnn.reference``).
+
+>>> import crnn
+>>> net = crnn.RNN(input_size=3, hidden_size=5, output_size=2, seed=0)
+>>> net.num_parameters
+57
+"""
+
+from crnn import reference
+from crnn._dispatch import build_info
+from crnn.files import FormatError
+from crnn.loading import load
+from crnn.network import RNN
+from crnn.parameters import Gradients
+from crnn.streams import Stream
+
+__version__ = "0.1.0"

@@ -1,0 +1,225 @@
+"""The edge: every argument that comes from outside is looked at here, once.
+
+Each function returns what the code behind it may rely on, or raises: TypeError for a wrong kind,
+ValueError for a wrong shape or value, IndexError for a token out of range. The message says what
+came, what was wanted and, where it is not plain, what to do.
+"""
+
+import math
+import numbers
+import operator
+from typing import NamedTuple
+
+import numpy as np
+
+DTYPES = ("float32", "float64", "complex128")
+
+
+def whole_number(value, name, minimum=1):
+    """Return value as an int of at least ``minimum``."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    if number < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {number}")
+    return number
+
+
+def positive_number(value, name):
+    """Return value as a finite float above 0."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be above 0 and finite, got {value}")
+    return float(value)
+
+
+def choice(value, name, allowed):
+    """Return value if it is one of the allowed strings."""
+    if not isinstance(value, str) or value not in allowed:
+        wanted = ", ".join(repr(each) for each in allowed)
+        raise ValueError(f"{name} is {value!r}; it can be {wanted}")
+    return value
+
+
+def float_dtype(dtype, backend):
+    """Return the NumPy dtype of a network."""
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = repr(dtype)
+    allowed = DTYPES if backend == "reference" else DTYPES[:2]
+    if dtype is None or name not in allowed:
+        hint = "; complex128 is for backend='reference'" if name == "complex128" else ""
+        raise ValueError(f"dtype is {name}; it can be {', '.join(allowed)}{hint}")
+    return np.dtype(name)
+
+
+def plain_array(value, name):
+    """Return value as a base-class ndarray of numbers or booleans, of any dtype and layout."""
+    if value is None:
+        raise TypeError(f"{name} is None; an array is wanted")
+    if isinstance(value, np.ma.MaskedArray):
+        raise ValueError(f"{name} is a masked array; pass its .filled(...) values, or lengths")
+    if isinstance(value, np.matrix) or hasattr(value, "toarray"):
+        raise ValueError(f"{name} is a {type(value).__name__}; pass a plain array (np.asarray)")
+    array = np.asarray(value)
+    if array.dtype.names is not None:
+        raise ValueError(f"{name} has the structured dtype {array.dtype}; pass one of its fields")
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"{name} has dtype {array.dtype}; numbers are wanted")
+    return array
+
+
+def ready(array, dtype):
+    """Return array as C-contiguous, aligned and native in ``dtype``, copied only if it is not."""
+    with np.errstate(over="ignore"):  # too large for float32 becomes inf, and is seen as such
+        return np.require(array, dtype, ["C", "A"])
+
+
+def real_array(value, name, dtype, shape):
+    """Return value as an array of exactly this shape that is ready in ``dtype``."""
+    array = plain_array(value, name)
+    if not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise TypeError(f"{name} has dtype {array.dtype}, which does not convert to {dtype} safely")
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}; {shape} is wanted")
+    return ready(array, dtype)
+
+
+def whole_array(value, name):
+    """Return value as an array of integers of any width."""
+    array = plain_array(value, name)
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"{name} has dtype {array.dtype}; integers are wanted")
+    return array
+
+
+def tokens(array, input_size, name="x"):
+    """Return integer tokens as intp, every one of them in [0, input_size)."""
+    if array.size:
+        lowest, highest = int(array.min()), int(array.max())
+        if lowest < 0 or highest >= input_size:
+            bad = lowest if lowest < 0 else highest
+            raise IndexError(
+                f"{name} has the token {bad}; a network with input_size={input_size} knows"
+                f" 0 to {input_size - 1}"
+            )
+    return ready(array, np.intp)
+
+
+class Sequence(NamedTuple):
+    """A checked input: T steps of B sequences."""
+
+    x: np.ndarray  # (T, B, I) float, or (T, B) tokens
+    h0: np.ndarray  # (B, H)
+    lengths: np.ndarray | None  # (B,)
+    batched: bool
+
+    @property
+    def is_tokens(self):
+        return self.x.ndim == 2
+
+    @property
+    def steps(self):
+        return self.x.shape[0]
+
+    @property
+    def batch_size(self):
+        return self.x.shape[1]
+
+    def unbatch(self, array, axis):
+        """Return the array without the axis of the batch if the input had none."""
+        return array if self.batched or array is None else array.squeeze(axis)
+
+
+def sequence(x, state, lengths, input_size, hidden_size, dtype):
+    """Check the arguments of a whole-sequence call.
+
+    Parameters
+    ----------
+    x : array_like
+        (T, B, I) or (T, I) floats, (T, B) or (T,) integer tokens.
+    state : array_like or None
+        (1, B, H), or (1, H) for one sequence; zeros for None.
+    lengths : array_like or None
+        (B,), or () for one sequence: integers from 0 to T.
+    input_size, hidden_size : int
+    dtype : numpy.dtype
+
+    Returns
+    -------
+    Sequence
+    """
+    array = plain_array(x, "x")
+    is_tokens = array.dtype.kind in "iu" and array.ndim in (1, 2)
+    if is_tokens:
+        batched = array.ndim == 2
+        array = tokens(array, input_size)
+    else:
+        batched = array.ndim == 3
+        _check_features(array, input_size, batched)
+        array = real_array(array, "x", dtype, array.shape)
+    if not batched:
+        array = np.expand_dims(array, 1)
+    steps, batch_size = array.shape[:2]
+    h0 = initial_state(state, batch_size if batched else None, hidden_size, dtype)
+    if lengths is not None:
+        lengths = _lengths(lengths, steps, batch_size if batched else None)
+        if not is_tokens:  # what lies beyond the end must not reach any sum, not even a NaN
+            array = np.where(valid_steps(lengths, steps)[:, :, None], array, dtype.type(0))
+    return Sequence(array, h0, lengths, batched)
+
+
+def _check_features(array, input_size, batched):
+    if array.ndim not in (2, 3):
+        raise ValueError(
+            f"x has shape {array.shape}; (T, B, {input_size}) or (T, {input_size}) floats, or"
+            " (T, B) or (T,) integer tokens are wanted"
+        )
+    if array.shape[-1] != input_size:
+        hint = "" if batched else " (one sequence; a batch is (T, B, I), tokens are integers)"
+        raise ValueError(
+            f"x has shape {array.shape}{hint}: {array.shape[-1]} features a step; this network"
+            f" was built with input_size={input_size}"
+        )
+
+
+def initial_state(state, batch_size, hidden_size, dtype, name="state"):
+    """Return a state as a new array (B, H); zeros for None."""
+    shape = (1, hidden_size) if batch_size is None else (1, batch_size, hidden_size)
+    if state is None:
+        return np.zeros(shape if batch_size is None else shape[1:], dtype)
+    array = real_array(state, name, dtype, shape)
+    return np.array(array if batch_size is None else array[0])
+
+
+def _lengths(lengths, steps, batch_size):
+    array = whole_array(lengths, "lengths")
+    shape = () if batch_size is None else (batch_size,)
+    if array.shape != shape:
+        raise ValueError(f"lengths has shape {array.shape}; {shape}, one a sequence, is wanted")
+    if array.size and not (0 <= int(array.min()) and int(array.max()) <= steps):
+        raise ValueError(f"lengths are {array.tolist()}; each must be from 0 to T = {steps}")
+    return ready(array, np.intp).reshape(-1)
+
+
+def valid_steps(lengths, steps):
+    """Return a (T, B) mask that is True where a sequence is not over."""
+    return np.arange(steps)[:, None] < lengths
+
+
+def output_array(out, shape, dtype, x):
+    """Check the ``out`` argument of a step."""
+    if type(out) is not np.ndarray:
+        raise TypeError(f"out is a {type(out).__name__}; an ndarray is wanted")
+    if out.dtype != dtype or out.shape != shape:
+        raise ValueError(f"out is {out.dtype} {out.shape}; {dtype} {shape} is wanted")
+    if not (out.flags.c_contiguous and out.flags.aligned and out.flags.writeable):
+        raise ValueError("out must be C-contiguous, aligned and writable")
+    if np.may_share_memory(out, x):
+        raise ValueError("out shares memory with x; pass an array of its own")
+    return out

@@ -1,0 +1,355 @@
+"""The only door to the disk for model files and checkpoints; it knows nothing about networks.
+
+A crnn file is a safetensors file: 8 bytes with the length of the header, the header in JSON, the
+raw tensors. crnn adds to the header's metadata ``"format": "crnn 1"`` and ``"sha256"``, the SHA-256
+of the whole file with zeros for its own 64 digits: safetensors has no checksum, so most flipped
+bits would load without a word as another network.
+
+Nothing in a file is run or followed: no pickle, no eval, no names of code or of other files.
+The checksum finds accidents, not malice; what is checked after it is checked as if it were absent.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import math
+import os
+import re
+import reprlib
+import secrets
+import stat
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+import safetensors.numpy
+
+Path = str | os.PathLike[str]
+
+_FORMAT = "crnn 1"
+_ZEROS = "0" * 64
+_ITEMSIZE = {"F32": 4, "F64": 8}
+_MAX_HEADER = 100_000_000  # safetensors' own limit
+_MAX_DIMENSIONS = 64  # NumPy's own limit
+_KINDS = {"p": "FIFO", "s": "socket", "c": "character device", "b": "block device"}
+_NO_DIRECTORY_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES}  # some network file systems
+
+_short = reprlib.Repr()  # error messages stay short even if a name in a bad file is 100 MB long
+_short.maxlist, _short.maxstring = 50, 100
+
+
+class FormatError(ValueError):
+    """A file that is not what it should be: damaged, of another kind, or from a newer crnn."""
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace a file's content so that readers, and a crash, see all of the old or all of the new.
+
+    The data go to a temporary file beside the target and to the disk before they take its name.
+    Symlinks are followed. A new file's mode obeys the umask; a private file stays private.
+    Temporary files that killed writers of this target left are removed once they are an hour old.
+
+    Raises
+    ------
+    OSError
+        The disk refused, the old file is untouched. Only if the last step fails, which makes the
+        new name durable in its directory, is the new file already in place.
+    FormatError
+        The target is a FIFO, socket or device, which replacing would destroy.
+    """
+    target = os.path.realpath(os.fsdecode(path))
+    folder, name = os.path.split(target)
+    mode = 0o666
+    with contextlib.suppress(FileNotFoundError):
+        mode &= _regular(target, os.stat(target).st_mode)
+    _sweep(folder, name)
+    temporary = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.tmp")
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        _fill(os.open(temporary, flags, mode), data)
+        os.replace(temporary, target)
+    except BaseException:  # KeyboardInterrupt too
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    if os.name != "nt":  # Windows cannot open directories
+        try:
+            _fill(os.open(folder, os.O_RDONLY), b"")  # nothing but the fsync
+        except OSError as error:
+            if error.errno not in _NO_DIRECTORY_SYNC:
+                raise
+
+
+def _sweep(folder: str, name: str) -> None:
+    pattern = re.compile(re.escape(f".{name}.") + r"[0-9a-f]{16}\.tmp")
+    oldest = time.time() - 3600
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if not pattern.fullmatch(entry.name):
+                continue
+            with contextlib.suppress(OSError):
+                if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                    os.unlink(entry.path)
+
+
+def _fill(descriptor: int, data: bytes) -> None:
+    """Write all the data, see them to the disk, close."""
+    try:
+        rest = memoryview(data)
+        while rest:  # one os.write may take less than it is given
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write arrays and texts as one crnn file, atomically; the same ones give the same bytes.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    tensors : mapping of str to numpy.ndarray
+        float32 or float64, in any shape, memory order and byte order.
+    metadata : mapping of str to str
+        Without the keys ``"format"`` and ``"sha256"``.
+
+    Raises
+    ------
+    TypeError
+        Tensors of another kind, or metadata that do not map str to str.
+    ValueError
+        A name that the format keeps for itself, or names and metadata above 100 MB.
+    OSError, FormatError
+        See `write_bytes`.
+    """
+    for key, text in metadata.items():
+        if not (isinstance(key, str) and isinstance(text, str)):
+            raise TypeError(f"metadata must map str to str, not {key!r} to {_short.repr(text)}")
+        if key in ("format", "sha256"):
+            raise ValueError(f"the metadata key {key!r} is the file format's own; use another")
+    data = safetensors.numpy.save({name: _plain(name, array) for name, array in tensors.items()})
+    end = 8 + int.from_bytes(data[:8], "little")
+    write_bytes(path, _sealed(_header(json.loads(data[8:end]), metadata), data[end:]))
+
+
+def _plain(name: str, array: np.ndarray) -> np.ndarray:
+    """The array in C order and native bytes, as safetensors wants it."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"tensor {name!r} must be a NumPy array, not {type(array).__name__}")
+    native = array.dtype.newbyteorder("=")
+    if native not in (np.float32, np.float64):
+        raise TypeError(f"tensor {name!r} is {array.dtype}; convert it to float32 or float64")
+    return np.asarray(array, dtype=native, order="C")  # ascontiguousarray makes 0-d arrays 1-d
+
+
+def _header(entries: dict[str, Any], metadata: Mapping[str, str]) -> bytes:
+    """The header with the metadata, which the library itself would write in a random order."""
+    own = {"format": _FORMAT, "sha256": _ZEROS}
+    header = {"__metadata__": own | dict(metadata)} | entries
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # so that the tensors stay aligned
+    if len(text) > _MAX_HEADER:
+        raise ValueError(f"names and metadata take {len(text)} bytes of at most {_MAX_HEADER}")
+    return text
+
+
+def _sealed(header: bytes, body: bytes) -> bytes:
+    """The bytes of the file, with the checksum in its place."""
+    if header.count(_seal(_ZEROS)) != 1:
+        raise ValueError(
+            "a tensor named '__metadata__' or a metadata key that ends in '\"sha256' "
+            "hides the checksum; use another name"
+        )
+    head = len(header).to_bytes(8, "little") + header
+    digest = hashlib.sha256(head + body).hexdigest()
+    return head.replace(_seal(_ZEROS), _seal(digest)) + body
+
+
+def _seal(digest: str) -> bytes:
+    """The checksum as the header holds it.
+
+    No text in a header contains these bytes, since JSON puts a backslash before quotes in texts;
+    only a key that ends in ``"sha256`` does, hence the counting.
+    """
+    return f'"sha256":"{digest}"'.encode(errors="replace")
+
+
+def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Read a file that `write` made, checking every byte of it before believing any.
+
+    Returns
+    -------
+    tensors : dict of str to numpy.ndarray
+        Writable arrays that own their memory. Their names and shapes are for the caller to check.
+    metadata : dict of str to str
+        As given to `write`.
+
+    Raises
+    ------
+    FormatError
+        Not an undamaged crnn file; also a FIFO, socket or device, refused without waiting for it.
+    OSError
+        It cannot be opened: FileNotFoundError, IsADirectoryError, PermissionError and others.
+    """
+    with _open(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        head = _read_head(path, file, size)
+        header = _parse_header(path, head[8:])
+        metadata = _pop_metadata(path, header)
+        body = file.read(size - len(head))  # takes memory only once it is known to be a crnn file
+    _check_digest(path, head, body, metadata.pop("sha256", ""))
+    _check_layout(path, header, len(body))
+    try:
+        tensors = safetensors.numpy.load(head + body)
+    except (safetensors.SafetensorError, ValueError) as error:  # ValueError: shapes beyond NumPy
+        raise _bad(path, f"cannot be loaded: {error}") from None
+    return {name: tensors[name].copy() for name in header}, metadata
+
+
+def _bad(path: Path, message: str) -> FormatError:
+    return FormatError(f"{os.fsdecode(path)!r} {message}")
+
+
+def _regular(path: Path, mode: int) -> int:
+    """The mode, if it is a regular file's."""
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.filemode(mode)[0], "special file")
+        raise _bad(path, f"is a {kind}; crnn reads and writes regular files only")
+    return mode
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[BinaryIO]:
+    path = os.fspath(path)  # refuses numbers, which os.stat and open take for descriptors
+    _regular(path, os.stat(path).st_mode)  # before opening it: that alone makes some devices act
+    extra = getattr(os, "O_NONBLOCK", 0)
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | extra)) as file:
+        _regular(path, os.fstat(file.fileno()).st_mode)  # the name may mean another file by now
+        yield file
+
+
+def _read_head(path: Path, file: BinaryIO, size: int) -> bytes:
+    """The length of the header and the header, the length held against the file's size first."""
+    prefix = file.read(8)
+    length = int.from_bytes(prefix, "little")
+    if len(prefix) < 8:
+        raise _bad(path, f"is not a crnn file: {len(prefix)} bytes are too few")
+    if length > min(_MAX_HEADER, size - 8):
+        raise _bad(path, f"is cut off or not a crnn file: {size} bytes, with a header of {length}")
+    return prefix + file.read(length)
+
+
+def _parse_header(path: Path, text: bytes) -> dict[str, Any]:
+    if not text.startswith(b"{"):
+        raise _bad(path, "is not a crnn file: its header is not a JSON object")
+    try:
+        header: dict[str, Any] = read_json(path, text.decode(), "header")
+    except UnicodeDecodeError as error:
+        raise _bad(path, f"has a bad header, not UTF-8: {error}") from None
+    return header
+
+
+def _pop_metadata(path: Path, header: dict[str, Any]) -> dict[str, str]:
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise _bad(path, "has bad metadata: they must map texts to texts")
+    version = metadata.pop("format", "")
+    if version == _FORMAT:
+        return metadata
+    if version.startswith("crnn "):
+        raise _bad(
+            path,
+            f"was made by a newer crnn (its format is {_short.repr(version)}, this "
+            f"crnn reads {_FORMAT!r}); upgrade crnn",
+        )
+    raise _bad(path, "is not a crnn file: its metadata name no crnn format")
+
+
+def _check_digest(path: Path, head: bytes, body: bytes, digest: str) -> None:
+    unsealed = head.replace(_seal(digest), _seal(_ZEROS), 1) + body
+    if head.count(_seal(digest)) != 1 or hashlib.sha256(unsealed).hexdigest() != digest:
+        raise _bad(path, "is damaged: its content does not match its SHA-256; use another copy")
+
+
+def _check_layout(path: Path, header: dict[str, Any], size: int) -> None:
+    """The tensors must cover the data without hole or overlap."""
+    spans = sorted((*_span(path, name, entry), name) for name, entry in header.items())
+    end = 0
+    for begin, next_end, name in spans:
+        if begin != end:
+            raise _bad(path, f"has a hole or an overlap before tensor {_short.repr(name)}")
+        end = next_end
+    if end != size:
+        raise _bad(path, f"holds {size} bytes of data where its tensors take {end}")
+
+
+def _span(path: Path, name: str, entry: Any) -> tuple[int, int]:
+    """Where a tensor's data begin and end, if its header entry is right in itself."""
+    match entry:
+        case {"dtype": "F32" | "F64" as dtype, "shape": [*shape], "data_offsets": [begin, end]}:
+            sizes = (*shape, begin, end)
+            if (
+                len(entry) == 3
+                and len(shape) <= _MAX_DIMENSIONS
+                and all(type(size) is int and size >= 0 for size in sizes)  # True is no size
+                and math.prod(shape) * _ITEMSIZE[dtype] == end - begin
+            ):
+                return begin, end
+    raise _bad(path, f"has a bad entry for tensor {_short.repr(name)}: {_short.repr(entry)}")
+
+
+def check_names(path: Path, present: Iterable[str], wanted: Iterable[str]) -> None:
+    """Refuse a file that does not hold exactly the wanted names.
+
+    Raises
+    ------
+    FormatError
+        Lists the missing and the unknown names.
+    """
+    present, wanted = set(present), set(wanted)
+    differences = {"missing": sorted(wanted - present), "unknown": sorted(present - wanted)}
+    found = [f"{what} {_short.repr(names)}" for what, names in differences.items() if names]
+    if found:
+        raise _bad(path, f"does not hold the names it should: {', '.join(found)}")
+
+
+def read_json(path: Path, text: str, what: str) -> Any:
+    """Parse strict JSON from a file: no key twice in an object, no NaN, no infinity.
+
+    Parameters
+    ----------
+    path, what : str
+        The file and the part of it that the text is, for the error message.
+    text : str
+
+    Raises
+    ------
+    FormatError
+        Not strict JSON, or nested too deep.
+    """
+    try:
+        return json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite
+        )
+    except (ValueError, RecursionError) as error:
+        raise _bad(path, f"has a bad {what}, not strict JSON: {error}") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:  # json, like safetensors, would let the last one win
+            raise ValueError(f"key {_short.repr(key)} appears twice")
+        found[key] = value
+    return found
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{_short.repr(text)} is not a finite number")
+    return number

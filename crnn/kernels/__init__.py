@@ -1,0 +1,1 @@
+"""The compiled kernels: one source, built once for each instruction set (see ``core.pyx``)."""

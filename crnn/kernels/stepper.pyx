@@ -1,0 +1,140 @@
+# One time step of a whole network, with everything that it touches held between calls: what a
+# stream runs. Pointers are held rather than memoryviews, of which a class would need two of each
+# (float and double) and which cost as much to acquire as a whole step of a small network.
+
+cdef void network_step(
+    real *y, real *h, const real *previous, const real *x, const Py_ssize_t *tokens,
+    const real *W_xh, const real *W_hh, const real *b_h, const real *W_hy, const real *b_y,
+    Py_ssize_t batch, Py_ssize_t inputs, Py_ssize_t hidden, Py_ssize_t outputs, bint relu,
+) noexcept nogil:
+    # h (batch, hidden) = f(x @ W_xh + b_h + previous @ W_hh); y (batch, outputs) = h @ W_hy + b_y.
+    # Tokens, where there are any, stand for x; without a readout (W_hy is NULL) y is h.
+    if tokens != NULL:
+        lookup_rows(h, tokens, W_xh, b_h, batch, hidden)
+    else:
+        linear_rows(h, x, W_xh, b_h, batch, inputs, hidden)
+    rnn_step(h, previous, W_hh, batch, hidden, relu)
+    if W_hy != NULL:
+        linear_rows(y, h, W_hy, b_y, batch, hidden, outputs)
+    else:
+        memcpy(y, h, batch * hidden * sizeof(real))
+
+
+cdef inline void *address(cnp.ndarray a) noexcept:
+    return cnp.PyArray_DATA(a)
+
+
+cdef inline bint overlap(cnp.ndarray a, cnp.ndarray b) noexcept:
+    cdef char *a_first = cnp.PyArray_BYTES(a)
+    cdef char *b_first = cnp.PyArray_BYTES(b)
+    return a_first < b_first + cnp.PyArray_NBYTES(b) and b_first < a_first + cnp.PyArray_NBYTES(a)
+
+
+cdef class Stepper:
+    """One time step at a time on a state of its own; see ``crnn.reference.Stepper``."""
+
+    cdef readonly Py_ssize_t batch_size
+    cdef readonly bint batched
+    cdef Py_ssize_t inputs, hidden, outputs
+    cdef int type_number
+    cdef bint relu
+    cdef tuple weights                       # keeps alive what the pointers point to
+    cdef void *W_xh
+    cdef void *W_hh
+    cdef void *b_h
+    cdef void *W_hy
+    cdef void *b_y
+    cdef cnp.ndarray h
+    cdef cnp.ndarray h_next
+    cdef object prepare
+
+    def __init__(self, W_xh, W_hh, b_h, W_hy, b_y, str nonlinearity, prepare):
+        self.weights = (W_xh, W_hh, b_h, W_hy, b_y)
+        self.inputs, self.hidden = W_xh.shape
+        self.outputs = self.hidden if W_hy is None else W_hy.shape[1]
+        self.type_number = cnp.PyArray_TYPE(W_hh)
+        self.relu = nonlinearity == "relu"
+        self.W_xh = address(W_xh)
+        self.W_hh = address(W_hh)
+        self.b_h = address(b_h)
+        self.W_hy = NULL if W_hy is None else address(W_hy)
+        self.b_y = NULL if b_y is None else address(b_y)
+        self.prepare = prepare
+        self.reset(None)
+
+    def reset(self, batch_size):
+        """Zero the state; one sequence for None, else ``batch_size`` of them."""
+        self.batched = batch_size is not None
+        self.batch_size = 1 if batch_size is None else batch_size
+        self.h = np.zeros((self.batch_size, self.hidden), self.weights[1].dtype)
+        self.h_next = np.zeros_like(self.h)
+
+    @property
+    def state(self):
+        """A copy of the hidden states, ``(batch_size, H)``."""
+        return self.h.copy()
+
+    @state.setter
+    def state(self, value):
+        self.h[...] = value
+
+    cdef bint is_array(self, object a, int type_number, Py_ssize_t columns) noexcept:
+        # an aligned, C-contiguous native array of this type with one row of `columns` (or, for
+        # columns = 0, one number) for each sequence
+        cdef int axes = self.batched + (columns > 0)
+        if type(a) is not cnp.ndarray:
+            return False
+        if cnp.PyArray_TYPE(<cnp.ndarray> a) != type_number:
+            return False
+        if not cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> a) or cnp.PyArray_NDIM(<cnp.ndarray> a) != axes:
+            return False
+        if self.batched and cnp.PyArray_DIM(<cnp.ndarray> a, 0) != self.batch_size:
+            return False
+        return columns == 0 or cnp.PyArray_DIM(<cnp.ndarray> a, axes - 1) == columns
+
+    cdef bint is_tokens(self, object a) noexcept:
+        cdef Py_ssize_t b
+        cdef const Py_ssize_t *tokens
+        if not self.is_array(a, cnp.NPY_INTP, 0):
+            return False
+        tokens = <const Py_ssize_t *> address(a)
+        for b in range(self.batch_size):
+            if not 0 <= tokens[b] < self.inputs:
+                return False
+        return True
+
+    cdef bint is_output(self, object out, object x) noexcept:
+        return (self.is_array(out, self.type_number, self.outputs)
+                and cnp.PyArray_ISWRITEABLE(<cnp.ndarray> out)
+                and not overlap(<cnp.ndarray> out, <cnp.ndarray> x))
+
+    cdef object new_output(self):
+        cdef cnp.npy_intp[2] shape
+        shape[0] = self.batch_size
+        shape[1] = self.outputs
+        if self.batched:
+            return cnp.PyArray_SimpleNew(2, shape, self.type_number)
+        return cnp.PyArray_SimpleNew(1, &shape[1], self.type_number)
+
+    def step(self, x, out=None):
+        """One time step; what is not ready for the loop goes through ``prepare(x, out)`` first."""
+        cdef bint floats = self.is_array(x, self.type_number, self.inputs)
+        if not ((floats or self.is_tokens(x)) and (out is None or self.is_output(out, x))):
+            x, out = self.prepare(x, out)
+            floats = cnp.PyArray_TYPE(x) == self.type_number
+        if out is None:
+            out = self.new_output()
+        if self.type_number == cnp.NPY_FLOAT:
+            self.run[float](<float *> address(out), x, floats)
+        else:
+            self.run[double](<double *> address(out), x, floats)
+        self.h, self.h_next = self.h_next, self.h
+        return out
+
+    cdef void run(self, real *y, cnp.ndarray x, bint floats) noexcept:
+        network_step(
+            y, <real *> address(self.h_next), <real *> address(self.h),
+            <real *> address(x) if floats else NULL, NULL if floats else <Py_ssize_t *> address(x),
+            <real *> self.W_xh, <real *> self.W_hh, <real *> self.b_h,
+            <real *> self.W_hy, <real *> self.b_y,
+            self.batch_size, self.inputs, self.hidden, self.outputs, self.relu)

@@ -1,0 +1,457 @@
+"""The networks that users build."""
+
+import copy
+import json
+
+import numpy as np
+
+from crnn import checks, files, losses
+from crnn._dispatch import choose_backend, kernels
+from crnn._memory import aligned_empty
+from crnn.engine import Engine
+from crnn.initialisation import METHODS, initial_vector
+from crnn.parameters import Gradients, Layout, Parameters
+from crnn.streams import Stream
+
+NONLINEARITIES = ("tanh", "relu")
+
+
+class Cache:
+    """What `RNN.backward` needs of a `RNN.forward`. Opaque; it belongs to its network."""
+
+    def __init__(self, network, version, sequence, tape):
+        self._network = network
+        self._version = version
+        self._sequence = sequence
+        self._tape = tape
+
+
+class RNN:
+    """A vanilla recurrent network (Elman 1990), with an optional linear readout.
+
+    For t = 0, 1, ... T-1::
+
+        h_t = f(x_t @ W_xh_l0 + b_h_l0 + h_{t-1} @ W_hh_l0)     f is tanh or ReLU
+        y_t = h_t @ W_hy + b_y                                  or h_t without a readout
+
+    Parameters
+    ----------
+    input_size : int
+        I, the features of a step, or the number of different tokens.
+    hidden_size : int
+        H.
+    output_size : int, optional
+        O. None: no readout, the outputs are the hidden states.
+    nonlinearity : {"tanh", "relu"}
+    init : {"uniform", "orthogonal", "identity"}
+        "uniform": everything from U(-1/sqrt(H), 1/sqrt(H)), as PyTorch does. "orthogonal": W_hh is
+        a random orthogonal matrix. "identity": W_hh is the identity and b_h is 0, for ReLU
+        (Le, Jaitly & Hinton 2015).
+    dtype : {"float32", "float64"}
+        Of parameters, states, outputs and gradients. The reference takes "complex128" too.
+    seed : int or numpy.random.Generator, optional
+        The same seed gives the same parameters, on both backends; in float32 they are rounded.
+    backend : {"compiled", "reference"}, optional
+        The NumPy twin is the reference. Default: the environment variable CRNN_BACKEND, or
+        "compiled".
+
+    Attributes
+    ----------
+    parameters : Parameters
+        Ordered mapping from names to read-only views of ``vector``; ``parameters[name] = array``
+        copies in. ``W_xh_l0`` (I, H), ``W_hh_l0`` (H, H), ``b_h_l0`` (H,), ``W_hy`` (H, O),
+        ``b_y`` (O,).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as above.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> net = crnn.RNN(3, 5, 2, seed=0)
+    >>> x = np.ones((7, 4, 3))                      # T = 7 steps of B = 4 sequences
+    >>> y, state = net(x)
+    >>> y.shape, state.shape
+    ((7, 4, 2), (1, 4, 5))
+    >>> loss, grads, state = net.loss_and_gradients(x, np.zeros((7, 4), int))
+    >>> grads.parameters["W_hh_l0"].shape
+    (5, 5)
+
+    References
+    ----------
+    Elman, J. L. (1990). Finding structure in time. Cognitive Science 14.
+    Le, Q. V., Jaitly, N. & Hinton, G. E. (2015). A simple way to initialize recurrent networks of
+    rectified linear units. arXiv:1504.00941.
+    """
+
+    def __init__(
+        self,
+        input_size,
+        hidden_size,
+        output_size=None,
+        *,
+        nonlinearity="tanh",
+        init="uniform",
+        dtype="float32",
+        seed=None,
+        backend=None,
+    ):
+        self._backend = choose_backend(backend)
+        self._dtype = checks.float_dtype(dtype, self._backend)
+        self._input_size = checks.whole_number(input_size, "input_size")
+        self._hidden_size = checks.whole_number(hidden_size, "hidden_size")
+        self._output_size = (
+            None if output_size is None else checks.whole_number(output_size, "output_size")
+        )
+        self._nonlinearity = checks.choice(nonlinearity, "nonlinearity", NONLINEARITIES)
+        checks.choice(init, "init", METHODS)
+        self._layout = Layout(
+            parameter_shapes(self._input_size, self._hidden_size, self._output_size)
+        )
+        self._vector = aligned_empty((self._layout.size,), self._dtype)
+        self._vector[...] = initial_vector(self._layout, self._hidden_size, init, seed)
+        self._version = 0
+        self._parameters = Parameters(self._layout, self._vector, self._changed)
+        self._engine = Engine(
+            kernels(self._backend, self._dtype), self._parameters, self._nonlinearity
+        )
+        self._stream = Stream(self._engine)
+
+    # --- what it is ----------------------------------------------------------------------------
+
+    @property
+    def input_size(self):
+        """I."""
+        return self._input_size
+
+    @property
+    def hidden_size(self):
+        """H."""
+        return self._hidden_size
+
+    @property
+    def output_size(self):
+        """O, or None without a readout."""
+        return self._output_size
+
+    @property
+    def nonlinearity(self):
+        """"tanh" or "relu"."""
+        return self._nonlinearity
+
+    @property
+    def dtype(self):
+        """The NumPy dtype of parameters, states and results."""
+        return self._dtype
+
+    @property
+    def backend(self):
+        """"compiled" or "reference"."""
+        return self._backend
+
+    def config(self):
+        """Return what, beside the parameters, makes a network equal to this one, as a dict."""
+        return {
+            "cell": "RNN",
+            "input_size": self._input_size,
+            "hidden_size": self._hidden_size,
+            "output_size": self._output_size,
+            "nonlinearity": self._nonlinearity,
+            "dtype": self._dtype.name,
+        }
+
+    def __repr__(self):
+        sizes = f"{self._input_size}, {self._hidden_size}, {self._output_size}"
+        return (
+            f"crnn.RNN({sizes}, nonlinearity={self._nonlinearity!r}, dtype={self._dtype.name!r},"
+            f" backend={self._backend!r})"
+        )
+
+    # --- parameters ----------------------------------------------------------------------------
+
+    @property
+    def parameters(self):
+        """Ordered mapping from names to read-only views; assignment copies in."""
+        return self._parameters
+
+    @property
+    def num_parameters(self):
+        """The length of ``vector``."""
+        return self._layout.size
+
+    @property
+    def vector(self):
+        """All parameters as one read-only vector; assignment copies in."""
+        view = self._vector.view()
+        view.flags.writeable = False
+        return view
+
+    @vector.setter
+    def vector(self, value):
+        value = checks.real_array(value, "vector", self._dtype, self._vector.shape)
+        self.writable_vector()[...] = value
+
+    def writable_vector(self):
+        """Return the parameters' own memory, for an optimiser that is about to change it."""
+        self._changed()
+        return self._vector
+
+    def _changed(self):
+        self._version += 1
+
+    # --- whole sequences -----------------------------------------------------------------------
+
+    def __call__(self, x, state=None, *, lengths=None):
+        """Run over a whole sequence, for inference: no tape is kept.
+
+        Parameters
+        ----------
+        x : array_like
+            (T, B, I) floats, or (T, B) integer tokens, which stand for one-hot rows. Without B
+            for one sequence.
+        state : array_like, optional
+            The initial state (1, B, H), or (1, H) for one sequence. Default: zeros.
+        lengths : array_like of int, optional
+            (B,): how many of the T steps each sequence has. Beyond them y is 0.
+
+        Returns
+        -------
+        y : ndarray (T, B, O) or (T, O)
+        state : ndarray (1, B, H) or (1, H)
+            Each sequence's own last one.
+
+        Raises
+        ------
+        TypeError, ValueError, IndexError
+            If an argument is not as above; IndexError for a token out of range.
+        """
+        sequence = self._sequence(x, state, lengths)
+        y, last = self._engine.infer(sequence)
+        return sequence.unbatch(y, 1), sequence.unbatch(last[None], 1)
+
+    def forward(self, x, state=None, *, lengths=None):
+        """Run over a whole sequence and keep the hidden states, for `backward`.
+
+        Parameters, the first two results and errors are those of calling the network.
+
+        Returns
+        -------
+        y : ndarray (T, B, O) or (T, O)
+        state : ndarray (1, B, H) or (1, H)
+        cache : Cache
+        """
+        sequence = self._sequence(x, state, lengths)
+        if not isinstance(x, np.ndarray) or np.may_share_memory(sequence.x, x):
+            sequence = sequence._replace(x=sequence.x.copy())  # the caller may overwrite its array
+        y, last, tape = self._engine.forward(sequence)
+        cache = Cache(self, self._version, sequence, tape)
+        return sequence.unbatch(y, 1), sequence.unbatch(last[None], 1), cache
+
+    def backward(self, cache, dy, dstate=None):
+        """Backpropagate through time.
+
+        Parameters
+        ----------
+        cache : Cache
+            From `forward` of this network, its parameters not changed since.
+        dy : array_like
+            The gradient of each output, in the shape of y. What it says of steps beyond a
+            sequence's length is ignored.
+        dstate : array_like, optional
+            The gradient of the last state, in its shape. Default: zeros.
+
+        Returns
+        -------
+        Gradients
+
+        Raises
+        ------
+        TypeError
+            If cache is not from `forward`, or dy or dstate is of a wrong kind.
+        ValueError
+            If cache is another network's or the parameters have changed, or a shape is wrong.
+        """
+        if not isinstance(cache, Cache):
+            raise TypeError(f"cache is a {type(cache).__name__}; what forward returned is wanted")
+        if cache._network is not self or cache._version != self._version:
+            raise ValueError(
+                "cache is not of this network as it is: call forward again after the parameters"
+                " have changed"
+            )
+        sequence = cache._sequence
+        batch = (sequence.batch_size,) if sequence.batched else ()
+        shape = (sequence.steps, *batch, self._engine.output_size)
+        dy = checks.real_array(dy, "dy", self._dtype, shape)
+        dstate = checks.initial_state(
+            dstate, sequence.batch_size if sequence.batched else None, self._hidden_size,
+            self._dtype, name="dstate",
+        )
+        gradients = Gradients(self._layout, self._dtype)
+        dy = dy.reshape(sequence.steps, sequence.batch_size, -1)
+        self._engine.backward(gradients, sequence, cache._tape, dy, dstate)
+        return gradients
+
+    def loss(
+        self, x, targets, state=None, *, loss="softmax", reduction="mean", lengths=None
+    ):
+        """Return the loss over a whole sequence, keeping no tape.
+
+        Parameters
+        ----------
+        x, state, lengths
+            As for calling the network.
+        targets : array_like
+            "softmax": integers (T, B), -1 meaning no target here; the others: (T, B, O). Without
+            T for the last valid step of each sequence only (many to one), without B for one
+            sequence.
+        loss : {"softmax", "sigmoid", "mse"}
+            Negative log-likelihood in nats, binary cross-entropy of each output (in nats), or
+            squared error.
+        reduction : {"mean", "sum"}
+            The mean is over valid targets; each of the O numbers of a step is one. Without any,
+            the loss is 0.
+
+        Returns
+        -------
+        loss : float
+        state : ndarray (1, B, H) or (1, H)
+            Each sequence's last one.
+
+        Raises
+        ------
+        TypeError, ValueError, IndexError
+            If an argument is not as above; IndexError for a token in x out of range.
+        """
+        sequence = self._sequence(x, state, lengths)
+        objective = self._objective(loss, targets, sequence, reduction)
+        value, last = self._engine.loss(sequence, objective)
+        return value, sequence.unbatch(last[None], 1)
+
+    def loss_and_gradients(
+        self, x, targets, state=None, *, loss="softmax", reduction="mean", lengths=None
+    ):
+        """Return the loss and its gradients: the training pass.
+
+        It holds the hidden states, T x B x H numbers, and nothing else of that size (for float x,
+        the gradient of x). Parameters and errors are those of `loss`.
+
+        Returns
+        -------
+        loss : float
+        gradients : Gradients
+        state : ndarray (1, B, H) or (1, H)
+        """
+        sequence = self._sequence(x, state, lengths)
+        objective = self._objective(loss, targets, sequence, reduction)
+        gradients = Gradients(self._layout, self._dtype)
+        value, last = self._engine.loss_and_gradients(gradients, sequence, objective)
+        return value, gradients, sequence.unbatch(last[None], 1)
+
+    def _sequence(self, x, state, lengths):
+        return checks.sequence(
+            x, state, lengths, self._input_size, self._hidden_size, self._dtype
+        )
+
+    def _objective(self, loss, targets, sequence, reduction):
+        return losses.objective(
+            self._engine.kernels, loss, targets, sequence, self._engine.output_size, reduction,
+            self._dtype,
+        )
+
+    # --- one step at a time --------------------------------------------------------------------
+
+    def step(self, x, out=None):
+        """Run one time step on ``net.state``.
+
+        T steps give the same bits as one call with the whole sequence.
+
+        Parameters
+        ----------
+        x : array_like
+            (I,) floats or one integer token; for a batch (B, I) or (B,) tokens.
+        out : ndarray, optional
+            Where to put the outputs.
+
+        Returns
+        -------
+        ndarray (O,) or (B, O)
+
+        Raises
+        ------
+        TypeError, ValueError, IndexError
+            If x or out is not as above, or a token is out of range. The state is then unchanged.
+        """
+        return self._stream.step(x, out)
+
+    @property
+    def state(self):
+        """The state of `step`, (1, H) or (1, B, H): a copy; assignment copies in."""
+        return self._stream.state
+
+    @state.setter
+    def state(self, value):
+        self._stream.state = value
+
+    def reset(self, batch_size=None):
+        """Zero the state of `step`, for one sequence (None) or for a batch."""
+        self._stream.reset(batch_size)
+
+    def stream(self, batch_size=None):
+        """Return a `Stream`: independent state over the same weights."""
+        return Stream(self._engine, batch_size)
+
+    # --- copies and files ----------------------------------------------------------------------
+
+    def copy(self):
+        """Return an equal network of its own, its state included."""
+        return copy.deepcopy(self)
+
+    def __reduce__(self):
+        return _rebuild, (type(self), self.config(), self._backend, np.array(self._vector),
+                          self.state)
+
+    def save(self, path, metadata=None):
+        """Write the network to a file, whole or not at all.
+
+        The file is safetensors: the parameters by name, the configuration, and a SHA-256 of it
+        all. It holds nothing that runs. The state of `step` is not saved.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+        metadata : dict of str to str, optional
+            More to be written into the file's header, which `crnn.load` leaves alone.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written. A file that was there is then still there.
+        """
+        config = json.dumps(self.config())
+        files.write(path, self._parameters, {**(metadata or {}), "config": config})
+
+
+def parameter_shapes(input_size, hidden_size, output_size):
+    """Return names and shapes of a network's parameters, in the order of its vector."""
+    shapes = {
+        "W_xh_l0": (input_size, hidden_size),
+        "W_hh_l0": (hidden_size, hidden_size),
+        "b_h_l0": (hidden_size,),
+    }
+    if output_size is not None:
+        shapes |= {"W_hy": (hidden_size, output_size), "b_y": (output_size,)}
+    return shapes
+
+
+def _rebuild(cls, config, backend, vector, state):
+    arguments = {name: value for name, value in config.items() if name != "cell"}
+    network = cls(**arguments, backend=backend)
+    network.vector = vector
+    network.state = state
+    return network
+
+
+CELLS = {"RNN": RNN}

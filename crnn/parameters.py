@@ -1,0 +1,138 @@
+"""Parameters and gradients: named views of one flat vector."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from crnn import checks
+from crnn._memory import aligned_zeros
+
+
+class Layout:
+    """Where each named array lies in the flat vector.
+
+    Parameters
+    ----------
+    shapes : dict of str to tuple of int
+        In the order in which the arrays follow each other.
+    """
+
+    def __init__(self, shapes):
+        self.shapes = dict(shapes)
+        self.size = sum(math.prod(shape) for shape in self.shapes.values())
+
+    def views(self, vector):
+        """Return a dict of views of ``vector`` in the layout's order."""
+        views, start = {}, 0
+        for name, shape in self.shapes.items():
+            stop = start + math.prod(shape)
+            views[name] = vector[start:stop].reshape(shape)
+            start = stop
+        return views
+
+
+class Parameters(Mapping):
+    """Ordered mapping from names to read-only views of a network's vector.
+
+    ``parameters[name] = array`` copies into the vector; writing into a view raises `ValueError`,
+    because the network would not learn of it.
+    """
+
+    def __init__(self, layout, vector, changed):
+        self._layout = layout
+        self._writable = layout.views(vector)
+        self._changed = changed
+        read_only = vector.view()
+        read_only.flags.writeable = False
+        self._views = layout.views(read_only)
+
+    def __getitem__(self, name):
+        return self._views[name]
+
+    def __setitem__(self, name, value):
+        if name not in self._writable:
+            raise KeyError(f"no parameter {name!r}; this network has {', '.join(self)}")
+        target = self._writable[name]
+        value = checks.real_array(value, f"parameter {name}", target.dtype, target.shape)
+        self._changed()
+        target[...] = value
+
+    def __iter__(self):
+        return iter(self._views)
+
+    def __len__(self):
+        return len(self._views)
+
+    def __repr__(self):
+        rows = (f"  {name}: {view.shape}" for name, view in self.items())
+        return "\n".join(["Parameters of", *rows])
+
+
+class Gradients:
+    """Derivatives of one number, usually a loss.
+
+    Attributes
+    ----------
+    vector : ndarray (num_parameters,)
+        With respect to the parameters, in the layout of ``net.vector``.
+    parameters : dict of str to ndarray
+        Views of ``vector`` by name.
+    x : ndarray or None
+        With respect to the input, in its shape; None for tokens.
+    state : ndarray
+        With respect to the initial state, in its shape.
+    """
+
+    def __init__(self, layout, dtype):
+        self.vector = aligned_zeros((layout.size,), dtype)
+        self.parameters = layout.views(self.vector)
+        self.x = None
+        self.state = None
+
+    def norm(self):
+        """Return the Euclidean norm of ``vector``, summed in double precision."""
+        return math.sqrt(np.square(self.vector, dtype=np.float64).sum())
+
+    def clip_norm(self, max_norm):
+        """Scale ``vector`` so that its norm is at most ``max_norm``, in place.
+
+        The factor is min(1, max_norm / (norm + 1e-6)), as in PyTorch's ``clip_grad_norm_``
+        (Pascanu, Mikolov & Bengio 2013, algorithm 1). A norm that is not finite is left alone.
+
+        Parameters
+        ----------
+        max_norm : float
+            Above 0.
+
+        Returns
+        -------
+        float
+            The norm before.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If max_norm is no number, or not above 0.
+        """
+        max_norm = checks.positive_number(max_norm, "max_norm")
+        norm = self.norm()
+        if max_norm < norm + 1e-6 < math.inf:
+            self.vector *= max_norm / (norm + 1e-6)
+        return norm
+
+    def clip_value(self, limit):
+        """Bring every entry of ``vector`` into [-limit, limit], in place.
+
+        Parameters
+        ----------
+        limit : float
+            Above 0.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If limit is no number, or not above 0.
+        """
+        limit = checks.positive_number(limit, "limit")
+        np.clip(self.vector, -limit, limit, out=self.vector)

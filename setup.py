@@ -1,0 +1,66 @@
+"""Build the compiled kernels: the same source once for each instruction set."""
+
+import platform
+import sys
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+# -fno-trapping-math and -fno-math-errno let loops with a comparison or a rounding vectorise; neither
+# changes a result. -ffast-math would (NaN, the rounding inside tanh), and is never used.
+OPTIMISE = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
+INSTRUCTION_SETS = {"baseline": []}
+if platform.machine().lower() in {"x86_64", "amd64"} and sys.platform != "win32":
+    # kernels/cpu.pyx asks the processor for exactly these features
+    INSTRUCTION_SETS["avx2"] = ["-mavx2", "-mfma"]
+    INSTRUCTION_SETS["avx512"] = [
+        *INSTRUCTION_SETS["avx2"],
+        *("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"),
+        "-mprefer-vector-width=512",
+    ]
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "cdivision": True,
+    "initializedcheck": False,
+    "embedsignature": True,
+}
+
+
+class BuildKernels(build_ext):
+    """Fail with the remedy when there is no compiler: without its kernels crnn is not crnn."""
+
+    def run(self):
+        try:
+            super().run()
+        except Exception as error:
+            raise SystemExit(
+                f"crnn could not be compiled: {error}\n"
+                "It needs a C compiler (gcc or clang) and Python's headers; on Debian and Ubuntu:"
+                " apt-get install gcc python3-dev"
+            ) from error
+
+
+def kernel(name, flags=()):
+    compile_args = [] if sys.platform == "win32" else [*OPTIMISE, *flags]
+    return Extension(
+        f"crnn.kernels.{name}",
+        [f"crnn/kernels/{name}.pyx"],
+        include_dirs=[numpy.get_include()],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+        extra_compile_args=compile_args,
+    )
+
+
+extensions = [kernel("cpu")]
+extensions += [kernel(name, flags) for name, flags in INSTRUCTION_SETS.items()]
+setup(
+    ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES),
+    cmdclass={"build_ext": BuildKernels},
+    # inplace leaves the modules beside their sources too, so that Python started in a checkout, where
+    # ./crnn comes before the installed package, finds them.
+    options={"build_ext": {"inplace": True, "parallel": True}},
+)
