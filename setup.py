@@ -8,8 +8,8 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-# -fno-trapping-math and -fno-math-errno let loops with a comparison or a rounding vectorise; neither
-# changes a result. -ffast-math would (NaN, the rounding inside tanh), and is never used.
+# -fno-trapping-math and -fno-math-errno let loops with a comparison or a rounding vectorise;
+# neither changes a result. -ffast-math would (NaN, the rounding inside tanh): it is never used.
 OPTIMISE = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
 INSTRUCTION_SETS = {"baseline": []}
 if platform.machine().lower() in {"x86_64", "amd64"} and sys.platform != "win32":
@@ -60,7 +60,7 @@ extensions += [kernel(name, flags) for name, flags in INSTRUCTION_SETS.items()]
 setup(
     ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES),
     cmdclass={"build_ext": BuildKernels},
-    # inplace leaves the modules beside their sources too, so that Python started in a checkout, where
-    # ./crnn comes before the installed package, finds them.
+    # inplace leaves the modules beside their sources too, so that Python started in a checkout,
+    # where ./crnn comes before the installed package, finds them.
     options={"build_ext": {"inplace": True, "parallel": True}},
 )

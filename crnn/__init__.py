@@ -8,12 +8,39 @@ A compiled core (``crnn.kernels``) beside a readable NumPy twin (``crnn.referenc
 57
 """
 
-from crnn import reference
+from crnn import reference, text
 from crnn._dispatch import build_info
 from crnn.files import FormatError
+from crnn.gradcheck import gradcheck
+from crnn.history import History
 from crnn.loading import load
 from crnn.network import RNN
+from crnn.optim import SGD, Adagrad, Adam, AdamW, RMSprop, constant, cosine, exponential
 from crnn.parameters import Gradients
 from crnn.streams import Stream
+from crnn.training import Event, evaluate, fit
 
 __version__ = "0.1.0"
+__all__ = [
+    "RNN",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Event",
+    "FormatError",
+    "Gradients",
+    "History",
+    "RMSprop",
+    "Stream",
+    "build_info",
+    "constant",
+    "cosine",
+    "evaluate",
+    "exponential",
+    "fit",
+    "gradcheck",
+    "load",
+    "reference",
+    "text",
+]

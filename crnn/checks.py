@@ -202,7 +202,7 @@ def _lengths(lengths, steps, batch_size):
     shape = () if batch_size is None else (batch_size,)
     if array.shape != shape:
         raise ValueError(f"lengths has shape {array.shape}; {shape}, one a sequence, is wanted")
-    if array.size and not (0 <= int(array.min()) and int(array.max()) <= steps):
+    if array.size and not (int(array.min()) >= 0 and int(array.max()) <= steps):
         raise ValueError(f"lengths are {array.tolist()}; each must be from 0 to T = {steps}")
     return ready(array, np.intp).reshape(-1)
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from crnn import files
-from crnn.network import CELLS, parameter_shapes
+from crnn.network import CELLS
+from crnn.parameters import parameter_shapes
 
 
 def load(path, *, backend=None):

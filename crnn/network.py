@@ -10,7 +10,7 @@ from crnn._dispatch import choose_backend, kernels
 from crnn._memory import aligned_empty
 from crnn.engine import Engine
 from crnn.initialisation import METHODS, initial_vector
-from crnn.parameters import Gradients, Layout, Parameters
+from crnn.parameters import Gradients, Layout, Parameters, parameter_shapes
 from crnn.streams import Stream
 
 NONLINEARITIES = ("tanh", "relu")
@@ -432,18 +432,6 @@ class RNN:
         """
         config = json.dumps(self.config())
         files.write(path, self._parameters, {**(metadata or {}), "config": config})
-
-
-def parameter_shapes(input_size, hidden_size, output_size):
-    """Return names and shapes of a network's parameters, in the order of its vector."""
-    shapes = {
-        "W_xh_l0": (input_size, hidden_size),
-        "W_hh_l0": (hidden_size, hidden_size),
-        "b_h_l0": (hidden_size,),
-    }
-    if output_size is not None:
-        shapes |= {"W_hy": (hidden_size, output_size), "b_y": (output_size,)}
-    return shapes
 
 
 def _rebuild(cls, config, backend, vector, state):

@@ -9,6 +9,18 @@ from crnn import checks
 from crnn._memory import aligned_zeros
 
 
+def parameter_shapes(input_size, hidden_size, output_size):
+    """Return names and shapes of a network's parameters, in the order of its vector."""
+    shapes = {
+        "W_xh_l0": (input_size, hidden_size),
+        "W_hh_l0": (hidden_size, hidden_size),
+        "b_h_l0": (hidden_size,),
+    }
+    if output_size is not None:
+        shapes |= {"W_hy": (hidden_size, output_size), "b_y": (output_size,)}
+    return shapes
+
+
 class Layout:
     """Where each named array lies in the flat vector.
 

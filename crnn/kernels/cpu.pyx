@@ -1,7 +1,6 @@
 """What this processor can do, and what this package was built with."""
 
 
-
 cdef extern from *:
     """
     #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))

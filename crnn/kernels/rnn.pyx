@@ -1,6 +1,6 @@
 # The vanilla cell, h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h) (Elman 1990), and backpropagation
-# through time (Werbos 1990). A sequence of the batch that is over (t >= lengths[b]) keeps its state;
-# lengths is NULL when none ends early.
+# through time (Werbos 1990). A sequence of the batch that is over (t >= lengths[b]) keeps its
+# state; lengths is NULL when none ends early.
 
 cdef inline void rnn_step(
     real *h, const real *previous, const real *W_hh,

@@ -86,7 +86,9 @@ cdef class Stepper:
             return False
         if cnp.PyArray_TYPE(<cnp.ndarray> a) != type_number:
             return False
-        if not cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> a) or cnp.PyArray_NDIM(<cnp.ndarray> a) != axes:
+        if not cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> a):
+            return False
+        if cnp.PyArray_NDIM(<cnp.ndarray> a) != axes:
             return False
         if self.batched and cnp.PyArray_DIM(<cnp.ndarray> a, 0) != self.batch_size:
             return False

@@ -1,0 +1,92 @@
+"""What `crnn.fit` trains on: batches of sequences, cut into chunks of time steps."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Batch(NamedTuple):
+    """Sequences that are trained on together."""
+
+    x: object
+    targets: object
+    lengths: object = None
+
+
+def as_batches(data):
+    """Return data as a sequence of `Batch`."""
+    if isinstance(data, tuple) and not any(isinstance(each, tuple) for each in data):
+        data = [data]
+    if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
+        raise TypeError(
+            f"data is a {type(data).__name__}; (x, targets), (x, targets, lengths) or a sequence"
+            " of these that can be gone through again is wanted"
+        )
+    if not len(data):
+        raise ValueError("data has no batch")
+    return _Batches(data)
+
+
+class _Batches:
+    """Makes a `Batch` of each item when it is asked for, so that data may be read lazily."""
+
+    def __init__(self, items):
+        self._items = items
+
+    def __len__(self):
+        return len(self._items)
+
+    def __getitem__(self, number):
+        if number >= len(self):
+            raise IndexError(number)
+        item = self._items[number]
+        if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
+            raise TypeError(
+                f"batch {number} of data is {type(item).__name__}; (x, targets) or"
+                " (x, targets, lengths) is wanted"
+            )
+        return Batch(*(None if each is None else np.asanyarray(each) for each in item))
+
+
+def chunk_starts(steps, truncation):
+    """Return where the chunks of a sequence start; None: one chunk."""
+    return range(0, steps, truncation or max(steps, 1))
+
+
+def chunks(batch, loss, truncation, first):
+    """Yield a batch's chunks of time steps, those from the time ``first`` on."""
+    steps = len(batch.x)
+    starts = chunk_starts(steps, truncation)
+    every_step = has_every_step(batch, loss)
+    if len(starts) > 1 and not every_step:
+        raise ValueError(
+            f"targets have shape {batch.targets.shape}, one for the last step of each sequence,"
+            f" but sequences of {steps} steps would be cut after {truncation}; leave out truncation"
+        )
+    for start in starts:
+        if start < first:
+            continue
+        part = slice(start, start + (truncation or steps))
+        lengths = batch.lengths
+        if lengths is not None and len(starts) > 1:
+            lengths = np.clip(lengths - start, 0, len(batch.x[part]))
+        yield Batch(batch.x[part], batch.targets[part] if every_step else batch.targets, lengths)
+
+
+def has_every_step(batch, loss):
+    """Whether targets are for every step; their shapes are checked by the network."""
+    axes = batch.x.ndim if batch.x.dtype.kind in "iu" and batch.x.ndim < 3 else batch.x.ndim - 1
+    return batch.targets.ndim == axes + (loss != "softmax")
+
+
+def count_targets(chunk, loss):
+    """Return the number of valid targets, the weight of a chunk's mean loss."""
+    valid = chunk.targets >= 0 if loss == "softmax" else np.ones(chunk.targets.shape, bool)
+    if chunk.lengths is not None:
+        if has_every_step(chunk, loss):
+            times = np.arange(len(chunk.x)).reshape(-1, *[1] * chunk.lengths.ndim)
+        else:
+            times = 0
+        in_time = times < chunk.lengths
+        valid = valid & in_time.reshape(in_time.shape + (1,) * (valid.ndim - in_time.ndim))
+    return int(valid.sum())

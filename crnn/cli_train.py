@@ -1,0 +1,251 @@
+"""``crnn train``: train a character model on a text."""
+
+import argparse
+import datetime
+import errno
+import math
+import os
+import sys
+import time
+
+import crnn
+from crnn import network, plots, text
+from crnn.initialisation import METHODS
+from crnn.optim import schedule
+
+DEFAULT_MODEL = "model.safetensors"
+OPTIMIZERS = {
+    "sgd": crnn.SGD,
+    "adagrad": crnn.Adagrad,
+    "rmsprop": crnn.RMSprop,
+    "adam": crnn.Adam,
+    "adamw": crnn.AdamW,
+}
+
+
+def add_command(commands):
+    """Add ``train`` to the parser's commands."""
+    command = commands.add_parser(
+        "train",
+        help="train a character model on a text",
+        description="Train a character model on a text. After each epoch the loss on the last part"
+        " of the text, which is not trained on, is printed with a sample of what the model writes;"
+        " the best model so far is kept in the model file. Beside it, MODEL.checkpoint holds what"
+        " --resume needs.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    command.set_defaults(run=train)
+    add = command.add_argument
+    add("text", nargs="?", metavar="TEXT",
+        help="UTF-8 text file; without one, the language reference that comes with Python")
+    add("-o", "--output", default=DEFAULT_MODEL, metavar="MODEL",
+        help="model file to write; one that is there is kept as MODEL.old")
+    add("--resume", action="store_true",
+        help="go on from MODEL.checkpoint; give the same text and options as before")
+    add("--plot", metavar="FILE", help="draw the loss curves (PNG, SVG or PDF by the name's end)")
+
+    model = command.add_argument_group("network").add_argument
+    model("--hidden", type=int, default=128, metavar="H", help="hidden units")
+    model("--nonlinearity", choices=network.NONLINEARITIES, default="tanh")
+    model("--init", choices=METHODS, default="uniform", help="initial recurrent weights")
+    model("--dtype", choices=("float32", "float64"), default="float32")
+
+    training = command.add_argument_group("training").add_argument
+    training("--epochs", type=int, default=16, metavar="N", help="times through the text")
+    training("--batch-size", type=int, default=32, metavar="B", help="parallel streams")
+    training("--steps", type=int, default=64, metavar="T",
+             help="characters that gradients go back through")
+    training("--optimizer", choices=OPTIMIZERS, default="adam")
+    training("--lr", type=float, default=0.004, metavar="X", help="learning rate at the start")
+    training("--schedule", choices=("constant", "exponential", "cosine"), default="cosine",
+             help="of the learning rate over all epochs")
+    training("--clip-norm", type=float, default=1.0, metavar="X",
+             help="largest norm of a gradient")
+    training("--validation", type=float, default=0.1, metavar="FRACTION",
+             help="the last part of the text, kept for validation; 0 for none")
+    training("--patience", type=int, metavar="N",
+             help="stop after so many epochs without a better validation loss")
+    training("--sample-length", type=int, default=200, metavar="N",
+             help="characters to write after each epoch; 0 for none")
+    training("--seed", type=int, default=0, metavar="N")
+
+
+def train(options):
+    """``crnn train``."""
+    content = text.builtin_text() if options.text is None else read_text(options.text)
+    vocabulary = text.Vocabulary.of(content)
+    training_data, validation_data = split(vocabulary.encode(content), options)
+    net = crnn.RNN(
+        len(vocabulary), options.hidden, len(vocabulary), nonlinearity=options.nonlinearity,
+        init=options.init, dtype=options.dtype, seed=options.seed,
+    )
+    optimizer = OPTIMIZERS[options.optimizer](lr=options.lr)
+    checkpoint = options.output + ".checkpoint"
+    check_places(options)
+    if not options.resume:
+        keep_old(options.output)
+    name = "text that comes with Python" if options.text is None else os.path.basename(options.text)
+    print(f"{name}: {len(content):,} characters, {len(vocabulary)} different;"
+          f" {net.num_parameters:,} parameters", flush=True)
+    watcher = Watcher(options, vocabulary, name, len(content))
+    try:
+        history = crnn.fit(
+            net, training_data, optimizer, epochs=options.epochs, truncation=options.steps,
+            clip_norm=options.clip_norm, validation=validation_data, patience=options.patience,
+            schedule=schedule(options.schedule), callbacks=[watcher], checkpoint=checkpoint,
+            resume=options.resume, seed=options.seed,
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"stopped, all of it saved in {checkpoint}; go on with: {resume_command()}"
+        ) from None
+    finally:
+        watcher.close()
+    if options.plot:
+        plots.loss_curves(history, options.plot, title=name)
+    print(f"{options.output}: the model; let it write with: crnn sample {options.output}")
+
+
+def read_text(path):
+    """Return the content of a UTF-8 text file that is not empty."""
+    with open(path, encoding="utf-8") as file:
+        content = file.read()
+    if not content:
+        raise ValueError(f"{path} is empty; a text is wanted")
+    return content
+
+
+def split(tokens, options):
+    """Return training and validation data; the latter, the text's end, may be None."""
+    if not 0 <= options.validation < 1:
+        raise ValueError(f"--validation is a fraction from 0 to below 1, got {options.validation}")
+    border = len(tokens) - int(len(tokens) * options.validation)
+    training_data = text.streams(tokens[:border], options.batch_size)
+    if border == len(tokens):
+        return training_data, None
+    rest = tokens[border:]
+    return training_data, text.streams(rest, max(1, min(options.batch_size, len(rest) - 1)))
+
+
+def check_places(options):
+    """Find out now, not after the training, that what it makes cannot be written."""
+    if options.plot:
+        plots.picture_format(options.plot)
+    for path in filter(None, (options.output, options.plot)):
+        folder = os.path.dirname(path) or os.curdir
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(errno.ENOENT, "no such folder", folder)
+        if os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, "is a folder", path)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, "cannot write in folder", folder)
+
+
+def keep_old(path):
+    """Move a model that is there out of the way of a new one."""
+    if os.path.exists(path):
+        os.replace(path, path + ".old")
+        print(f"{path} was there and is now {path}.old")
+
+
+def resume_command():
+    """Return the command that goes on with this training."""
+    words = ["crnn", *sys.argv[1:]]
+    if "--resume" not in words:
+        words.append("--resume")
+    return " ".join(words)
+
+
+class Watcher:
+    """Shows how training goes and saves the model whenever it is the best so far.
+
+    With tqdm, on a terminal, a bar is drawn; elsewhere each epoch is a line.
+    """
+
+    def __init__(self, options, vocabulary, text_name, characters):
+        self.options, self.vocabulary = options, vocabulary
+        self.trained_on = {"text": text_name, "characters": characters}
+        self.started = time.monotonic()
+        self.seen = 0  # characters since the start
+        self.first_update = None
+        self.bar = None
+
+    def __call__(self, event):
+        if self.first_update is None:
+            self.first_update = event.update - 1
+            self.bar = progress_bar(event.updates, self.first_update)
+        if event.kind == "update":
+            self.show_update(event)
+        else:
+            self.show_epoch(event)
+
+    def show_update(self, event):
+        self.seen += event.targets
+        if self.bar is not None:
+            self.bar.set_description(f"epoch {event.epoch}/{event.epochs}", refresh=False)
+            self.bar.set_postfix_str(
+                f"{per_character(event.loss)}, {self.speed():,.0f} characters/s", refresh=False
+            )
+            self.bar.update()
+
+    def show_epoch(self, event):
+        if event.is_best:
+            self.save(event)
+        line = f"epoch {event.epoch}/{event.epochs}: training {per_character(event.loss)}"
+        if event.validation_loss is not None:
+            line += f"; validation {per_character(event.validation_loss)}"
+        self.print(f"{line}; {self.speed():,.0f} characters/s, {self.time_left(event)} left")
+        if self.options.sample_length:
+            written = text.sample(
+                event.net, self.vocabulary, self.options.sample_length, temperature=0.8,
+                seed=event.epoch,
+            )
+            self.print("\n".join("    | " + line for line in written.strip().splitlines()))
+
+    def save(self, event):
+        now = datetime.datetime.now(datetime.timezone.utc)
+        training = self.trained_on | {
+            "epochs": event.epoch,
+            "updates": event.update,
+            "training_loss": event.loss,
+            "validation_loss": event.validation_loss,
+            "optimizer": self.options.optimizer,
+            "crnn": crnn.__version__,
+            "instruction_set": crnn.build_info()["instruction_set"],
+            "date": now.isoformat(timespec="seconds"),
+        }
+        text.save_model(self.options.output, event.net, self.vocabulary, training)
+
+    def print(self, line):
+        if self.bar is not None:
+            self.bar.clear()
+        print(line, flush=True)
+
+    def speed(self):
+        return self.seen / max(time.monotonic() - self.started, 1e-9)
+
+    def time_left(self, event):
+        done = event.update - self.first_update
+        seconds = (time.monotonic() - self.started) / done * (event.updates - event.update)
+        return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+    def close(self):
+        if self.bar is not None:
+            self.bar.close()
+
+
+def per_character(loss):
+    """Return a loss in nats as text, in nats and in bits."""
+    return f"{loss:.3f} nats ({loss / math.log(2):.3f} bits) per character"
+
+
+def progress_bar(total, done):
+    """Return a tqdm bar, or None without tqdm or a terminal."""
+    if not sys.stderr.isatty():
+        return None
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return None
+    return tqdm(total=total, initial=done, unit="update", dynamic_ncols=True, leave=False,
+                bar_format="{desc} {bar} {n_fmt}/{total_fmt} {postfix} {remaining} left")

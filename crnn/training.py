@@ -1,0 +1,311 @@
+"""Training: truncated backpropagation through time, validation, schedules, checkpoints."""
+
+import contextlib
+import math
+import signal
+import threading
+from typing import NamedTuple
+
+import numpy as np
+
+from crnn import checkpoints, checks, losses
+from crnn.batches import as_batches, chunk_starts, chunks, count_targets
+from crnn.checkpoints import Progress
+from crnn.optim import constant
+
+
+class Event(NamedTuple):
+    """What a callback is told after each update and after each epoch."""
+
+    kind: str  # "update" or "epoch"
+    net: object
+    epoch: int  # from 1
+    epochs: int
+    update: int  # updates so far
+    updates: int  # updates that all epochs have together
+    loss: float  # of this update, or the mean of the epoch
+    targets: int  # that the loss is the mean over
+    validation_loss: float | None
+    is_best: bool  # no earlier epoch had a lower validation loss (or loss, without validation)
+    lr: float
+
+
+def fit(
+    net, data, optimizer, *, epochs, loss="softmax", truncation=None, clip_norm=None,
+    clip_value=None, validation=None, patience=None, schedule=None, callbacks=(), checkpoint=None,
+    resume=False, seed=None,
+):
+    """Train a network.
+
+    Each update takes a chunk of ``truncation`` time steps: forward from the state that the chunk
+    before left, backward to the chunk's start (truncated backpropagation through time; Williams &
+    Peng 1990). Each batch starts from a zero state. Batches come in a new random order each epoch.
+
+    Parameters
+    ----------
+    net : RNN
+    data : tuple or sequence of tuples
+        One batch ``(x, targets)`` or ``(x, targets, lengths)``, or a sequence of such batches
+        (a list, or anything with a length and items). Shapes as for `RNN.loss`.
+    optimizer : Optimizer
+    epochs : int
+    loss : {"softmax", "sigmoid", "mse"}
+    truncation : int, optional
+        Time steps of a chunk. None: whole sequences. Many-to-one targets need whole sequences.
+    clip_norm, clip_value : float, optional
+        Clip each gradient, see `Gradients`.
+    validation : as data, optional
+        Its loss is computed after each epoch.
+    patience : int, optional
+        Stop when so many epochs in a row have not lowered the validation loss; the parameters are
+        then those of the best epoch.
+    schedule : callable, optional
+        Maps the fraction of all updates that is done to a factor on ``optimizer.lr``; see
+        `crnn.constant`, `crnn.exponential`, `crnn.cosine`.
+    callbacks : sequence of callables
+        Each is called with an `Event` after each update and each epoch; when one returns True,
+        training stops there.
+    checkpoint : str or os.PathLike, optional
+        File that is written after each epoch and when training is stopped by a callback or by
+        Ctrl-C (the update under way is finished first, then KeyboardInterrupt is raised).
+    resume : bool
+        Go on from the checkpoint: net and optimizer, which must be of the same kind, take its
+        content. The result has the same bits as if training had not stopped.
+    seed : int, optional
+        For the order of batches.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        If an argument or the data are not as above.
+    FloatingPointError
+        If the loss or its gradient stops being finite. The parameters are those before that
+        update, the checkpoint is the last one written.
+    FormatError, OSError
+        If the checkpoint cannot be read or written.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> x = np.arange(40).reshape(20, 2) % 3          # T = 20 steps, B = 2 sequences of tokens
+    >>> net = crnn.RNN(3, 8, 3, seed=0)
+    >>> history = crnn.fit(net, (x, (x + 1) % 3), crnn.Adam(0.05), epochs=30, truncation=5)
+    >>> history["loss"][-1] < 0.1
+    True
+
+    References
+    ----------
+    Williams, R. J. & Peng, J. (1990). An efficient gradient-based algorithm for on-line training of
+    recurrent network trajectories. Neural Computation 2.
+    """
+    settings = {
+        "optimizer": optimizer.config(),
+        "loss": checks.choice(loss, "loss", losses.LOSSES),
+        "truncation": _optional(truncation, "truncation", checks.whole_number),
+        "clip_norm": _optional(clip_norm, "clip_norm", checks.positive_number),
+        "clip_value": _optional(clip_value, "clip_value", checks.positive_number),
+        "patience": _optional(patience, "patience", checks.whole_number),
+        "seed": _optional(seed, "seed", lambda value, name: checks.whole_number(value, name, 0)),
+    }
+    if patience is not None and validation is None:
+        raise ValueError("patience watches the validation loss; give validation data too")
+    if resume and checkpoint is None:
+        raise ValueError("resume goes on from a checkpoint; give its path as checkpoint")
+    training = _Training(net, as_batches(data), optimizer, settings)
+    training.epochs = checks.whole_number(epochs, "epochs")
+    training.validation = None if validation is None else as_batches(validation)
+    training.schedule = schedule or constant()
+    training.callbacks = tuple(callbacks)
+    training.checkpoint = checkpoint
+    if resume:
+        training.progress = checkpoints.restore(checkpoint, net, optimizer, settings)
+    lr = optimizer.lr
+    try:
+        with _deferred_interrupt() as interrupted:
+            training.run(interrupted)
+    finally:
+        optimizer.lr = lr
+    return training.progress.history
+
+
+def evaluate(net, data, *, loss="softmax", truncation=None):
+    """Return the mean loss over all valid targets, the state carried from chunk to chunk.
+
+    Parameters
+    ----------
+    net : RNN
+    data, loss, truncation
+        As for `fit`.
+
+    Returns
+    -------
+    float
+    """
+    total, count = 0.0, 0
+    for batch in as_batches(data):
+        state = None
+        for chunk in chunks(batch, loss, truncation, 0):
+            value, state = net.loss(
+                chunk.x, chunk.targets, state, loss=loss, lengths=chunk.lengths
+            )
+            targets = count_targets(chunk, loss)
+            total, count = total + value * targets, count + targets
+    return total / max(count, 1)
+
+
+class _Training:
+    """One call of `fit`."""
+
+    epochs = validation = schedule = checkpoint = None
+    callbacks = ()
+
+    def __init__(self, net, batches, optimizer, settings):
+        self.net, self.batches, self.optimizer, self.settings = net, batches, optimizer, settings
+        self.loss, self.truncation = settings["loss"], settings["truncation"]
+        self.lr = optimizer.lr
+        seed = settings["seed"]
+        self.progress = Progress(seed=np.random.SeedSequence(seed).entropy)
+        self.updates_per_epoch = settings["updates_per_epoch"] = sum(
+            len(chunk_starts(len(batch.x), self.truncation)) for batch in batches
+        )
+
+    def run(self, interrupted):
+        progress = self.progress
+        while progress.epoch < self.epochs and not progress.stopped_early:
+            order = np.random.default_rng([progress.seed, progress.epoch])
+            for number in order.permutation(len(self.batches))[progress.batch :]:
+                for chunk in chunks(
+                    self.batches[number], self.loss, self.truncation, progress.time
+                ):
+                    if self.update(chunk) or interrupted:
+                        return self.stop(interrupted)
+                progress.batch, progress.time, progress.state = progress.batch + 1, 0, None
+            if self.finish_epoch() or interrupted:
+                return self.stop(interrupted)
+        return None
+
+    def update(self, chunk):
+        """Take one step of the optimiser; return whether a callback asks to stop."""
+        progress = self.progress
+        value, gradients, state = self.net.loss_and_gradients(
+            chunk.x, chunk.targets, progress.state, loss=self.loss, lengths=chunk.lengths
+        )
+        clip_norm, clip_value = self.settings["clip_norm"], self.settings["clip_value"]
+        norm = gradients.norm() if clip_norm is None else gradients.clip_norm(clip_norm)
+        self.check_finite(value, norm)
+        if clip_value is not None:
+            gradients.clip_value(clip_value)
+        fraction = progress.update / (self.updates_per_epoch * self.epochs)
+        self.optimizer.lr = self.lr * self.schedule(fraction)
+        self.optimizer.step(self.net, gradients)
+        targets = count_targets(chunk, self.loss)
+        progress.update += 1
+        progress.time += len(chunk.x)
+        progress.state = state
+        progress.loss_sum += value * targets
+        progress.targets += targets
+        return self.tell("update", progress.epoch + 1, value, targets)
+
+    def check_finite(self, loss, norm):
+        if math.isfinite(loss) and math.isfinite(norm):
+            return
+        raise FloatingPointError(
+            f"the loss is {loss} and its gradient's norm {norm} in update"
+            f" {self.progress.update + 1} (epoch {self.progress.epoch + 1}); the parameters are"
+            " those before it. Try a lower learning rate, or clip_norm; if this is the first"
+            " update, look for NaN in the data"
+        )
+
+    def finish_epoch(self):
+        """Validate and write the row of history; return whether a callback asks to stop."""
+        progress = self.progress
+        loss = progress.loss_sum / max(progress.targets, 1)
+        validation_loss = None
+        if self.validation is not None:
+            validation_loss = evaluate(
+                self.net, self.validation, loss=self.loss, truncation=self.truncation
+            )
+        watched = loss if validation_loss is None else validation_loss
+        is_best = progress.best_loss is None or watched < progress.best_loss
+        if is_best:
+            progress.best_loss, progress.epochs_since_best = watched, 0
+        else:
+            progress.epochs_since_best += 1
+        progress.history.rows.append({
+            "epoch": progress.epoch + 1,
+            "update": progress.update,
+            "lr": self.optimizer.lr,
+            "loss": loss,
+            "validation_loss": validation_loss,
+        })
+        targets = progress.targets
+        progress.epoch, progress.batch = progress.epoch + 1, 0
+        progress.loss_sum, progress.targets = 0.0, 0
+        self.watch_patience(is_best)
+        stop = self.tell("epoch", progress.epoch, loss, targets, validation_loss, is_best)
+        self.save()
+        return stop
+
+    def watch_patience(self, is_best):
+        progress, patience = self.progress, self.settings["patience"]
+        if patience is None:
+            return
+        if is_best:
+            progress.best_vector = self.net.vector.copy()
+        elif progress.epochs_since_best >= patience:
+            progress.stopped_early = True
+            self.net.vector = progress.best_vector
+
+    def tell(self, kind, epoch, loss, targets, validation_loss=None, is_best=False):
+        event = Event(
+            kind, self.net, epoch, self.epochs, self.progress.update,
+            self.updates_per_epoch * self.epochs, loss, targets, validation_loss, is_best,
+            self.optimizer.lr,
+        )
+        return any([callback(event) is True for callback in self.callbacks])
+
+    def stop(self, interrupted):
+        self.save()
+        if interrupted:
+            raise KeyboardInterrupt
+
+    def save(self):
+        if self.checkpoint is not None:
+            checkpoints.save(
+                self.checkpoint, self.net, self.optimizer, self.settings, self.progress
+            )
+
+
+def _optional(value, name, check):
+    return None if value is None else check(value, name)
+
+
+@contextlib.contextmanager
+def _deferred_interrupt():
+    """Yield a list that stays empty until Ctrl-C, which then interrupts nothing half done.
+
+    A second Ctrl-C raises at once. Outside the main thread, or where somebody else handles the
+    signal, nothing is changed.
+    """
+    came = []
+    default = signal.default_int_handler
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGINT) is not default:
+        yield came
+        return
+
+    def handler(signum, frame):
+        if came:
+            default(signum, frame)
+        came.append(signum)
+
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, default)

@@ -1,0 +1,45 @@
+"""What every test shares: the suite runs once on each backend."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"  # real data, where it is there
+BACKENDS = ("compiled", "reference")
+
+
+def pytest_generate_tests(metafunc):
+    """Run a test once a backend, unless its module says ``pytestmark = pytest.mark.no_backend``."""
+    if not metafunc.definition.get_closest_marker("no_backend"):
+        metafunc.fixturenames.append("backend")
+        metafunc.parametrize("backend", BACKENDS, indirect=True)
+
+
+@pytest.fixture
+def backend(request, monkeypatch):
+    """Name of the backend that networks use unless they are told otherwise."""
+    monkeypatch.setenv("CRNN_BACKEND", request.param)
+    return request.param
+
+
+@pytest.fixture
+def rng():
+    """A seeded generator: the same numbers in every run."""
+    return np.random.default_rng(20261120)
+
+
+@pytest.fixture
+def shared():
+    """The folder with real data; the test is skipped where it is not there."""
+    if not SHARED.is_dir():
+        pytest.skip("the shared data are not here")
+    return SHARED
+
+
+def pytest_report_header():
+    import crnn
+
+    info = crnn.build_info()
+    return f"crnn {info['version']}, {info['instruction_set']}, CRNN_ISA={os.environ.get('CRNN_ISA')}"
