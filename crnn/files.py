@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import safetensors.numpy
 
-Path = str | os.PathLike[str]
+PathLike = str | os.PathLike[str]
 
 _FORMAT = "crnn 1"
 _ZEROS = "0" * 64
@@ -44,7 +44,7 @@ class FormatError(ValueError):
     """A file that is not what it should be: damaged, of another kind, or from a newer crnn."""
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: PathLike, data: bytes) -> None:
     """Replace a file's content so that readers, and a crash, see all of the old or all of the new.
 
     The data go to a temporary file beside the target and to the disk before they take its name.
@@ -105,7 +105,7 @@ def _fill(descriptor: int, data: bytes) -> None:
         os.close(descriptor)
 
 
-def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+def write(path: PathLike, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write arrays and texts as one crnn file, atomically; the same ones give the same bytes.
 
     Parameters
@@ -177,7 +177,7 @@ def _seal(digest: str) -> bytes:
     return f'"sha256":"{digest}"'.encode(errors="replace")
 
 
-def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def read(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Read a file that `write` made, checking every byte of it before believing any.
 
     Returns
@@ -209,11 +209,11 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     return {name: tensors[name].copy() for name in header}, metadata
 
 
-def _bad(path: Path, message: str) -> FormatError:
+def _bad(path: PathLike, message: str) -> FormatError:
     return FormatError(f"{os.fsdecode(path)!r} {message}")
 
 
-def _regular(path: Path, mode: int) -> int:
+def _regular(path: PathLike, mode: int) -> int:
     """The mode, if it is a regular file's."""
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
@@ -224,7 +224,7 @@ def _regular(path: Path, mode: int) -> int:
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[BinaryIO]:
+def _open(path: PathLike) -> Iterator[BinaryIO]:
     path = os.fspath(path)  # refuses numbers, which os.stat and open take for descriptors
     _regular(path, os.stat(path).st_mode)  # before opening it: that alone makes some devices act
     extra = getattr(os, "O_NONBLOCK", 0)
@@ -233,7 +233,7 @@ def _open(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def _read_head(path: Path, file: BinaryIO, size: int) -> bytes:
+def _read_head(path: PathLike, file: BinaryIO, size: int) -> bytes:
     """The length of the header and the header, the length held against the file's size first."""
     prefix = file.read(8)
     length = int.from_bytes(prefix, "little")
@@ -244,7 +244,7 @@ def _read_head(path: Path, file: BinaryIO, size: int) -> bytes:
     return prefix + file.read(length)
 
 
-def _parse_header(path: Path, text: bytes) -> dict[str, Any]:
+def _parse_header(path: PathLike, text: bytes) -> dict[str, Any]:
     if not text.startswith(b"{"):
         raise _bad(path, "is not a crnn file: its header is not a JSON object")
     try:
@@ -254,7 +254,7 @@ def _parse_header(path: Path, text: bytes) -> dict[str, Any]:
     return header
 
 
-def _pop_metadata(path: Path, header: dict[str, Any]) -> dict[str, str]:
+def _pop_metadata(path: PathLike, header: dict[str, Any]) -> dict[str, str]:
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise _bad(path, "has bad metadata: they must map texts to texts")
@@ -270,14 +270,14 @@ def _pop_metadata(path: Path, header: dict[str, Any]) -> dict[str, str]:
     raise _bad(path, "is not a crnn file: its metadata name no crnn format")
 
 
-def _check_digest(path: Path, head: bytes, body: bytes, digest: str) -> None:
+def _check_digest(path: PathLike, head: bytes, body: bytes, digest: str) -> None:
     # One replacement is enough: of what else the header says, nothing can contain its own hash.
     unsealed = head.replace(_seal(digest), _seal(_ZEROS), 1) + body
     if hashlib.sha256(unsealed).hexdigest() != digest:
         raise _bad(path, "is damaged: its content does not match its SHA-256; use another copy")
 
 
-def _check_layout(path: Path, header: dict[str, Any], size: int) -> None:
+def _check_layout(path: PathLike, header: dict[str, Any], size: int) -> None:
     """The tensors must cover the data without hole or overlap."""
     spans = sorted((*_span(path, name, entry), name) for name, entry in header.items())
     end = 0
@@ -289,7 +289,7 @@ def _check_layout(path: Path, header: dict[str, Any], size: int) -> None:
         raise _bad(path, f"holds {size} bytes of data where its tensors take {end}")
 
 
-def _span(path: Path, name: str, entry: Any) -> tuple[int, int]:
+def _span(path: PathLike, name: str, entry: Any) -> tuple[int, int]:
     """Where a tensor's data begin and end, if its header entry is right in itself."""
     match entry:
         case {"dtype": "F32" | "F64" as dtype, "shape": [*shape], "data_offsets": [begin, end]}:
@@ -304,7 +304,7 @@ def _span(path: Path, name: str, entry: Any) -> tuple[int, int]:
     raise _bad(path, f"has a bad entry for tensor {_short.repr(name)}: {_short.repr(entry)}")
 
 
-def check_names(path: Path, present: Iterable[str], wanted: Iterable[str]) -> None:
+def check_names(path: PathLike, present: Iterable[str], wanted: Iterable[str]) -> None:
     """Refuse a file that does not hold exactly the wanted names.
 
     Raises
@@ -319,7 +319,7 @@ def check_names(path: Path, present: Iterable[str], wanted: Iterable[str]) -> No
         raise _bad(path, f"does not hold the names it should: {', '.join(found)}")
 
 
-def read_json(path: Path, text: str, what: str) -> Any:
+def read_json(path: PathLike, text: str, what: str) -> Any:
     """Parse strict JSON from a file: no key twice in an object, no NaN, no infinity.
 
     Parameters

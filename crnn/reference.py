@@ -1,9 +1,9 @@
 """Recurrent networks in NumPy, written to be read: the twin of every compiled function.
 
-Each function here has a compiled twin (``crnn/kernels/``) with the same name, arguments and results.
-The compiled functions are tested against these, and these against things that are not crnn:
-networks worked by hand, complex-step derivatives, PyTorch. ``crnn.RNN(..., backend="reference")``
-is the whole class on this module.
+Each function here has a compiled twin (``crnn/kernels/``) with the same name, arguments and
+results. The compiled functions are tested against these, and these against things that are not
+crnn: networks worked by hand, complex-step derivatives, PyTorch. The whole class runs on this
+module with ``crnn.RNN(..., backend="reference")``.
 
 A network with one recurrent layer and a readout computes, for t = 0, 1, ... T-1::
 
@@ -12,8 +12,8 @@ A network with one recurrent layer and a readout computes, for t = 0, 1, ... T-1
     y_t = h_t @ W_hy + b_y
     L   = sum over t of loss(y_t, target_t)
 
-Written with one time step to a row, the input's share of every a_t is a single product that needs no
-state (`linear`), and so is the readout. What is left for the loop over time is `rnn_step`.
+Written with one time step to a row, the input's share of every a_t is a single product that needs
+no state (`linear`), and so is the readout. What is left for the loop over time is `rnn_step`.
 
 Backpropagation through time (Werbos 1990) is the chain rule along the same arrows, last step first.
 Write d? for dL/d?. The loss reaches h_t directly, through y_t, and by way of h_{t+1}::

@@ -1,0 +1,55 @@
+"""What the documentation shows is run: docstrings' examples and the README's Python."""
+
+import contextlib
+import doctest
+import importlib
+import io
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import crnn
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+MODULES = ["crnn", *(f"crnn.{module.name}" for module in pkgutil.iter_modules(crnn.__path__))]
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__main__")])
+def test_docstring_examples(name, backend):
+    module = importlib.import_module(name)
+    result = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    assert result.failed == 0
+
+
+def test_there_are_docstring_examples(backend):
+    finder = doctest.DocTestFinder()
+    modules = [importlib.import_module(name) for name in MODULES if "__main__" not in name]
+    examples = [test for module in modules for test in finder.find(module) if test.examples]
+    assert len(examples) >= 10
+
+
+def test_readme_python(backend):
+    section = README.split("## Ten lines of Python")[1].split("\n## ")[0]
+    code = re.search(r"```python\n(.*?)```", section, re.DOTALL).group(1)
+    promised = re.search(r"It prints `(.*?)`", section).group(1)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "README.md", "exec"), {})
+    assert printed.getvalue().strip() == promised
+
+
+@pytest.mark.no_backend
+def test_every_public_name_has_a_docstring():
+    objects = {name: getattr(crnn, name) for name in crnn.__all__}
+    bare = [name for name, value in objects.items() if not value.__doc__]
+    for name, value in objects.items():
+        if isinstance(value, type):
+            members = {key: each for key, each in vars(value).items() if not key.startswith("_")}
+            bare += [
+                f"{name}.{key}"
+                for key, each in members.items()
+                if (callable(each) or isinstance(each, property)) and not each.__doc__
+            ]
+    assert bare == []
