@@ -57,7 +57,7 @@ def save(path, net, optimizer, settings, progress):
         if getattr(progress, name) is not None
     }
     training = {"settings": settings, "steps": optimizer.steps, "progress": progress.numbers()}
-    metadata = {"config": json.dumps(net.config()), "training": json.dumps(training)}
+    metadata = {"config": json.dumps(net.config()), "training": json.dumps(training, allow_nan=False)}
     files.write(path, tensors, metadata)
 
 

@@ -251,12 +251,12 @@ class RMSprop(Optimizer):
     With g = g + weight_decay*w::
 
         v = alpha*v + (1 - alpha)*g*g
-        a = alpha*a + (1 - alpha)*g      # centered
+        a += (1 - alpha)*(g - a)         # centered
         u = g / (sqrt(v) + eps)          # centered: sqrt(v - a*a)
         w -= lr * u                      # momentum=0
         m = momentum*m + u; w -= lr * m  # momentum above 0
 
-    Centered, where a gradient stays the same for thousands of steps, v - a*a is rounding error:
+    Centered, where a gradient hardly changes for a thousand steps, v - a*a is rounding error:
     below 0 it makes the parameter NaN, as in PyTorch.
 
     Tieleman, Hinton (2012), Lecture 6.5: rmsprop; centered: Graves (2013), Generating sequences
@@ -276,7 +276,9 @@ class RMSprop(Optimizer):
         self._blend(v, np.multiply(g, g, out=tmp), self.alpha)
         if self.centered:
             a = self._slots["gradient_average"]
-            self._blend(a, g, self.alpha)
+            # As in PyTorch; by _blend's rounding, v - a*a falls below 0 ten times as often.
+            np.subtract(g, a, out=tmp)
+            a += np.multiply(tmp, 1 - self.alpha, out=tmp)
             v = np.subtract(v, np.multiply(a, a, out=tmp), out=tmp)
         np.sqrt(v, out=tmp)
         tmp += self.eps

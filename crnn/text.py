@@ -246,7 +246,7 @@ class _Chooser:
 
 def save_model(path, net, vocabulary, training):
     """Write a character model: network, vocabulary, and a dict that says how it was trained."""
-    metadata = {"vocabulary": json.dumps(vocabulary.symbols), "training": json.dumps(training)}
+    metadata = {"vocabulary": json.dumps(vocabulary.symbols), "training": json.dumps(training, allow_nan=False)}
     net.save(path, metadata)
 
 

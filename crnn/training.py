@@ -230,6 +230,11 @@ class _Training:
             validation_loss = evaluate(
                 self.net, self.validation, loss=self.loss, truncation=self.truncation
             )
+            if not math.isfinite(validation_loss):
+                raise FloatingPointError(
+                    f"the validation loss is {validation_loss} after epoch {progress.epoch + 1},"
+                    " though the training loss is finite; look for NaN in the validation data"
+                )
         watched = loss if validation_loss is None else validation_loss
         is_best = progress.best_loss is None or watched < progress.best_loss
         if is_best:
