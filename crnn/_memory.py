@@ -25,3 +25,10 @@ def aligned_zeros(shape, dtype):
     array = aligned_empty(shape, dtype)
     array.fill(0)
     return array
+
+
+def aligned_transpose(matrix):
+    """Return a transposed copy."""
+    array = aligned_empty(matrix.shape[::-1], matrix.dtype)
+    array[...] = matrix.T
+    return array

@@ -57,8 +57,8 @@ def save(path, net, optimizer, settings, progress):
         if getattr(progress, name) is not None
     }
     training = {"settings": settings, "steps": optimizer.steps, "progress": progress.numbers()}
-    metadata = {"config": json.dumps(net.config()), "training": json.dumps(training, allow_nan=False)}
-    files.write(path, tensors, metadata)
+    account = json.dumps(training, allow_nan=False)
+    files.write(path, tensors, {"config": json.dumps(net.config()), "training": account})
 
 
 def restore(path, net, optimizer, settings):

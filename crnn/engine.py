@@ -7,7 +7,7 @@ training, the outputs for inference. Everything else lives for one block of time
 import numpy as np
 
 from crnn import checks
-from crnn._memory import aligned_empty, aligned_zeros
+from crnn._memory import aligned_empty, aligned_transpose, aligned_zeros
 
 BLOCK_ROWS = 256  # rows (time steps x sequences) that a block has
 
@@ -109,8 +109,10 @@ class Engine:
             valid = checks.valid_steps(sequence.lengths, sequence.steps)
             dy = np.where(valid[:, :, None], dy, self.dtype.type(0))
 
+        W_hy_T = self._transposed_readout()
+
         def from_outputs(start, stop, h):
-            return self._readout_backward(gradients, dy[start:stop], h)
+            return self._readout_backward(gradients, dy[start:stop], h, W_hy_T)
 
         self._backward_through_time(gradients, sequence, tape, from_outputs, dstate)
 
@@ -119,11 +121,12 @@ class Engine:
         tape = self.hidden_states(sequence, 0, sequence.steps, sequence.h0)
         state = _last(tape, sequence.h0)
         sums = []
+        W_hy_T = self._transposed_readout()
 
         def from_loss(start, stop, h):
             dy = self.readout(h)
             sums.append(objective.apply(dy, start, stop))
-            return self._readout_backward(gradients, dy, h)
+            return self._readout_backward(gradients, dy, h, W_hy_T)
 
         if objective.last_only:
             dstate = from_loss(0, 1, np.array(state)[None])[0]
@@ -134,14 +137,16 @@ class Engine:
         # added up in the order of `loss`, so that the two agree to the bit
         return sum(reversed(sums)) * objective.scale, np.array(state)
 
-    def _readout_backward(self, gradients, dy, h):
+    def _transposed_readout(self):
+        return None if self.W_hy is None else aligned_transpose(self.W_hy)
+
+    def _readout_backward(self, gradients, dy, h, W_hy_T):
         """Return dL/dh of hidden states from dL/dy, in memory of its own."""
         dh = aligned_empty(h.shape, self.dtype)
         if self.W_hy is None:
             dh[...] = dy
         else:
             d = gradients.parameters
-            W_hy_T = np.ascontiguousarray(self.W_hy.T)
             self.kernels.linear_backward(
                 _rows(dh), d["W_hy"], d["b_y"], _rows(dy), _rows(h), W_hy_T
             )
@@ -153,8 +158,8 @@ class Engine:
     def _backward_through_time(self, gradients, sequence, tape, hidden_gradient, dstate):
         """Walk the blocks from the last to the first; dstate is overwritten."""
         d = gradients.parameters
-        W_hh_T = np.ascontiguousarray(self.W_hh.T)
-        W_xh_T = None if sequence.is_tokens else np.ascontiguousarray(self.W_xh.T)
+        W_hh_T = aligned_transpose(self.W_hh)
+        W_xh_T = None if sequence.is_tokens else aligned_transpose(self.W_xh)
         dx = None if sequence.is_tokens else aligned_empty(sequence.x.shape, self.dtype)
         for start, stop in reversed(_blocks(sequence)):
             x, h = sequence.x[start:stop], tape[start:stop]

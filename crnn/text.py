@@ -246,8 +246,8 @@ class _Chooser:
 
 def save_model(path, net, vocabulary, training):
     """Write a character model: network, vocabulary, and a dict that says how it was trained."""
-    metadata = {"vocabulary": json.dumps(vocabulary.symbols), "training": json.dumps(training, allow_nan=False)}
-    net.save(path, metadata)
+    account = json.dumps(training, allow_nan=False)
+    net.save(path, {"vocabulary": json.dumps(vocabulary.symbols), "training": account})
 
 
 def load_model(path):

@@ -1,6 +1,5 @@
 """What every test shares: the suite runs once on each backend."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -42,4 +41,4 @@ def pytest_report_header():
     import crnn
 
     info = crnn.build_info()
-    return f"crnn {info['version']}, {info['instruction_set']}, CRNN_ISA={os.environ.get('CRNN_ISA')}"
+    return f"crnn {info['version']}, {info['compiler']}, {info['instruction_set']}"
