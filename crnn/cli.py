@@ -7,6 +7,7 @@ import sys
 
 import crnn
 from crnn import cli_train, text
+from crnn.cli_options import HelpFormatter, count, probability, temperature, whole
 
 DESCRIPTION = "Train a small recurrent network on text and let it write; on a CPU, in a minute."
 FAILED, INTERRUPTED = 1, 130
@@ -58,7 +59,7 @@ def parser():
 def _add_command(commands, name, run, summary):
     command = commands.add_parser(
         name, help=summary, description=summary[0].upper() + summary[1:] + ".",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     command.set_defaults(run=run)
     command.add_argument("model", metavar="MODEL", help="file that 'crnn train' wrote")
@@ -69,25 +70,24 @@ def _add_sample(commands):
     command = _add_command(commands, "sample", sample, "let a model write text")
     add = command.add_argument
     add("--prime", default="", metavar="TEXT", help="text to go on from; it is printed first")
-    add("--length", type=int, default=500, metavar="N", help="characters to write")
-    add("--temperature", type=float, default=0.8, metavar="X",
+    add("--length", type=whole, default=500, metavar="N", help="characters to write")
+    add("--temperature", type=temperature, default=0.8, metavar="X",
         help="below 1 safer, above 1 wilder; 0 always takes the likeliest character")
-    add("--top-k", type=int, metavar="K", help="choose among the K likeliest characters only")
-    add("--top-p", type=float, metavar="P",
+    add("--top-k", type=count, metavar="K", help="choose among the K likeliest characters only")
+    add("--top-p", type=probability, metavar="P",
         help="choose among the likeliest that together have probability P")
-    add("--seed", type=int, metavar="N", help="the same seed writes the same text")
+    add("--seed", type=whole, metavar="N", help="the same seed writes the same text")
 
 
 def sample(options):
     """``crnn sample``."""
     net, vocabulary, _ = text.load_model(options.model)
-    length = crnn.checks.whole_number(options.length, "--length", minimum=0)
     characters = text.generate(
         net, vocabulary, prime=options.prime, temperature=options.temperature,
         top_k=options.top_k, top_p=options.top_p, seed=options.seed,
     )
     print(options.prime, end="")
-    for _ in range(length):
+    for _ in range(options.length):
         print(next(characters), end="")
     print()
 

@@ -1,6 +1,5 @@
 """``crnn train``: train a character model on a text."""
 
-import argparse
 import datetime
 import errno
 import math
@@ -10,6 +9,7 @@ import time
 
 import crnn
 from crnn import network, plots, text
+from crnn.cli_options import HelpFormatter, count, fraction, positive, whole
 from crnn.initialisation import METHODS
 from crnn.optim import schedule
 
@@ -32,7 +32,7 @@ def add_command(commands):
         " of the text, which is not trained on, is printed with a sample of what the model writes;"
         " the best model so far is kept in the model file. Beside it, MODEL.checkpoint holds what"
         " --resume needs.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     command.set_defaults(run=train)
     add = command.add_argument
@@ -45,29 +45,33 @@ def add_command(commands):
     add("--plot", metavar="FILE", help="draw the loss curves (PNG, SVG or PDF by the name's end)")
 
     model = command.add_argument_group("network").add_argument
-    model("--hidden", type=int, default=128, metavar="H", help="hidden units")
-    model("--nonlinearity", choices=network.NONLINEARITIES, default="tanh")
+    model("--hidden", type=count, default=128, metavar="H", help="hidden units")
+    model("--nonlinearity", choices=network.NONLINEARITIES, default="tanh",
+          help="of the hidden units")
     model("--init", choices=METHODS, default="uniform", help="initial recurrent weights")
-    model("--dtype", choices=("float32", "float64"), default="float32")
+    model("--dtype", choices=("float32", "float64"), default="float32",
+          help="precision of everything")
 
     training = command.add_argument_group("training").add_argument
-    training("--epochs", type=int, default=16, metavar="N", help="times through the text")
-    training("--batch-size", type=int, default=32, metavar="B", help="parallel streams")
-    training("--steps", type=int, default=64, metavar="T",
+    training("--epochs", type=count, default=16, metavar="N", help="times through the text")
+    training("--batch-size", type=count, default=32, metavar="B", help="parallel streams")
+    training("--steps", type=count, default=64, metavar="T",
              help="characters that gradients go back through")
-    training("--optimizer", choices=OPTIMIZERS, default="adam")
-    training("--lr", type=float, default=0.004, metavar="X", help="learning rate at the start")
+    training("--optimizer", choices=OPTIMIZERS, default="adam",
+             help="with its usual settings")
+    training("--lr", type=positive, default=0.004, metavar="X", help="learning rate at the start")
     training("--schedule", choices=("constant", "exponential", "cosine"), default="cosine",
              help="of the learning rate over all epochs")
-    training("--clip-norm", type=float, default=1.0, metavar="X",
+    training("--clip-norm", type=positive, default=1.0, metavar="X",
              help="largest norm of a gradient")
-    training("--validation", type=float, default=0.1, metavar="FRACTION",
+    training("--validation", type=fraction, default=0.1, metavar="FRACTION",
              help="the last part of the text, kept for validation; 0 for none")
-    training("--patience", type=int, metavar="N",
+    training("--patience", type=count, metavar="N",
              help="stop after so many epochs without a better validation loss")
-    training("--sample-length", type=int, default=200, metavar="N",
+    training("--sample-length", type=whole, default=200, metavar="N",
              help="characters to write after each epoch; 0 for none")
-    training("--seed", type=int, default=0, metavar="N")
+    training("--seed", type=whole, default=0, metavar="N",
+             help="of the initial parameters; the same seed gives the same model")
 
 
 def train(options):
@@ -117,8 +121,6 @@ def read_text(path):
 
 def split(tokens, options):
     """Return training and validation data; the latter, the text's end, may be None."""
-    if not 0 <= options.validation < 1:
-        raise ValueError(f"--validation is a fraction from 0 to below 1, got {options.validation}")
     border = len(tokens) - int(len(tokens) * options.validation)
     training_data = text.streams(tokens[:border], options.batch_size)
     if border == len(tokens):
