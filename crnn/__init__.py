@@ -10,13 +10,14 @@ A compiled core (``crnn.kernels``) beside a readable NumPy twin (``crnn.referenc
 
 from crnn import reference, text
 from crnn._dispatch import build_info
+from crnn.cells import RNN
 from crnn.files import FormatError
 from crnn.gradcheck import gradcheck
 from crnn.history import History
 from crnn.loading import load
-from crnn.network import RNN
-from crnn.optim import SGD, Adagrad, Adam, AdamW, RMSprop, constant, cosine, exponential
+from crnn.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 from crnn.parameters import Gradients
+from crnn.schedules import constant, cosine, exponential
 from crnn.streams import Stream
 from crnn.training import Event, evaluate, fit
 

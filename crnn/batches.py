@@ -1,5 +1,6 @@
 """What `crnn.fit` trains on: batches of sequences, cut into chunks of time steps."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,8 @@ def as_batches(data):
     """Return data as a sequence of `Batch`."""
     if isinstance(data, tuple) and not any(isinstance(each, tuple) for each in data):
         data = [data]
-    if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
+    is_sequence = hasattr(data, "__len__") and hasattr(data, "__getitem__")
+    if not is_sequence or isinstance(data, (Mapping, str)):
         raise TypeError(
             f"data is a {type(data).__name__}; (x, targets), (x, targets, lengths) or a sequence"
             " of these that can be gone through again is wanted"
@@ -25,6 +27,21 @@ def as_batches(data):
     if not len(data):
         raise ValueError("data has no batch")
     return _Batches(data)
+
+
+def checked_batches(net, data, loss, truncation):
+    """Return `as_batches` of data, all of which the network can train on."""
+    batches = as_batches(data)
+    for batch in batches:
+        net.validate(batch.x, batch.targets, loss=loss, lengths=batch.lengths)
+        is_cut = len(chunk_starts(len(batch.x), truncation)) > 1
+        if is_cut and not has_every_step(batch, loss):
+            raise ValueError(
+                f"targets have shape {batch.targets.shape}, one for the last step of each sequence,"
+                f" but sequences of {len(batch.x)} steps would be cut after {truncation}; leave out"
+                " truncation"
+            )
+    return batches
 
 
 class _Batches:
@@ -45,6 +62,9 @@ class _Batches:
                 f"batch {number} of data is {type(item).__name__}; (x, targets) or"
                 " (x, targets, lengths) is wanted"
             )
+        for name, each in zip(("x", "targets"), item, strict=False):
+            if each is None:
+                raise TypeError(f"{name} of batch {number} is None; an array is wanted")
         return Batch(*(None if each is None else np.asanyarray(each) for each in item))
 
 
@@ -58,11 +78,6 @@ def chunks(batch, loss, truncation, first):
     steps = len(batch.x)
     starts = chunk_starts(steps, truncation)
     every_step = has_every_step(batch, loss)
-    if len(starts) > 1 and not every_step:
-        raise ValueError(
-            f"targets have shape {batch.targets.shape}, one for the last step of each sequence,"
-            f" but sequences of {steps} steps would be cut after {truncation}; leave out truncation"
-        )
     for start in starts:
         if start < first:
             continue

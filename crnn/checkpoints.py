@@ -81,6 +81,7 @@ def restore(path, net, optimizer, settings):
     try:
         _check_equal(path, "kind of training", training["settings"], settings)
         numbers = dict(training["progress"])
+        files.check_names(path, numbers, Progress(seed=0).numbers())
         numbers["history"] = History(numbers["history"])
         arrays = {name: tensors.pop(name) for name in Progress.ARRAYS if name in tensors}
         progress = Progress(**numbers, **arrays)
@@ -96,7 +97,10 @@ def restore(path, net, optimizer, settings):
     vector = np.concatenate([tensors[name].ravel() for name in net.parameters])
     if vector.shape != net.vector.shape:
         raise files.FormatError(f"{path}: the shapes of its parameters are not the network's")
-    optimizer.restore(steps, slots)
+    try:
+        optimizer.restore(steps, slots)
+    except (TypeError, ValueError) as error:
+        raise files.FormatError(f"{path}: not a whole checkpoint: {error}") from None
     net.vector = vector
     return progress
 

@@ -8,6 +8,7 @@ came, what was wanted and, where it is not plain, what to do.
 import math
 import numbers
 import operator
+import reprlib
 from typing import NamedTuple
 
 import numpy as np
@@ -28,13 +29,24 @@ def whole_number(value, name, minimum=1):
     return number
 
 
+def option(name, value, kind, wanted, is_wanted=lambda value: True):
+    """Return value if it is of a kind and in a range, both said in words by ``wanted``."""
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        came = f"{reprlib.repr(value)} ({type(value).__name__})"
+        raise TypeError(f"{name} is {came}; wanted {wanted}")
+    try:  # a Python float, as a NumPy float64 would make float32 arithmetic float64
+        value = float(value) if kind is numbers.Real else value
+    except OverflowError:
+        value = math.inf
+    if not is_wanted(value):
+        raise ValueError(f"{name} is {reprlib.repr(value)}; wanted {wanted}")
+    return value
+
+
 def positive_number(value, name):
     """Return value as a finite float above 0."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name} must be above 0 and finite, got {value}")
-    return float(value)
+    wanted = "a finite number above 0"
+    return option(name, value, numbers.Real, wanted, lambda each: 0 < each < math.inf)
 
 
 def choice(value, name, allowed):
@@ -48,11 +60,11 @@ def choice(value, name, allowed):
 def float_dtype(dtype, backend):
     """Return the NumPy dtype of a network."""
     try:
-        name = np.dtype(dtype).name
+        name = "None" if dtype is None else np.dtype(dtype).name  # NumPy takes None for float64
     except TypeError:
         name = repr(dtype)
     allowed = DTYPES if backend == "reference" else DTYPES[:2]
-    if dtype is None or name not in allowed:
+    if name not in allowed:
         hint = "; complex128 is for backend='reference'" if name == "complex128" else ""
         raise ValueError(f"dtype is {name}; it can be {', '.join(allowed)}{hint}")
     return np.dtype(name)
@@ -66,7 +78,10 @@ def plain_array(value, name):
         raise ValueError(f"{name} is a masked array; pass its .filled(...) values, or lengths")
     if isinstance(value, np.matrix) or hasattr(value, "toarray"):
         raise ValueError(f"{name} is a {type(value).__name__}; pass a plain array (np.asarray)")
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} is no array: {error}") from error
     if array.dtype.names is not None:
         raise ValueError(f"{name} has the structured dtype {array.dtype}; pass one of its fields")
     if array.dtype.kind not in "biufc":
@@ -105,8 +120,8 @@ def tokens(array, input_size, name="x"):
         if lowest < 0 or highest >= input_size:
             bad = lowest if lowest < 0 else highest
             raise IndexError(
-                f"{name} has the token {bad}; a network with input_size={input_size} knows"
-                f" 0 to {input_size - 1}"
+                f"{name} has the token {bad}, known are 0 to {input_size - 1}; integers are tokens,"
+                " pass features as floats"
             )
     return ready(array, np.intp)
 
@@ -204,7 +219,7 @@ def _lengths(lengths, steps, batch_size):
         raise ValueError(f"lengths has shape {array.shape}; {shape}, one a sequence, is wanted")
     if array.size and not (int(array.min()) >= 0 and int(array.max()) <= steps):
         raise ValueError(f"lengths are {array.tolist()}; each must be from 0 to T = {steps}")
-    return ready(array, np.intp).reshape(-1)
+    return np.array(array, np.intp).reshape(-1)  # a copy: a cache may keep it
 
 
 def valid_steps(lengths, steps):

@@ -11,7 +11,7 @@ import crnn
 from crnn import network, plots, text
 from crnn.cli_options import HelpFormatter, count, fraction, positive, whole
 from crnn.initialisation import METHODS
-from crnn.optim import schedule
+from crnn.schedules import schedule
 
 DEFAULT_MODEL = "model.safetensors"
 OPTIMIZERS = {

@@ -3,12 +3,14 @@
 import numpy as np
 
 from crnn import files
-from crnn.network import CELLS
+from crnn._dispatch import choose_backend
+from crnn.cells import CELLS
+from crnn.network import CONFIG_NAMES
 from crnn.parameters import parameter_shapes
 
 
 def load(path, *, backend=None):
-    """Return the network of a file that `RNN.save` or ``crnn train`` wrote.
+    """Return the network of a file that its ``save`` or ``crnn train`` wrote.
 
     Parameters
     ----------
@@ -36,14 +38,18 @@ def network_from(path, tensors, metadata, backend=None):
     if "config" not in metadata:
         raise files.FormatError(f"{path}: the header has no network configuration")
     config = files.read_json(path, metadata["config"], "configuration")
-    cell = CELLS.get(config.pop("cell", None)) if isinstance(config, dict) else None
-    if cell is None:
+    if not isinstance(config, dict) or config.get("cell") not in list(CELLS):
         raise files.FormatError(f"{path}: the configuration names no cell that crnn has")
+    files.check_names(path, config, CONFIG_NAMES)
+    backend = choose_backend(backend)  # a wrong one is the caller's mistake, not the file's
     try:
         # an impossible size shows in the shapes before a network of that size takes memory
         _check_tensors(path, tensors, config)
+        cell = CELLS[config.pop("cell")]
         network = cell(**config, backend=backend)
-    except (TypeError, KeyError) as error:
+    except files.FormatError:
+        raise
+    except (TypeError, ValueError) as error:
         raise files.FormatError(f"{path}: the configuration is not a network's: {error}") from None
     network.vector = np.concatenate([tensors[name].ravel() for name in network.parameters])
     return network

@@ -64,9 +64,10 @@ def objective(kernels, loss, targets, sequence, output_size, reduction, dtype):
     array = array.reshape(1 if last_only else steps, batch_size, *features)
     valid = _valid(sequence, last_only)
     if loss == "softmax":
-        array = np.where(valid, array, -1)
-        count, valid = int((array >= 0).sum()), None
+        array = array if valid is None else np.where(valid, array, -1)
+        count, valid = int(np.count_nonzero(array >= 0)), None
     else:
+        valid = np.ones(array.shape[:2], bool) if valid is None else valid
         count = int(valid.sum()) * output_size
     scale = 1.0 if reduction == "sum" else 1.0 / max(count, 1)
     return Objective(kernel, array, valid, scale, last_only)
@@ -95,11 +96,9 @@ def _classes(array, output_size):
 
 
 def _valid(sequence, last_only):
-    """Return which targets count: (T, B), or (1, B) for the last step only."""
-    shape = (sequence.steps, sequence.batch_size)
+    """Return which targets count, (T, B), or (1, B) for the last step only; None: all of them."""
+    lengths = sequence.lengths
     if last_only:
-        lengths = sequence.lengths if sequence.lengths is not None else np.full(*shape[::-1])
-        return (lengths > 0)[None, :]
-    if sequence.lengths is None:
-        return np.ones(shape, bool)
-    return checks.valid_steps(sequence.lengths, sequence.steps)
+        return np.full((1, sequence.batch_size), sequence.steps > 0) if lengths is None else (
+            lengths > 0)[None, :]
+    return None if lengths is None else checks.valid_steps(lengths, sequence.steps)

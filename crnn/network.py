@@ -1,4 +1,4 @@
-"""The networks that users build."""
+"""What all networks share, whatever their cell: parameters, passes, steps, files."""
 
 import copy
 import json
@@ -14,10 +14,11 @@ from crnn.parameters import Gradients, Layout, Parameters, parameter_shapes
 from crnn.streams import Stream
 
 NONLINEARITIES = ("tanh", "relu")
+CONFIG_NAMES = ("cell", "input_size", "hidden_size", "output_size", "nonlinearity", "dtype")
 
 
 class Cache:
-    """What `RNN.backward` needs of a `RNN.forward`. Opaque; it belongs to its network."""
+    """What `Network.backward` needs of a `Network.forward`. Opaque; it belongs to its network."""
 
     def __init__(self, network, version, sequence, tape):
         self._network = network
@@ -26,78 +27,14 @@ class Cache:
         self._tape = tape
 
 
-class RNN:
-    """A vanilla recurrent network (Elman 1990), with an optional linear readout.
+class Network:
+    """What all cells share: parameters, passes over sequences, steps, files.
 
-    For t = 0, 1, ... T-1::
-
-        h_t = f(x_t @ W_xh_l0 + b_h_l0 + h_{t-1} @ W_hh_l0)     f is tanh or ReLU
-        y_t = h_t @ W_hy + b_y                                  or h_t without a readout
-
-    Parameters
-    ----------
-    input_size : int
-        I, the features of a step, or the number of different tokens.
-    hidden_size : int
-        H.
-    output_size : int, optional
-        O. None: no readout, the outputs are the hidden states.
-    nonlinearity : {"tanh", "relu"}
-    init : {"uniform", "orthogonal", "identity"}
-        "uniform": everything from U(-1/sqrt(H), 1/sqrt(H)), as PyTorch does. "orthogonal": W_hh is
-        a random orthogonal matrix. "identity": W_hh is the identity and b_h is 0, for ReLU
-        (Le, Jaitly & Hinton 2015).
-    dtype : {"float32", "float64"}
-        Of parameters, states, outputs and gradients. The reference takes "complex128" too.
-    seed : int or numpy.random.Generator, optional
-        The same seed gives the same parameters, on both backends; in float32 they are rounded.
-    backend : {"compiled", "reference"}, optional
-        The NumPy twin is the reference. Default: the environment variable CRNN_BACKEND, or
-        "compiled".
-
-    Attributes
-    ----------
-    parameters : Parameters
-        Ordered mapping from names to read-only views of ``vector``; ``parameters[name] = array``
-        copies in. ``W_xh_l0`` (I, H), ``W_hh_l0`` (H, H), ``b_h_l0`` (H,), ``W_hy`` (H, O),
-        ``b_y`` (O,).
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not as above.
-
-    Examples
-    --------
-    >>> import crnn
-    >>> import numpy as np
-    >>> net = crnn.RNN(3, 5, 2, seed=0)
-    >>> x = np.ones((7, 4, 3))                      # T = 7 steps of B = 4 sequences
-    >>> y, state = net(x)
-    >>> y.shape, state.shape
-    ((7, 4, 2), (1, 4, 5))
-    >>> loss, grads, state = net.loss_and_gradients(x, np.zeros((7, 4), int))
-    >>> grads.parameters["W_hh_l0"].shape
-    (5, 5)
-
-    References
-    ----------
-    Elman, J. L. (1990). Finding structure in time. Cognitive Science 14.
-    Le, Q. V., Jaitly, N. & Hinton, G. E. (2015). A simple way to initialize recurrent networks of
-    rectified linear units. arXiv:1504.00941.
+    Not used by itself; `RNN` and its kind say which cell runs.
     """
 
     def __init__(
-        self,
-        input_size,
-        hidden_size,
-        output_size=None,
-        *,
-        nonlinearity="tanh",
-        init="uniform",
-        dtype="float32",
-        seed=None,
-        backend=None,
+        self, input_size, hidden_size, output_size, nonlinearity, init, dtype, seed, backend
     ):
         self._backend = choose_backend(backend)
         self._dtype = checks.float_dtype(dtype, self._backend)
@@ -154,20 +91,14 @@ class RNN:
 
     def config(self):
         """Return what, beside the parameters, makes a network equal to this one, as a dict."""
-        return {
-            "cell": "RNN",
-            "input_size": self._input_size,
-            "hidden_size": self._hidden_size,
-            "output_size": self._output_size,
-            "nonlinearity": self._nonlinearity,
-            "dtype": self._dtype.name,
-        }
+        values = {name: getattr(self, name) for name in CONFIG_NAMES[1:-1]}
+        return {"cell": type(self).__name__, **values, "dtype": self._dtype.name}
 
     def __repr__(self):
         sizes = f"{self._input_size}, {self._hidden_size}, {self._output_size}"
         return (
-            f"crnn.RNN({sizes}, nonlinearity={self._nonlinearity!r}, dtype={self._dtype.name!r},"
-            f" backend={self._backend!r})"
+            f"crnn.{type(self).__name__}({sizes}, nonlinearity={self._nonlinearity!r},"
+            f" dtype={self._dtype.name!r}, backend={self._backend!r})"
         )
 
     # --- parameters ----------------------------------------------------------------------------
@@ -290,7 +221,7 @@ class RNN:
             self._dtype, name="dstate",
         )
         gradients = Gradients(self._layout, self._dtype)
-        dy = dy.reshape(sequence.steps, sequence.batch_size, -1)
+        dy = dy.reshape(sequence.steps, sequence.batch_size, self._engine.output_size)
         self._engine.backward(gradients, sequence, cache._tape, dy, dstate)
         return gradients
 
@@ -349,6 +280,10 @@ class RNN:
         gradients = Gradients(self._layout, self._dtype)
         value, last = self._engine.loss_and_gradients(gradients, sequence, objective)
         return value, gradients, sequence.unbatch(last[None], 1)
+
+    def validate(self, x, targets, *, loss="softmax", lengths=None):
+        """Raise what `loss` would raise of these arguments, without computing it."""
+        self._objective(loss, targets, self._sequence(x, None, lengths), "mean")
 
     def _sequence(self, x, state, lengths):
         return checks.sequence(
@@ -440,6 +375,3 @@ def _rebuild(cls, config, backend, vector, state):
     network.vector = vector
     network.state = state
     return network
-
-
-CELLS = {"RNN": RNN}

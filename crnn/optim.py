@@ -1,37 +1,21 @@
-"""Optimisers on one flat vector, and learning-rate schedules.
+"""Optimisers on one flat vector.
 
 Defaults, formulas and their order are PyTorch's, so that a trajectory from equal weights is equal
 up to rounding. In the formulas w is the network's parameter vector, g the gradient's, t the number
 of this step (from 1).
 """
 
-import inspect
 import math
-import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from numbers import Integral, Real
 
 import numpy as np
 
-
-def _checked(name, value, kind, wanted, is_wanted=lambda value: True):
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        came = f"{reprlib.repr(value)} ({type(value).__name__})"
-        raise TypeError(f"{name} is {came}; wanted {wanted}")
-    try:  # a Python float, as a NumPy float64 would make float32 arithmetic float64
-        value = float(value) if kind is Real else value
-    except OverflowError:
-        value = math.inf
-    if not is_wanted(value):
-        raise ValueError(f"{name} is {reprlib.repr(value)}; wanted {wanted}")
-    return value
-
+from crnn.checks import option
 
 _ABOVE_0 = Real, "a finite number above 0", lambda v: 0 < v < math.inf
 _FROM_0 = Real, "a finite number of at least 0", lambda v: 0 <= v < math.inf
 _BELOW_1 = Real, "a number of at least 0 and below 1", lambda v: 0 <= v < 1
-_UP_TO_1 = Real, "a number from 0 to 1", lambda v: 0 <= v <= 1
-_ABOVE_0_UP_TO_1 = Real, "a number above 0 and at most 1", lambda v: 0 < v <= 1
 _FLAG = bool, "True or False"
 _PAIR = (tuple, list), "a pair of numbers", lambda v: len(v) == 2
 _WANTED = {"lr": _ABOVE_0, "momentum": _BELOW_1, "nesterov": _FLAG, "weight_decay": _FROM_0,
@@ -40,9 +24,9 @@ _WANTED = {"lr": _ABOVE_0, "momentum": _BELOW_1, "nesterov": _FLAG, "weight_deca
 
 
 def _hyperparameter(name, value):
-    value = _checked(name, value, *_WANTED[name])
+    value = option(name, value, *_WANTED[name])
     if name == "betas":
-        return tuple(_checked(f"betas[{i}]", beta, *_BELOW_1) for i, beta in enumerate(value))
+        return tuple(option(f"betas[{i}]", beta, *_BELOW_1) for i, beta in enumerate(value))
     return value
 
 
@@ -124,7 +108,7 @@ class Optimizer:
         self._steps += 1
 
     def config(self) -> dict:
-        """Name and hyperparameters (`lr` as it is now), ready for JSON and `from_config`."""
+        """Name and hyperparameters (`lr` as it is now), ready for JSON."""
         options = {name: getattr(self, name) for name in self._options}
         if "betas" in options:
             options["betas"] = list(options["betas"])
@@ -143,14 +127,14 @@ class Optimizer:
             `steps` is no integer of at least 0, or the arrays' names, shapes or dtypes cannot be
             those of the slots. Nothing has changed then.
         """
-        _checked("steps", steps, Integral, "an integer of at least 0", lambda v: v >= 0)
-        _checked("arrays", arrays, Mapping, "a mapping of slot names to arrays")
+        option("steps", steps, Integral, "an integer of at least 0", lambda v: v >= 0)
+        option("arrays", arrays, Mapping, "a mapping of slot names to arrays")
         wanted = self._slot_names if steps else ()
         if set(arrays) != set(wanted):
             raise ValueError(f"the slots are {sorted(map(str, arrays))}; after {steps} steps "
                              f"{self!r} has {sorted(wanted)}")
         for name in wanted:
-            array = _checked(f"slot {name}", arrays[name], np.ndarray, "an array")
+            array = option(f"slot {name}", arrays[name], np.ndarray, "an array")
             kind, kind_0 = _kind(array), _kind(arrays[wanted[0]])
             if array.ndim != 1 or array.dtype not in (np.float32, np.float64) or kind != kind_0:
                 raise ValueError(f"slot {name} is {kind}; wanted a float32 or float64 vector "
@@ -345,61 +329,3 @@ class AdamW(Adam):
     def _decayed(self, g, w):
         w *= 1 - self.lr * self.weight_decay
         return g
-
-
-_OPTIMIZERS = {"SGD": SGD, "Adagrad": Adagrad, "RMSprop": RMSprop, "Adam": Adam, "AdamW": AdamW}
-
-
-def from_config(config: Mapping) -> Optimizer:
-    """Make the optimiser that a whole `Optimizer.config` describes.
-
-    Raises
-    ------
-    TypeError, ValueError
-        `config` is no mapping, the name unknown, or an entry unknown, missing or wrong.
-    """
-    options = dict(_checked("config", config, Mapping, "a mapping"))
-    name = options.pop("name", None)
-    if name not in list(_OPTIMIZERS):
-        raise ValueError(f"name is {reprlib.repr(name)}; wanted one of {list(_OPTIMIZERS)}")
-    optimizer = _OPTIMIZERS[name]
-    wanted = inspect.signature(optimizer).parameters
-    if set(options) != set(wanted):
-        raise ValueError(f"{name} has the entries {sorted(map(str, options))}; "
-                         f"wanted {sorted(wanted)}")
-    return optimizer(**options)
-
-
-def constant() -> Callable[[float], float]:
-    """Schedule of factor 1: the learning rate stays."""
-    return exponential(1.0)
-
-
-def exponential(final: float = 0.01) -> Callable[[float], float]:
-    """Schedule of factor final**progress, for `final` above 0 and at most 1.
-
-    `progress` is the share of all updates done, from 0 to 1; the factor is for the initial `lr`.
-    """
-    final = _checked("final", final, *_ABOVE_0_UP_TO_1)
-    return lambda progress: final ** _checked("progress", progress, *_UP_TO_1)
-
-
-def cosine(final: float = 0.0) -> Callable[[float], float]:
-    """Schedule of factor final + (1 - final)*(1 + cos(pi*progress))/2, for `final` from 0 to 1.
-
-    `progress` is as in `exponential`; at 1 with final=0 the factor is 0, which is no learning
-    rate. Loshchilov, Hutter (2017), SGDR, equation 5.
-    """
-    final = _checked("final", final, *_UP_TO_1)
-    return lambda progress: final + (1 - final) / 2 * (
-        1 + math.cos(math.pi * _checked("progress", progress, *_UP_TO_1)))
-
-
-_SCHEDULES = {"constant": constant, "exponential": exponential, "cosine": cosine}
-
-
-def schedule(name: str) -> Callable[[float], float]:
-    """Return the schedule "constant", "exponential" or "cosine" with its defaults."""
-    if name not in list(_SCHEDULES):
-        raise ValueError(f"schedule is {reprlib.repr(name)}; wanted one of {list(_SCHEDULES)}")
-    return _SCHEDULES[name]()

@@ -22,10 +22,12 @@ def loss_curves(history, path, title=""):
     ImportError
         Without matplotlib; the message names the extra.
     ValueError
-        If the end of the name is no format.
+        If the end of the name is no format, or the history is empty.
     OSError
         If the file cannot be written.
     """
+    if not len(history):
+        raise ValueError("there is no finished epoch to draw")
     figure = _figure_class()(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     epochs = history["epoch"]

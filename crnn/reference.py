@@ -64,7 +64,7 @@ def activation(a, nonlinearity):
     Parameters
     ----------
     a : ndarray
-        Pre-activations, any shape; overwritten.
+        Pre-activations; overwritten. The compiled twin takes one axis.
     nonlinearity : {"tanh", "relu"}
 
     Examples
@@ -357,9 +357,9 @@ class Stepper:
 
     def reset(self, batch_size):
         """Zero the state; one sequence for None, else ``batch_size`` of them."""
-        self.batched = batch_size is not None
-        self.batch_size = batch_size if self.batched else 1
-        self._h = np.zeros((self.batch_size, len(self._W_hh)), self._W_hh.dtype)
+        rows = 1 if batch_size is None else batch_size
+        self._h = np.zeros((rows, len(self._W_hh)), self._W_hh.dtype)
+        self.batched, self.batch_size = batch_size is not None, rows
 
     @property
     def state(self):

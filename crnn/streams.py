@@ -90,7 +90,7 @@ class Stream:
 
     def _prepare(self, x, out):
         """Convert what the loop cannot take as it is; called by the backend's Stepper."""
-        array = checks.plain_array(x, "x")
+        array = given = checks.plain_array(x, "x")
         is_tokens = array.dtype.kind in "iu" and array.ndim <= 1
         if is_tokens:
             batch_size = len(array) if array.ndim else None
@@ -109,7 +109,7 @@ class Stream:
             self._check_batch(batch_size)
         if out is not None:
             each = () if batch_size is None else (batch_size,)
-            checks.output_array(out, (*each, self._output_size), self._dtype, array)
+            checks.output_array(out, (*each, self._output_size), self._dtype, given)
         if takes_batch:
             self._stepper.reset(batch_size)
         return array, out

@@ -9,9 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from crnn import checkpoints, checks, losses
-from crnn.batches import as_batches, chunk_starts, chunks, count_targets
+from crnn.batches import checked_batches, chunk_starts, chunks, count_targets
 from crnn.checkpoints import Progress
-from crnn.optim import constant
+from crnn.network import Network
+from crnn.optim import Optimizer
+from crnn.schedules import constant
 
 
 class Event(NamedTuple):
@@ -103,6 +105,8 @@ def fit(
     Williams, R. J. & Peng, J. (1990). An efficient gradient-based algorithm for on-line training of
     recurrent network trajectories. Neural Computation 2.
     """
+    checks.option("net", net, Network, "a network")
+    checks.option("optimizer", optimizer, Optimizer, "an optimiser such as crnn.Adam(0.001)")
     settings = {
         "optimizer": optimizer.config(),
         "loss": checks.choice(loss, "loss", losses.LOSSES),
@@ -116,9 +120,12 @@ def fit(
         raise ValueError("patience watches the validation loss; give validation data too")
     if resume and checkpoint is None:
         raise ValueError("resume goes on from a checkpoint; give its path as checkpoint")
-    training = _Training(net, as_batches(data), optimizer, settings)
-    training.epochs = checks.whole_number(epochs, "epochs")
-    training.validation = None if validation is None else as_batches(validation)
+    epochs = checks.whole_number(epochs, "epochs")
+    data = checked_batches(net, data, loss, truncation)
+    training = _Training(net, data, optimizer, settings)
+    training.epochs = epochs
+    if validation is not None:
+        training.validation = checked_batches(net, validation, loss, truncation)
     training.schedule = schedule or constant()
     training.callbacks = tuple(callbacks)
     training.checkpoint = checkpoint
@@ -146,8 +153,14 @@ def evaluate(net, data, *, loss="softmax", truncation=None):
     -------
     float
     """
+    _optional(truncation, "truncation", checks.whole_number)
+    return mean_loss(net, checked_batches(net, data, loss, truncation), loss, truncation)
+
+
+def mean_loss(net, batches, loss, truncation):
+    """Return the mean loss over checked batches; see `evaluate`."""
     total, count = 0.0, 0
-    for batch in as_batches(data):
+    for batch in batches:
         state = None
         for chunk in chunks(batch, loss, truncation, 0):
             value, state = net.loss(
@@ -200,8 +213,7 @@ class _Training:
         self.check_finite(value, norm)
         if clip_value is not None:
             gradients.clip_value(clip_value)
-        fraction = progress.update / (self.updates_per_epoch * self.epochs)
-        self.optimizer.lr = self.lr * self.schedule(fraction)
+        self.optimizer.lr = self.lr_of(progress.update)
         self.optimizer.step(self.net, gradients)
         targets = count_targets(chunk, self.loss)
         progress.update += 1
@@ -210,6 +222,10 @@ class _Training:
         progress.loss_sum += value * targets
         progress.targets += targets
         return self.tell("update", progress.epoch + 1, value, targets)
+
+    def lr_of(self, update):
+        """Return the learning rate of an update; the first is number 0."""
+        return self.lr * self.schedule(update / (self.updates_per_epoch * self.epochs))
 
     def check_finite(self, loss, norm):
         if math.isfinite(loss) and math.isfinite(norm):
@@ -227,8 +243,8 @@ class _Training:
         loss = progress.loss_sum / max(progress.targets, 1)
         validation_loss = None
         if self.validation is not None:
-            validation_loss = evaluate(
-                self.net, self.validation, loss=self.loss, truncation=self.truncation
+            validation_loss = mean_loss(
+                self.net, self.validation, self.loss, self.truncation
             )
             if not math.isfinite(validation_loss):
                 raise FloatingPointError(
@@ -244,7 +260,7 @@ class _Training:
         progress.history.rows.append({
             "epoch": progress.epoch + 1,
             "update": progress.update,
-            "lr": self.optimizer.lr,
+            "lr": self.lr_of(max(progress.update - 1, 0)),
             "loss": loss,
             "validation_loss": validation_loss,
         })
@@ -270,9 +286,10 @@ class _Training:
         event = Event(
             kind, self.net, epoch, self.epochs, self.progress.update,
             self.updates_per_epoch * self.epochs, loss, targets, validation_loss, is_best,
-            self.optimizer.lr,
+            self.lr_of(max(self.progress.update - 1, 0)),
         )
-        return any([callback(event) is True for callback in self.callbacks])
+        answers = [callback(event) for callback in self.callbacks]
+        return any(isinstance(each, (bool, np.bool_)) and each for each in answers)
 
     def stop(self, interrupted):
         self.save()

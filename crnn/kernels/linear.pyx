@@ -53,7 +53,7 @@ def linear(
 
 
 def linear_backward(
-    real[:, ::1] dx, real[:, ::1] dW not None, real[::1] db not None,
+    real[:, ::1] dx not None, real[:, ::1] dW not None, real[::1] db not None,
     const real[:, ::1] dy not None, const real[:, ::1] x not None, const real[:, ::1] W_T not None,
 ):
     cdef Py_ssize_t rows = dy.shape[0], outputs = dy.shape[1], inputs = x.shape[1]

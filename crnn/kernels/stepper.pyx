@@ -64,10 +64,10 @@ cdef class Stepper:
 
     def reset(self, batch_size):
         """Zero the state; one sequence for None, else ``batch_size`` of them."""
-        self.batched = batch_size is not None
-        self.batch_size = 1 if batch_size is None else batch_size
-        self.h = np.zeros((self.batch_size, self.hidden), self.weights[1].dtype)
-        self.h_next = np.zeros_like(self.h)
+        rows = 1 if batch_size is None else batch_size
+        h = np.zeros((rows, self.hidden), self.weights[1].dtype)
+        self.h, self.h_next = h, np.zeros_like(h)  # nothing has changed if memory runs out
+        self.batched, self.batch_size = batch_size is not None, rows
 
     @property
     def state(self):

@@ -89,9 +89,9 @@ cdef inline void multiply_by_slope(real *d, const real *h, Py_ssize_t n, bint re
             d[j] = d[j] * (1 - h[j] * h[j])
 
 
-def activation(real[::1] h not None, str nonlinearity):
-    cdef Py_ssize_t n = h.shape[0]
+def activation(real[::1] a not None, str nonlinearity):
+    cdef Py_ssize_t n = a.shape[0]
     cdef bint relu = nonlinearity == "relu"
     if n:
         with nogil:
-            activate(&h[0], n, relu)
+            activate(&a[0], n, relu)
