@@ -214,7 +214,7 @@ class _Training:
         if clip_value is not None:
             gradients.clip_value(clip_value)
         self.optimizer.lr = self.lr_of(progress.update)
-        self.optimizer.step(self.net, gradients)
+        self.step(gradients)
         targets = count_targets(chunk, self.loss)
         progress.update += 1
         progress.time += len(chunk.x)
@@ -222,6 +222,16 @@ class _Training:
         progress.loss_sum += value * targets
         progress.targets += targets
         return self.tell("update", progress.epoch + 1, value, targets)
+
+    def step(self, gradients):
+        before = self.net.vector.copy()
+        self.optimizer.step(self.net, gradients)
+        if not np.isfinite(self.net.vector).all():
+            self.net.vector = before
+            raise FloatingPointError(
+                f"update {self.progress.update + 1} with lr {self.optimizer.lr} would make"
+                " parameters infinite or NaN, and has been undone; try a lower learning rate"
+            )
 
     def lr_of(self, update):
         """Return the learning rate of an update; the first is number 0."""
