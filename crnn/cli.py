@@ -1,6 +1,7 @@
 """The command line: ``crnn train``, ``sample``, ``evaluate``, ``info``."""
 
 import argparse
+import io
 import math
 import os
 import sys
@@ -19,11 +20,14 @@ def main(arguments=None):
     0: done; 1: failed, with one line on standard error; 2: usage; 130: Ctrl-C.
     """
     options = parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # no character can stop the output
+            stream.reconfigure(errors="backslashreplace")
     try:
         options.run(options)
         sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
-        print(f"crnn: {interrupt or 'interrupted'}", file=sys.stderr)
+        print(f"crnn: {str(interrupt) or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # whoever read our output has gone: no more of it, and no complaint at exit

@@ -4,6 +4,8 @@ import datetime
 import errno
 import math
 import os
+import shlex
+import shutil
 import sys
 import time
 
@@ -86,8 +88,6 @@ def train(options):
     optimizer = OPTIMIZERS[options.optimizer](lr=options.lr)
     checkpoint = options.output + ".checkpoint"
     check_places(options)
-    if not options.resume:
-        keep_old(options.output)
     name = "text that comes with Python" if options.text is None else os.path.basename(options.text)
     print(f"{name}: {len(content):,} characters, {len(vocabulary)} different;"
           f" {net.num_parameters:,} parameters", flush=True)
@@ -126,6 +126,11 @@ def split(tokens, options):
     if border == len(tokens):
         return training_data, None
     rest = tokens[border:]
+    if len(rest) < 2:
+        raise ValueError(
+            f"the part of the text for validation is too short, {len(rest)} characters; take a"
+            " longer text or --validation 0"
+        )
     return training_data, text.streams(rest, max(1, min(options.batch_size, len(rest) - 1)))
 
 
@@ -144,10 +149,10 @@ def check_places(options):
 
 
 def keep_old(path):
-    """Move a model that is there out of the way of a new one."""
+    """Keep a copy of a model that is about to be replaced by another training's."""
     if os.path.exists(path):
-        os.replace(path, path + ".old")
-        print(f"{path} was there and is now {path}.old")
+        shutil.copy2(path, path + ".old")
+        print(f"{path} was there; it is kept as {path}.old")
 
 
 def resume_command():
@@ -155,7 +160,7 @@ def resume_command():
     words = ["crnn", *sys.argv[1:]]
     if "--resume" not in words:
         words.append("--resume")
-    return " ".join(words)
+    return shlex.join(words)
 
 
 class Watcher:
@@ -167,6 +172,7 @@ class Watcher:
     def __init__(self, options, vocabulary, text_name, characters):
         self.options, self.vocabulary = options, vocabulary
         self.trained_on = {"text": text_name, "characters": characters}
+        self.keeps_old = not options.resume
         self.started = time.monotonic()
         self.seen = 0  # characters since the start
         self.first_update = None
@@ -216,6 +222,9 @@ class Watcher:
             "instruction_set": crnn.build_info()["instruction_set"],
             "date": now.isoformat(timespec="seconds"),
         }
+        if self.keeps_old:
+            keep_old(self.options.output)
+            self.keeps_old = False
         text.save_model(self.options.output, event.net, self.vocabulary, training)
 
     def print(self, line):

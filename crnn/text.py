@@ -234,8 +234,9 @@ class _Chooser:
             return int(logits.argmax())
         # likeliest first; the kind of sort makes ties fall the same way everywhere
         order = np.argsort(-logits, kind="stable")[: self._top_k]
-        scaled = logits[order].astype(np.float64) / self._temperature
-        probabilities = np.exp(scaled - scaled[0])
+        with np.errstate(over="ignore"):  # far below the largest is -inf: probability 0
+            below = (logits[order].astype(np.float64) - logits[order[0]]) / self._temperature
+        probabilities = np.exp(below)
         probabilities /= probabilities.sum()
         if self._top_p is not None:
             before = np.cumsum(probabilities) - probabilities
@@ -270,7 +271,9 @@ def load_model(path):
         vocabulary = Vocabulary(files.read_json(path, metadata["vocabulary"], "vocabulary"))
     except (TypeError, ValueError) as error:
         raise files.FormatError(f"{path}: {error}") from None
-    if not isinstance(training, dict) or not net.input_size == net.output_size == len(vocabulary):
+    if not isinstance(training, dict):
+        raise files.FormatError(f"{path}: the account of training is not an object")
+    if not net.input_size == net.output_size == len(vocabulary):
         raise files.FormatError(
             f"{path}: {len(vocabulary)} characters do not fit {net.input_size} inputs and"
             f" {net.output_size} outputs"

@@ -1,0 +1,349 @@
+"""Two small networks worked by hand: every number on the way, on both backends.
+
+The numbers were worked with scalars, one formula at a time, and without crnn;
+docs/worked-example.md shows how, and a test below holds its tables to the same numbers. Steps and
+units count from 1 there, and h_0 is the state before the first step: h_1 is ``h[0]`` here.
+"""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import crnn
+from crnn._dispatch import kernels
+
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "worked-example.md"
+STEPS, HIDDEN, OUTPUTS = 3, 2, 2
+
+
+class Example(NamedTuple):
+    """A network, its input, and what was worked by hand."""
+
+    nonlinearity: str
+    loss: str
+    atol: float  # what the digits written down are good for
+    parameters: dict
+    state: list  # h_0
+    x: list  # (T, I)
+    targets: list
+    steps: dict  # name: one row a time step
+    sums: dict  # name: the sum over time, or what is left at its beginning
+
+
+# Worked with 16 digits, rounded to 10 when written down: half a unit of the tenth.
+TANH = Example(
+    nonlinearity="tanh",
+    loss="softmax",
+    atol=0.5e-10 + 1e-14,
+    parameters={
+        "W_xh_l0": [[0.5, -0.3]],
+        "W_hh_l0": [[0.2, -0.4], [0.6, 0.1]],
+        "b_h_l0": [0.1, -0.2],
+        "W_hy": [[0.7, -0.5], [0.3, 0.9]],
+        "b_y": [0.05, -0.15],
+    },
+    state=[0.4, -0.6],
+    x=[[1.0], [-2.0], [-0.5]],
+    targets=[1, 0, 1],
+    steps={
+        "a": [[0.32, -0.72], [-1.2082441975, 0.2145063012], [-0.1904649714, 0.3055883850]],
+        "h": [
+            [0.3095069212, -0.6169093029],
+            [-0.8361520312, 0.2112757248],
+            [-0.1881947484, 0.2964183849],
+        ],
+        "y": [
+            [0.0815820540, -0.8599718332],
+            [-0.4719237044, 0.4582241679],
+            [0.0071891916, 0.2108739206],
+        ],
+        "p": [
+            [0.7194134285, 0.2805865715],
+            [0.2828947154, 0.7171052846],
+            [0.4492541396, 0.5507458604],
+        ],
+        "L": [[1.2708729688], [1.2626804810], [0.5964818097]],
+        "dy": [
+            [0.7194134285, -0.7194134285],
+            [-0.7171052846, 0.7171052846],
+            [0.4492541396, -0.4492541396],
+        ],
+        "next": [[-0.3138614960, -0.0502426211], [0.2023496939, 0.2874199507], [0.0, 0.0]],
+        "dh": [
+            [0.5494346181, -0.4818906782],
+            [-0.6581766476, 0.7176831215],
+            [0.5391049676, -0.2695524838],
+        ],
+        "slope": [
+            [0.9042054657, 0.6194229120],
+            [0.3008497807, 0.9553625681],
+            [0.9645827367, 0.9121361411],
+        ],
+        "da": [
+            [0.4968017848, -0.2984941271],
+            [-0.1980123001, 0.6856475901],
+            [0.5200113450, -0.2458685624],
+        ],
+        "dx": [[0.3379491305], [-0.3047004271], [0.3337662412]],
+    },
+    sums={
+        "L": [3.1300352595],
+        "dW_xh": [[0.6328207125, -1.5468550261]],
+        "dW_hh": [[-0.2973740058, 0.2983985216], [-0.0660596671, -0.2958319592]],
+        "db_h": [0.8188008296, 0.1412849005],
+        "dW_hy": [[0.7377252058, -0.7377252058], [-0.4621525889, 0.4621525889]],
+        "db_y": [0.4515622835, -0.4515622835],
+        "dh_0": [0.2187580078, 0.2682316582],
+    },
+)
+
+# Halves and their sums and products: every number is exact, in float32 too.
+RELU = Example(
+    nonlinearity="relu",
+    loss="mse",
+    atol=0.0,
+    parameters={
+        "W_xh_l0": [[-0.5, -2], [0.5, -1]],
+        "W_hh_l0": [[2, -1], [-0.5, 1]],
+        "b_h_l0": [-0.5, 0.5],
+        "W_hy": [[-1, -2], [2, 1]],
+        "b_y": [-0.5, -1],
+    },
+    state=[0.5, 1],
+    x=[[-1, 1], [1, 3], [-2, -1]],
+    targets=[[1, 3], [3, -1], [2, 1]],
+    steps={
+        "a": [[1, 2], [1.5, -3.5], [3, 4]],
+        "h": [[1, 2], [1.5, 0], [3, 4]],
+        "y": [[2.5, -1], [-2, -4], [4.5, -3]],
+        "L": [[18.25], [34], [22.25]],
+        "dy": [[3, -8], [-10, -6], [5, -8]],
+        "next": [[84, -21], [20, -3.5], [0, 0]],
+        "dh": [[97, -23], [42, -29.5], [11, 2]],
+        "slope": [[1, 1], [1, 0], [1, 1]],
+        "da": [[97, -23], [42, 0], [11, 2]],
+        "dx": [[-2.5, 71.5], [-21, 21], [-9.5, 3.5]],
+    },
+    sums={
+        "L": [74.5],
+        "dW_xh": [[-77, 19], [212, -25]],
+        "dW_hh": [[107, -8.5], [181, -23]],
+        "db_h": [150, -21],
+        "dW_hy": [[3, -41], [26, -48]],
+        "db_y": [-2, -22],
+        "dh_0": [217, -71.5],
+    },
+)
+EXAMPLES = [pytest.param(TANH, id="tanh"), pytest.param(RELU, id="relu")]
+
+
+# --- the checks ----------------------------------------------------------------------------------
+
+
+def check_functions(functions, example, dtype="float64"):
+    """Walk through the example with the functions of one backend and compare every number."""
+    W_xh, W_hh, b_h, W_hy, b_y = (np.array(p, dtype) for p in example.parameters.values())
+    x, h0 = np.array(example.x, dtype), np.array([example.state], dtype)
+    seen, sums = {}, {}
+
+    share = np.full((STEPS, HIDDEN), np.nan, dtype)
+    functions.linear(share, x, W_xh, b_h)
+    tape = share.reshape(STEPS, 1, HIDDEN).copy()
+    functions.rnn_forward(tape, h0, W_hh, example.nonlinearity)
+    h = tape[:, 0]
+    before = np.concatenate([h0, h[:-1]])
+    seen["a"], seen["h"] = np.full((STEPS, HIDDEN), np.nan, dtype), h
+    functions.linear(seen["a"], before, W_hh, np.zeros(HIDDEN, dtype))
+    seen["a"] += share
+    y = np.full((STEPS, OUTPUTS), np.nan, dtype)
+    functions.linear(y, h, W_hy, b_y)
+    seen["y"] = y.copy()
+
+    each = [loss_of_rows(functions, example, y[t : t + 1].copy(), t) for t in range(STEPS)]
+    seen["L"] = np.reshape(each, (STEPS, 1))
+    sums["L"] = loss_of_rows(functions, example, y)
+    seen["dy"] = y
+    if example.loss == "softmax":
+        seen["p"] = y + np.eye(OUTPUTS)[example.targets]
+
+    dh, sums["dW_hy"], sums["db_y"] = np.full((STEPS, HIDDEN), np.nan, dtype), 0 * W_hy, 0 * b_y
+    functions.linear_backward(dh, sums["dW_hy"], sums["db_y"], y, h, np.array(W_hy.T, order="C"))
+    W_hh_T = np.array(W_hh.T, order="C")
+    one_by_one = walk_back(functions, example, dh, h0, tape, W_hh_T)
+    seen["next"], seen["dh"], seen["da"] = one_by_one
+    seen["slope"] = seen["da"] / seen["dh"]
+    da, sums["dh_0"], sums["dW_hh"] = dh.reshape(STEPS, 1, HIDDEN).copy(), 0 * h0, 0 * W_hh
+    functions.rnn_backward(da, sums["dh_0"], sums["dW_hh"], tape, h0, W_hh_T, example.nonlinearity)
+    compare(da[:, 0], example.steps["da"], example.atol, "da")
+    seen["dx"], sums["dW_xh"], sums["db_h"] = np.full_like(x, np.nan), 0 * W_xh, 0 * b_h
+    functions.linear_backward(
+        seen["dx"], sums["dW_xh"], sums["db_h"], da[:, 0].copy(), x, np.array(W_xh.T, order="C")
+    )
+
+    for name, value in seen.items():
+        compare(value, example.steps[name], example.atol, name)
+    for name, value in sums.items():
+        compare(value, example.sums[name], example.atol, f"sum of {name}")
+    assert set(seen) == set(example.steps)
+    assert set(sums) == set(example.sums)
+
+
+def loss_of_rows(functions, example, rows, t=None):
+    """Return the loss of all steps or of step t; the rows become gradients."""
+    targets = np.array(example.targets if t is None else example.targets[t : t + 1])
+    if example.loss == "softmax":
+        return functions.softmax_loss(rows, targets.astype(np.intp), 1.0)
+    return functions.mse_loss(rows, targets.astype(rows.dtype), np.ones(len(rows), bool), 1.0)
+
+
+def walk_back(functions, example, dh, h0, tape, W_hh_T):
+    """Return "next", "dh" and "da" of every step, with one call of rnn_backward a step."""
+    coming, total, da = np.zeros_like(dh), np.zeros_like(dh), np.zeros_like(dh)
+    dstate, dW_hh = 0 * h0, 0 * W_hh_T
+    for t in reversed(range(STEPS)):
+        coming[t], total[t] = dstate[0], dh[t] + dstate[0]
+        one = dh[t].reshape(1, 1, HIDDEN).copy()
+        previous = tape[t - 1] if t else h0
+        functions.rnn_backward(
+            one, dstate, dW_hh, tape[t : t + 1], previous, W_hh_T, example.nonlinearity
+        )
+        da[t] = one[0, 0]
+    return coming, total, da
+
+
+def compare(actual, expected, atol, what):
+    actual, expected = np.ravel(actual), np.ravel(expected)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=atol, err_msg=what)
+
+
+def network(example, dtype, output_size=OUTPUTS):
+    net = crnn.RNN(
+        len(example.x[0]), HIDDEN, output_size, nonlinearity=example.nonlinearity, dtype=dtype
+    )
+    for name in net.parameters:
+        net.parameters[name] = example.parameters[name]
+    return net
+
+
+# --- the tests -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_functions_give_every_number(backend, example):
+    check_functions(kernels(backend, np.float64), example)
+
+
+def test_functions_give_the_exact_numbers_in_float32(backend):
+    check_functions(kernels(backend, np.float32), RELU, "float32")
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_hidden_states_and_outputs(backend, example):
+    x = np.array(example.x, float)
+    outputs, state = network(example, "float64")(x, [example.state])
+    hidden, last = network(example, "float64", None)(x, [example.state])
+    compare(outputs, example.steps["y"], example.atol, "y")
+    compare(hidden, example.steps["h"], example.atol, "h")
+    compare(state, example.steps["h"][-1], example.atol, "state")
+    compare(last, example.steps["h"][-1], example.atol, "state without a readout")
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_stream_gives_the_outputs_one_by_one(backend, example):
+    net = network(example, "float64")
+    net.state = [example.state]
+    for t, x in enumerate(np.array(example.x, float)):
+        compare(net.step(x), example.steps["y"][t], example.atol, "y")
+        compare(net.state, example.steps["h"][t], example.atol, "h")
+
+
+@pytest.mark.parametrize("copies", [1, 3], ids=["one sequence", "three equal sequences"])
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_loss_and_gradients_of_the_network(backend, example, copies):
+    net = network(example, "float64")
+    x = np.repeat(np.array(example.x, float)[:, None], copies, axis=1)
+    targets = np.repeat(np.array(example.targets)[:, None], copies, axis=1)
+    state = np.full((1, copies, HIDDEN), example.state, float)
+    loss, grads, _ = net.loss_and_gradients(x, targets, state, loss=example.loss, reduction="sum")
+    compare(loss / copies, example.sums["L"], example.atol, "loss")
+    for name, gradient in grads.parameters.items():
+        expected = example.sums["d" + name.removesuffix("_l0")]
+        compare(gradient / copies, expected, example.atol, name)
+    for b in range(copies):
+        compare(grads.x[:, b], example.steps["dx"], example.atol, "dx")
+        compare(grads.state[:, b], example.sums["dh_0"], example.atol, "dh_0")
+
+
+# --- the document --------------------------------------------------------------------------------
+
+
+def numbers_of(example):
+    """Name every number of an example as the document does: ``h[2]`` at t, ``dW_hh[1,2]``."""
+    numbers = {}
+    for name, rows in example.steps.items():
+        for t, row in enumerate(rows, start=1):
+            numbers |= {(label, str(t)): value for label, value in labelled(name, row)}
+    for name, values in example.sums.items():
+        numbers |= {(label, ""): value for label, value in labelled(name, values)}
+    for name, values in example.parameters.items():
+        name = name.removesuffix("_l0")
+        numbers |= {(label, ""): value for label, value in labelled(name, values)}
+    numbers |= {(label, ""): value for label, value in labelled("h_0", example.state)}
+    for t, (x, target) in enumerate(zip(example.x, example.targets, strict=True), start=1):
+        numbers |= {(label, str(t)): value for label, value in labelled("x", x)}
+        target = np.ravel(target) + (example.loss == "softmax")  # classes count from 1 there
+        numbers |= {(label, str(t)): value for label, value in labelled("target", target)}
+    return numbers
+
+
+def labelled(name, values):
+    values = np.array(values)
+    if values.size == 1:
+        return [(name, values.item())]
+    return [
+        (name + str([i + 1 for i in index]).replace(" ", ""), value)
+        for index, value in np.ndenumerate(values)
+    ]
+
+
+def numbers_in(text):
+    """Read the tables of Markdown: columns named in the head of a table over t, else rows."""
+    numbers = {}
+    for table in re.findall(r"(?:^\|.*\|\n)+", text, flags=re.MULTILINE):
+        head, _, *rows = (
+            [cell.strip(" `") for cell in row.split("|")[1:-1]] for row in table.splitlines()
+        )
+        for row in rows:
+            found = (
+                {(name, row[0]): float(cell) for name, cell in zip(head[1:], row[1:], strict=True)}
+                if head[0] == "t"
+                else {(row[0], ""): float(row[-1])}
+            )
+            assert not numbers.keys() & found.keys()
+            numbers |= found
+    return numbers
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_document_has_the_same_numbers(example):
+    first, second = DOCUMENT.read_text(encoding="utf-8").split("\n## The same with ReLU")
+    assert numbers_in(first if example is TANH else second) == numbers_of(example)
+
+
+@pytest.mark.no_backend
+def test_long_numbers_in_the_text_are_those_of_the_tables():
+    text = DOCUMENT.read_text(encoding="utf-8")
+    known = {f"{abs(number):.10f}" for number in numbers_of(TANH).values()}
+    assert set(re.findall(r"\d+\.\d{5,}", text)) <= known
+
+
+def test_python_of_the_document(backend, capsys):
+    code = re.search(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)[1]
+    exec(compile(code, DOCUMENT.name, "exec"), {})
+    printed = re.findall(r"-?\d+\.\d+", capsys.readouterr().out)
+    expected = [*TANH.sums["L"], *np.ravel(TANH.sums["dW_hh"]), *TANH.sums["dh_0"]]
+    compare(np.array(printed, float), expected, 1e-8, "printed")  # NumPy prints 8 digits

@@ -1,0 +1,160 @@
+"""The house: which module may import which, and what no module may contain.
+
+The table is the architecture. A new import is a decision: it is made here, not by accident.
+"""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import crnn
+
+pytestmark = pytest.mark.no_backend
+
+PACKAGE = Path(crnn.__file__).parent
+MODULES = {path.stem: ast.parse(path.read_bytes()) for path in sorted(PACKAGE.glob("*.py"))}
+KERNELS = [path for path in (PACKAGE / "kernels").iterdir() if path.suffix in (".py", ".pyx")]
+
+GROUND = {"reference", "_memory", "kernels"}  # C and NumPy only
+TABLE = {
+    "reference": set(),
+    "_memory": set(),
+    "_dispatch": {"reference", "kernels", "__init__"},  # the switch; __init__ for the version
+    # parts that know nothing of networks
+    "checks": set(),
+    "files": set(),
+    "initialisation": set(),
+    "batches": {"checks"},
+    "optim": {"checks"},
+    "schedules": {"checks"},
+    "history": {"files"},
+    "checkpoints": {"files", "history"},
+    # what a network is made of
+    "parameters": {"checks", "_memory"},
+    "losses": {"checks"},
+    "engine": {"checks", "_memory"},
+    "streams": {"checks"},
+    "network": {"checks", "files", "losses", "engine", "parameters", "initialisation", "streams",
+                "_dispatch", "_memory"},
+    "cells": {"network"},
+    # what is done with networks
+    "loading": {"files", "cells", "network", "parameters", "_dispatch"},
+    "gradcheck": {"cells", "network"},
+    "text": {"checks", "files", "network", "loading"},
+    "plots": {"files"},
+    "training": {"batches", "checkpoints", "checks", "files", "gradcheck", "history", "losses",
+                 "network", "optim", "schedules", "streams"},
+    # doors
+    "__init__": {"_dispatch", "cells", "files", "gradcheck", "history", "loading", "network",
+                 "optim", "parameters", "reference", "schedules", "streams", "text", "training"},
+    "cli": None,  # everything
+    "cli_options": None,
+    "cli_train": None,
+    "__main__": {"cli"},
+}
+REQUIRED = {"numpy", "safetensors"}
+OPTIONAL = {"tqdm", "matplotlib"}  # extras: imported where they are used
+FORBIDDEN = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal",
+             "torch", "tensorflow", "keras", "jax", "code", "runpy"}
+FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
+MOST_LINES = 400
+
+
+def imports(tree, deep):
+    """Yield the dotted names that a module imports; those inside functions too if deep."""
+    for node in ast.walk(tree) if deep else module_level(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "a relative import; the others here are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def module_level(tree):
+    """Yield the statements that run on import."""
+    stack = list(tree.body)
+    while stack:
+        node = stack.pop()
+        yield node
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            stack.extend(ast.iter_child_nodes(node))
+
+
+def rooms(tree, deep=True):
+    """The modules of this package that a module imports; __init__ for the package itself."""
+    own = [name.split(".") for name in imports(tree, deep) if name.split(".")[0] == "crnn"]
+    known = {*MODULES, "kernels"}
+    return {parts[1] if len(parts) > 1 and parts[1] in known else "__init__" for parts in own}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_imports_only_from_rooms_below_it(name):
+    assert name in TABLE, f"{name}.py is new: give it a row in TABLE"
+    allowed = TABLE[name]
+    assert allowed is None or rooms(MODULES[name]) <= allowed
+
+
+def test_the_table_names_what_is_there():
+    names = {*TABLE, *(name for allowed in TABLE.values() for name in allowed or ())}
+    assert names <= {*MODULES, "kernels"}
+
+
+def test_the_ground_imports_nothing_of_the_house():
+    for name in GROUND & set(MODULES):
+        assert not rooms(MODULES[name])
+    for path in KERNELS:
+        words = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
+        found = {line[1].split(".")[0] for line in words
+                 if len(line) > 1 and line[0] in ("import", "cimport", "from")}
+        assert found <= {"numpy", "libc", "cython", "cpython"}, path.name
+
+
+def test_there_are_no_cycles():
+    below = {name: rooms(tree, deep=False) for name, tree in MODULES.items()} | {"kernels": set()}
+    placed = set()
+    while len(placed) < len(below):
+        ready = {name for name, needs in below.items() if needs <= placed} - placed
+        assert ready, f"these import each other: {sorted(set(below) - placed)}"
+        placed |= ready
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_others_packages_are_the_declared_ones(name):
+    def packages(deep):
+        top = {each.split(".")[0] for each in imports(MODULES[name], deep)}
+        return top - set(sys.stdlib_module_names) - {"crnn"}
+
+    assert packages(deep=False) <= REQUIRED
+    assert packages(deep=True) <= REQUIRED | OPTIONAL
+    assert name in ("files", "__init__") or "safetensors" not in packages(deep=True)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_nothing_runs_what_it_reads(name):
+    tree = MODULES[name]
+    assert not {each.split(".")[0] for each in imports(tree, deep=True)} & FORBIDDEN
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = getattr(node.func, "id", getattr(node.func, "attr", None))
+            assert isinstance(node.func, ast.Attribute) or called not in FORBIDDEN_CALLS
+            assert called != "import_module" or name == "_dispatch"  # of a name in a closed list
+            assert not any(each.arg == "allow_pickle" for each in node.keywords)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_can_be_read_in_one_sitting(name):
+    lines = (PACKAGE / f"{name}.py").read_text(encoding="utf-8").count("\n")
+    assert lines <= MOST_LINES
+
+
+def test_the_checks_above_can_fail():
+    tree = ast.parse(
+        "import crnn.cli\nfrom crnn import files, __version__\n"
+        "def f():\n    import tqdm\n    from crnn.network import RNN\n"
+    )
+    assert rooms(tree) == {"cli", "files", "network", "__init__"}
+    assert rooms(tree, deep=False) == {"cli", "files", "__init__"}
+    assert set(imports(tree, deep=True)) - set(imports(tree, deep=False)) == {
+        "tqdm", "crnn.network.RNN"}

@@ -1,0 +1,265 @@
+"""Memory: how much the passes hold, whose it is, and that nothing costs nothing."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import crnn
+
+T, B, I, H, O = 7, 4, 3, 5, 2  # noqa: E741
+LENGTHS = np.array([3, 7, 0, 5])
+FLOAT, CLASS, CHECKS = 4, 8, 24  # bytes of a number, of a token, of a target while it is checked
+
+
+@pytest.fixture
+def net(backend):
+    return crnn.RNN(I, H, O, dtype="float64", seed=3)
+
+
+@pytest.fixture
+def x(rng):
+    return rng.standard_normal((T, B, I))
+
+
+@pytest.fixture
+def state(rng):
+    return rng.standard_normal((1, B, H))
+
+
+def equal(actual, desired):
+    np.testing.assert_array_equal(actual, desired, strict=True)
+
+
+# --- how much ------------------------------------------------------------------------------------
+
+
+def peak(action):
+    """The largest number of bytes that a call holds at once beyond those held before."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        action()
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+# Hidden states, outputs or inputs are by far the largest, so that a stray copy of them would show.
+NETS = {"hidden": (8, 256, 4), "outputs": (8, 16, 256), "inputs": (256, 16, 4),
+        "no-readout": (8, 128, None)}
+EACH = {"floats": False, "tokens": True}
+
+
+def growth(sizes, is_tokens, action, dtype="float32"):
+    """Bytes per time step and sequence: how a peak grows from 1000 steps to 2000."""
+    inputs, hidden, outputs = sizes
+    net = crnn.RNN(inputs, hidden, outputs, seed=0, dtype=dtype)
+    peaks = []
+    for steps in (10, 1000, 2000):  # the first makes what is made only once
+        shape = (steps, B) if is_tokens else (steps, B, inputs)
+        x = np.zeros(shape, np.intp if is_tokens else dtype)
+        targets = np.zeros((steps, B), np.intp)
+        peaks.append(peak(lambda x=x, targets=targets: action(net, x, targets)))
+    return (peaks[2] - peaks[1]) / (1000 * B)
+
+
+@pytest.mark.parametrize("is_tokens", EACH.values(), ids=EACH)
+@pytest.mark.parametrize("sizes", NETS.values(), ids=NETS)
+def test_inference_holds_outputs_only(sizes, is_tokens):
+    outputs = sizes[2] or sizes[1]
+    grown = growth(sizes, is_tokens, lambda net, x, targets: net(x))
+    assert grown == pytest.approx(FLOAT * outputs, abs=2)
+
+
+@pytest.mark.parametrize("is_tokens", EACH.values(), ids=EACH)
+@pytest.mark.parametrize("sizes", NETS.values(), ids=NETS)
+def test_a_loss_holds_its_targets_only(sizes, is_tokens):
+    grown = growth(sizes, is_tokens, lambda net, x, targets: net.loss(x, targets))
+    assert grown <= CHECKS
+
+
+@pytest.mark.parametrize("is_tokens", EACH.values(), ids=EACH)
+@pytest.mark.parametrize("sizes", NETS.values(), ids=NETS)
+def test_training_holds_hidden_states_and_the_gradient_of_x(sizes, is_tokens):
+    inputs, hidden, _ = sizes
+    grown = growth(sizes, is_tokens, lambda net, x, targets: net.loss_and_gradients(x, targets))
+    states = FLOAT * hidden + (0 if is_tokens else FLOAT * inputs)
+    assert states - 2 <= grown <= states + CHECKS
+
+
+@pytest.mark.parametrize("is_tokens", EACH.values(), ids=EACH)
+@pytest.mark.parametrize("sizes", NETS.values(), ids=NETS)
+def test_forward_holds_states_outputs_and_a_copy_of_x(sizes, is_tokens):
+    inputs, hidden, outputs = sizes
+    grown = growth(sizes, is_tokens, lambda net, x, targets: net.forward(x))
+    copied = CLASS if is_tokens else FLOAT * inputs
+    assert grown == pytest.approx(FLOAT * (hidden + (outputs or hidden)) + copied, abs=2)
+
+
+def test_backward_holds_the_gradient_of_x_only():
+    def backward(net, x, targets):
+        y, _, cache = net.forward(x)
+        tracemalloc.reset_peak()
+        held = tracemalloc.get_traced_memory()[0]
+        net.backward(cache, y)
+        grown.append(tracemalloc.get_traced_memory()[1] - held)
+
+    for sizes in NETS.values():
+        for is_tokens, width in ((True, 0), (False, sizes[0])):
+            grown = []
+            growth(sizes, is_tokens, backward)
+            assert (grown[2] - grown[1]) / (1000 * B) == pytest.approx(FLOAT * width, abs=2)
+
+
+@pytest.mark.parametrize("is_tokens", EACH.values(), ids=EACH)
+def test_lengths_cost_no_states(is_tokens):
+    def run(net, x, targets):
+        lengths = np.full(B, len(x))
+        net(x, lengths=lengths)
+        net.loss(x, targets, lengths=lengths)
+
+    outputs = 4
+    copied = 0 if is_tokens else FLOAT * 8  # what lies beyond the end is silenced in a copy
+    assert growth((8, 256, outputs), is_tokens, run) <= FLOAT * outputs + copied + CHECKS
+
+
+def test_float64_takes_twice_as_much():
+    def train(net, x, targets):
+        net.loss_and_gradients(x, targets)
+
+    grown = growth((8, 256, 4), False, train, "float64")
+    assert 2 * FLOAT * 264 - 2 <= grown <= 2 * FLOAT * 264 + CHECKS
+
+
+def test_many_to_one_holds_no_outputs():
+    sizes = (8, 16, 256)
+    grown = growth(sizes, True, lambda net, x, targets: net.loss_and_gradients(x, targets[-1]))
+    assert grown <= FLOAT * 16 + CLASS
+
+
+# --- whose ---------------------------------------------------------------------------------------
+
+
+def test_a_cache_is_good_for_its_network_as_it_was(net, x):
+    y, _, cache = net.forward(x)
+    vector = net.backward(cache, y).vector.copy()
+    equal(net.backward(cache, y).vector, vector)  # as often as one likes
+    for other in (net.copy(), crnn.RNN(I, H, O, dtype="float64")):
+        with pytest.raises(ValueError, match="call forward again"):
+            other.backward(cache, y)
+    net.parameters["b_y"] = [0, 0]
+    with pytest.raises(ValueError, match="call forward again"):
+        net.backward(cache, y)
+    cache = net.forward(x)[2]
+    net.vector = net.vector
+    with pytest.raises(ValueError, match="call forward again"):
+        net.backward(cache, y)
+    for wrong in (None, y, (cache,), net):
+        with pytest.raises(TypeError, match="what forward returned"):
+            net.backward(wrong, y)
+
+
+@pytest.mark.parametrize("tokens", [False, True], ids=["floats", "tokens"])
+@pytest.mark.parametrize("victim", ["x", "state", "lengths", "y", "last", "dy", "dstate"])
+def test_a_cache_does_not_hold_the_callers_arrays(net, x, state, rng, tokens, victim):
+    inputs = rng.integers(0, I, (T, B)) if tokens else x
+    lengths = LENGTHS.astype(np.intp)
+    y, last, cache = net.forward(inputs, state, lengths=lengths)
+    dy, dstate = rng.standard_normal(y.shape), rng.standard_normal(last.shape)
+    first = net.backward(cache, dy, dstate)
+    vector, own_state = first.vector.copy(), first.state.copy()
+    arrays = {"x": inputs, "state": state, "lengths": lengths, "y": y, "last": last,
+              "dy": dy, "dstate": dstate}
+    kept = arrays[victim].copy()
+    arrays[victim][...] = 1
+    equal(first.vector, vector)
+    equal(first.state, own_state)
+    if victim in ("dy", "dstate"):
+        arrays[victim][...] = kept
+    equal(net.backward(cache, dy, dstate).vector, vector)
+
+
+@pytest.mark.parametrize("outputs", [None, O])
+def test_results_are_the_callers_own(x, state, rng, outputs):
+    classes = rng.integers(0, O, (T, B))
+    net = crnn.RNN(I, H, outputs, dtype="float64", seed=3)
+    net.state = state
+
+    def results():
+        y, last, cache = net.forward(x, state)
+        grads = net.backward(cache, y, last)
+        _, fused, fused_last = net.loss_and_gradients(x, classes, state)
+        return [y, last, *net(x, state), grads.vector, grads.x, grads.state, fused.vector,
+                fused.x, fused.state, fused_last, net.loss(x, classes, state)[1], net.state,
+                net.stream(B).step(x[0])]
+
+    first = results()
+    kept = [each.copy() for each in first]
+    for n, each in enumerate(first):
+        assert each.flags.writeable
+        assert not any(np.shares_memory(each, other) for other in first[:n])
+        each[...] = 99
+    for each, old in zip(results(), kept, strict=True):
+        equal(each, old)
+    step = net.step(x[0])
+    net.step(x[1], out=np.empty_like(step))
+    kept = step.copy()
+    net.step(x[2])
+    equal(step, kept)
+
+
+# --- nothing -------------------------------------------------------------------------------------
+
+
+NOTHING = pytest.mark.parametrize(("steps", "batch"), [(0, B), (0, None), (T, 0), (0, 0)])
+KINDS = pytest.mark.parametrize("tokens", [False, True], ids=["floats", "tokens"])
+
+
+def nothing(steps, batch, tokens):
+    each = () if batch is None else (batch,)
+    x = np.zeros((steps, *each), int) if tokens else np.zeros((steps, *each, I))
+    return each, x, np.ones((1, *each, H), np.float32)
+
+
+@pytest.mark.parametrize("outputs", [None, O])
+@pytest.mark.parametrize("has_lengths", [False, True], ids=["full", "lengths"])
+@KINDS
+@NOTHING
+def test_no_steps_and_no_sequences_cost_nothing(steps, batch, tokens, has_lengths, outputs):
+    net = crnn.RNN(I, H, outputs, seed=1)
+    each, x, state = nothing(steps, batch, tokens)
+    lengths = np.zeros(each, int) if has_lengths else None
+    y, last = net(x, state, lengths=lengths)
+    assert y.shape == (steps, *each, outputs or H)
+    equal(last, state)
+    for loss, classes in (("softmax", ()), ("sigmoid", (outputs or H,)), ("mse", (outputs or H,))):
+        for shape in ((steps, *each, *classes), (*each, *classes)):
+            rest = (x, np.zeros(shape, int), state)
+            value, last = net.loss(*rest, loss=loss, lengths=lengths)
+            fused, gradients, fused_last = net.loss_and_gradients(*rest, loss=loss, lengths=lengths)
+            assert (value, fused, type(value), type(fused)) == (0.0, 0.0, float, float)
+            equal(last, state)
+            equal(fused_last, state)
+            assert not gradients.vector.any()
+            assert not gradients.state.any()
+            assert tokens or gradients.x.shape == x.shape
+
+
+@KINDS
+@NOTHING
+def test_backward_through_nothing(steps, batch, tokens):
+    net = crnn.RNN(I, H, O, seed=1)
+    _, x, state = nothing(steps, batch, tokens)
+    y, last, cache = net.forward(x, state)
+    gradients = net.backward(cache, np.ones_like(y), 2 * state)
+    equal(last, state)
+    equal(gradients.state, 2 * state)
+    assert not gradients.vector.any()
+
+
+def test_a_step_of_no_sequences(backend):
+    stream = crnn.RNN(I, H, O).stream(batch_size=0)
+    assert stream.step(np.ones((0, I))).shape == (0, O)
+    assert stream.step(np.ones(0, int)).shape == (0, O)
+    assert stream.state.shape == (1, 0, H)

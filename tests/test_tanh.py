@@ -1,0 +1,129 @@
+"""The compiled tanh against exact values, in units in the last place (ulp), on every build."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+from crnn.kernels import cpu
+
+pytestmark = pytest.mark.no_backend
+
+DIGITS = {"float32": 24, "float64": 53}  # bits of the significand
+SMALLEST = {"float32": -149, "float64": -1074}  # exponent of the smallest denormal
+INTEGERS = {"float32": np.uint32, "float64": np.uint64}
+CODES = {"float32": "float", "float64": "double"}
+LIMITS = {"float32": 2.5, "float64": 3.0}  # what crnn/kernels/tanh.pyx promises
+
+each_dtype = pytest.mark.parametrize("dtype", list(DIGITS))
+
+
+@pytest.fixture(params=cpu.instruction_sets())
+def tanh(request):
+    """Return tanh of one build as a function from an array to a new one."""
+    activation = importlib.import_module(f"crnn.kernels.{request.param}").activation
+
+    def function(x):
+        y = x.copy()
+        activation[CODES[x.dtype.name]](y, "tanh")
+        return y
+
+    return function
+
+
+def bit_patterns(dtype, limit, step):
+    """Return every step-th float from 0 to limit, as many of each power of two."""
+    last = np.array(limit, dtype).view(INTEGERS[dtype])
+    return np.arange(0, int(last) + 1, step, INTEGERS[dtype]).view(dtype)
+
+
+def ulps(y, exact):
+    """Return the distance of y from exact, which has more digits, in units of y's last place."""
+    dtype = y.dtype.name
+    exponent = np.maximum(np.frexp(exact)[1] - DIGITS[dtype], SMALLEST[dtype])
+    return np.ldexp(np.abs(y.astype(exact.dtype) - exact), -exponent)
+
+
+def exact_tanh(x):
+    """Return tanh(x) in a wider type."""
+    if x.dtype == np.float32:
+        return np.tanh(x.astype(np.float64))
+    if np.finfo(np.longdouble).nmant < 60:
+        pytest.skip("longdouble is no wider than float64 here")
+    return np.tanh(x.astype(np.longdouble))
+
+
+@pytest.mark.parametrize(("dtype", "step"), [("float32", 499), ("float64", (1 << 44) + 12345)])
+def test_error_is_within_the_promise(tanh, dtype, step):
+    x = bit_patterns(dtype, 20, step)
+    assert len(x) > 200_000
+    exact = exact_tanh(x)
+    for sign in (1, -1):
+        error = ulps(tanh(sign * x), sign * exact)
+        worst = error.argmax()
+        assert error[worst] <= LIMITS[dtype], f"tanh({sign * x[worst]!r})"
+
+
+@each_dtype
+def test_error_where_it_is_hardest(tanh, rng, dtype):
+    """Between 0.01 and 10 lies all that networks use, and where the pieces of exp meet."""
+    meeting = np.log(2) / 4 * np.arange(1, 80, 2)  # there 2|x| / ln 2 is half-way
+    near = meeting[:, None] * (1 + np.finfo(dtype).eps * np.arange(-30, 31))
+    middle = [rng.uniform(0.01, 10, 100_000), rng.uniform(0.1, 0.4, 100_000)]
+    x = np.concatenate([*middle, near.ravel()]).astype(dtype)
+    assert ulps(tanh(x), exact_tanh(x)).max() <= LIMITS[dtype]
+
+
+@each_dtype
+def test_special_values(tanh, dtype):
+    info = np.finfo(dtype)
+    x = np.array([np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0, info.max, -info.max], dtype)
+    y = tanh(x)
+    np.testing.assert_array_equal(y, np.array([np.nan, np.nan, 1, -1, 0, 0, 1, -1], dtype))
+    np.testing.assert_array_equal(np.signbit(y[2:]), np.signbit(x[2:]))
+
+
+@each_dtype
+def test_denormals_are_their_own_tanh(tanh, dtype):
+    smallest = np.arange(1000, dtype=INTEGERS[dtype]).view(dtype)
+    x = np.concatenate([smallest, np.finfo(dtype).tiny * np.linspace(0, 1, 1001, dtype=dtype)])
+    assert x[1] > 0
+    np.testing.assert_array_equal(tanh(x), x)
+    np.testing.assert_array_equal(tanh(-x), -x)
+
+
+@each_dtype
+def test_never_beyond_one(tanh, dtype):
+    x = np.concatenate([np.linspace(5, 25, 100_001), np.geomspace(25, 1e38, 1001)]).astype(dtype)
+    y = tanh(x)
+    assert y.max() == 1
+    assert y.min() > 0.9999
+
+
+@each_dtype
+def test_is_odd(tanh, rng, dtype):
+    x = (rng.standard_normal(10_001) * np.geomspace(1e-30, 30, 10_001)).astype(dtype)
+    np.testing.assert_array_equal(tanh(-x), -tanh(x))
+
+
+@each_dtype
+def test_length_and_place_do_not_matter(tanh, rng, dtype):
+    x = (3 * rng.standard_normal(200)).astype(dtype)
+    whole = tanh(x)
+    for length in range(71):
+        for start in (0, 1, 3, 129 - length):
+            part = slice(start, start + length)
+            np.testing.assert_array_equal(tanh(x[part]), whole[part])
+
+
+@each_dtype
+def test_one_special_value_leaves_its_neighbours_alone(tanh, rng, dtype):
+    x = (3 * rng.standard_normal(37)).astype(dtype)
+    expected = tanh(x)
+    for place in range(len(x)):
+        for value in (np.nan, np.inf, -0.0):
+            disturbed = x.copy()
+            disturbed[place] = value
+            y = tanh(disturbed)
+            others = np.arange(len(x)) != place
+            np.testing.assert_array_equal(y[others], expected[others])

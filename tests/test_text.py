@@ -1,0 +1,326 @@
+"""Characters: vocabulary, streams, what is sampled and how likely, model files."""
+
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import crnn
+from crnn import files, text
+from crnn.text import Vocabulary, generate, sample, streams
+
+no_backend = pytest.mark.no_backend
+ANY_TEXT = st.text(st.characters(), min_size=1)  # whole Unicode, lone surrogates too
+LOGITS = np.log([0.4, 0.3, 0.15, 0.1, 0.05])  # of "abcde", likeliest first
+PROBABILITIES = dict(zip("abcde", np.exp(LOGITS), strict=True))
+
+
+def known(logits=LOGITS, dtype="float64"):
+    """A network whose outputs are these numbers, whatever comes in."""
+    net = crnn.RNN(len(logits), 2, len(logits), dtype=dtype)
+    net.vector = np.zeros(net.num_parameters)
+    net.parameters["b_y"] = np.asarray(logits, dtype)
+    return net
+
+
+def write(net, length=2000, **options):
+    return sample(net, Vocabulary("abcde"[: net.input_size]), length, **({"seed": 1} | options))
+
+
+# Vocabulary
+
+
+@no_backend
+def test_vocabulary():
+    vocabulary = Vocabulary.of("hello, world")
+    assert vocabulary.symbols == " ,dehlorw"
+    assert len(vocabulary) == 9
+    assert vocabulary.encode("low").tolist() == [5, 6, 8]
+    assert vocabulary.decode([5, 6, 8]) == "low"
+
+
+@no_backend
+@given(ANY_TEXT)
+def test_encode_and_decode_are_inverse(content):
+    vocabulary = Vocabulary.of(content)
+    tokens = vocabulary.encode(content)
+    assert (tokens.dtype, tokens.shape) == (np.intp, (len(content),))
+    assert vocabulary.decode(tokens) == content
+    assert list(vocabulary.symbols) == sorted(set(content))
+    assert vocabulary == Vocabulary(vocabulary.symbols)
+    assert hash(vocabulary) == hash(Vocabulary(vocabulary.symbols))
+
+
+@no_backend
+@pytest.mark.parametrize(("make", "error", "match"), [
+    pytest.param(lambda: Vocabulary(""), ValueError, "at least one", id="empty"),
+    pytest.param(lambda: Vocabulary.of(""), ValueError, "at least one", id="of nothing"),
+    pytest.param(lambda: Vocabulary("abca"), ValueError, "once", id="twice"),
+    pytest.param(lambda: Vocabulary(["a", "b"]), TypeError, "list", id="list"),
+    pytest.param(lambda: Vocabulary(b"ab"), TypeError, "bytes", id="bytes"),
+    pytest.param(lambda: Vocabulary(None), TypeError, "NoneType", id="None"),
+    pytest.param(lambda: Vocabulary("abc").encode("cabxa"), ValueError,
+                 r"'x' \(number 4 of the text\).* 3 that", id="unknown character"),
+    pytest.param(lambda: Vocabulary("abc").decode([0, 3]), IndexError, "token 3", id="too large"),
+    pytest.param(lambda: Vocabulary("abc").decode([-1]), IndexError, "token -1", id="negative"),
+    pytest.param(lambda: Vocabulary("abc").decode([0.0]), TypeError, "integers", id="floats"),
+    pytest.param(lambda: Vocabulary("abc").decode("ab"), TypeError, "numbers", id="text"),
+])
+def test_vocabulary_refuses(make, error, match):
+    with pytest.raises(error, match=match):
+        make()
+
+
+@no_backend
+def test_vocabularies_compare_by_their_characters():
+    assert Vocabulary("ab") != Vocabulary("ba")
+    assert Vocabulary("ab") != "ab"
+    assert repr(Vocabulary("ab\n")) == r"Vocabulary('ab\n')"
+    assert Vocabulary("ab").decode([]) == ""
+    assert Vocabulary("ab").encode("").shape == (0,)
+
+
+# Streams
+
+
+@no_backend
+@given(st.integers(1, 8), st.integers(2, 60))
+def test_streams(batch_size, size):
+    tokens = np.arange(size)
+    if size <= batch_size:
+        with pytest.raises(ValueError, match=f"{size} characters.*{batch_size + 1} are needed"):
+            streams(tokens, batch_size)
+        return
+    x, targets = streams(tokens, batch_size)
+    steps = (size - 1) // batch_size
+    assert x.shape == targets.shape == (steps, batch_size)
+    assert x.dtype == targets.dtype == np.intp
+    assert x.flags.c_contiguous
+    assert targets.flags.c_contiguous
+    # tokens count up, so that this says: each one's target is what follows it in the text, streams
+    # follow each other, and what is left over is at the end and shorter than a row
+    assert np.array_equal(targets, x + 1)
+    assert np.array_equal(x.T.ravel(), np.arange(steps * batch_size))
+    assert 0 <= size - 1 - steps * batch_size < batch_size
+
+
+@no_backend
+@pytest.mark.parametrize(("tokens", "batch_size", "error", "match"), [
+    ([], 1, ValueError, "0 characters"), ([1], 1, ValueError, "2 are needed"),
+    ([1, 2, 3], 0, ValueError, "batch_size"), ([1, 2, 3], 1.5, TypeError, "batch_size"),
+    ([0.5, 1.5], 1, TypeError, "integers"), ("text", 1, TypeError, "numbers"),
+], ids=["nothing", "one", "no stream", "half a stream", "floats", "text"])
+def test_streams_refuses(tokens, batch_size, error, match):
+    with pytest.raises(error, match=match):
+        streams(tokens, batch_size)
+
+
+@no_backend
+def test_builtin_text_is_english():
+    content = text.builtin_text()
+    assert len(content) > 400_000
+    words = content.split()
+    assert all(words.count(word) > 300 for word in ("the", "of", "and", "is"))
+    assert 40 < len(Vocabulary.of(content)) < 250
+    assert content == text.builtin_text()
+
+
+# Sampling
+
+
+def test_the_seed_decides_the_text():
+    net = crnn.RNN(5, 7, 5, seed=0)
+    assert write(net, seed=3) == write(net, seed=3)
+    assert len({write(net, 50, seed=seed) for seed in (3, 4, None)}) == 3
+
+
+@pytest.mark.parametrize("options", [
+    {"temperature": 0}, {"temperature": 0.0, "top_p": 0.5}, {"top_k": 1}, {"top_p": 1e-9},
+    {"temperature": 1e-9}, {"temperature": 1e-320},
+], ids=str)
+def test_always_the_likeliest(options):
+    net = crnn.RNN(5, 7, 5, init="orthogonal", seed=2)
+    net.vector = net.vector * 4
+    y, state = net([0])
+    wanted = []
+    for _ in range(30):
+        wanted.append(int(y[-1].argmax()))
+        y, state = net([wanted[-1]], state)
+    assert len(set(wanted)) > 1
+    assert write(net, 30, prime="a", **options) == "".join("abcde"[token] for token in wanted)
+
+
+@pytest.mark.parametrize(("options", "wanted"), [
+    ({}, "abcde"), ({"top_k": 5}, "abcde"), ({"top_k": 99}, "abcde"), ({"top_k": 2}, "ab"),
+    ({"top_k": 3, "temperature": 1.5}, "abc"), ({"top_p": 1.0}, "abcde"), ({"top_p": 0.71}, "abc"),
+    ({"top_p": 0.69}, "ab"), ({"top_p": 0.39}, "a"), ({"top_k": 2, "top_p": 0.5}, "a"),
+    ({"top_k": 2, "top_p": 0.6}, "ab"), ({"temperature": 0.5}, "abcde"),
+], ids=str)
+def test_only_what_may_be_chosen_is(options, wanted):
+    """And each as often as its probability says, by a test of chi-square."""
+    order = np.array([3, 0, 4, 1, 2])  # the likeliest not in front
+    net = known(LOGITS[order])
+    written = write(net, 3000, **options)
+    probabilities = np.array([PROBABILITIES[symbol] for symbol in wanted])
+    probabilities **= 1 / options.get("temperature", 1)
+    probabilities /= probabilities.sum()
+    counts = {"abcde"[order[i]]: written.count("abcde"[i]) for i in range(5)}
+    assert {symbol for symbol in counts if counts[symbol]} == set(wanted)
+    expected = 3000 * probabilities
+    found = np.array([counts[symbol] for symbol in wanted])
+    assert ((found - expected) ** 2 / expected).sum() < 18.5  # 1 in 1000 with 4 degrees of freedom
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_ties_are_fair(count):
+    written = write(known(np.zeros(count)), 4000)
+    expected = 4000 / count
+    found = np.array([written.count(symbol) for symbol in "abcde"[:count]])
+    assert ((found - expected) ** 2 / expected).sum() < 18.5
+
+
+def test_the_prime_is_read_before_anything_is_written():
+    net = crnn.RNN(5, 7, 5, init="orthogonal", seed=2)
+    y, _ = net(Vocabulary("abcde").encode("caebd"))
+    first = [sample(net, Vocabulary("abcde"), 1, prime="caebd", seed=s) for s in range(2000)]
+    probabilities = np.exp(y[-1] - y[-1].max())
+    expected = 2000 * probabilities / probabilities.sum()
+    found = np.array([first.count(symbol) for symbol in "abcde"])
+    assert ((found - expected) ** 2 / expected).sum() < 18.5
+    whole = write(net, 40, prime="caebd", temperature=0)
+    assert write(net, 30, prime="caebd" + whole[:10], temperature=0) == whole[10:]
+
+
+@pytest.mark.parametrize(("symbols", "first"), [("b\na", "\n"), ("bxa", "b")])
+def test_without_a_prime_it_starts_after_a_line(symbols, first):
+    net = crnn.RNN(3, 7, 3, seed=1)
+    vocabulary = Vocabulary(symbols)
+    assert sample(net, vocabulary, 40, seed=1) == sample(net, vocabulary, 40, prime=first, seed=1)
+
+
+def test_the_networks_own_state_is_not_touched(rng):
+    net = crnn.RNN(5, 7, 5, seed=0)
+    net.state = state = rng.standard_normal((1, 7)).astype(np.float32)
+    before = net.vector.copy()
+    wanted = write(net, 20)
+    assert np.array_equal(net.state, state)
+    assert np.array_equal(net.vector, before)
+    net.reset()
+    assert write(net, 20) == wanted
+
+
+def test_generate_is_sample_without_end():
+    net, vocabulary = crnn.RNN(5, 7, 5, seed=0), Vocabulary("abcde")
+    two = [generate(net, vocabulary, seed=seed) for seed in (1, 2)]
+    written = list(zip(*(itertools.islice(each, 30) for each in two), strict=True))
+    assert "".join(pair[0] for pair in written) == sample(net, vocabulary, 30, seed=1)
+    assert "".join(pair[1] for pair in written) == sample(net, vocabulary, 30, seed=2)
+    assert sample(net, vocabulary, 0) == ""
+
+
+@pytest.mark.parametrize(("options", "error", "match"), [
+    ({"temperature": -1}, ValueError, "temperature"),
+    ({"temperature": math.nan}, ValueError, "temperature"),
+    ({"temperature": math.inf}, ValueError, "temperature"),
+    ({"temperature": "hot"}, TypeError, "temperature"),
+    ({"top_k": 0}, ValueError, "top_k"), ({"top_k": 1.5}, TypeError, "top_k"),
+    ({"top_p": 0}, ValueError, "top_p"), ({"top_p": 1.01}, ValueError, "top_p"),
+    ({"top_p": math.nan}, ValueError, "top_p"), ({"length": -1}, ValueError, "length"),
+    ({"seed": -1}, ValueError, None), ({"prime": "abx"}, ValueError, "'x'.*number 3"),
+], ids=str)
+def test_sample_refuses(options, error, match):
+    with pytest.raises(error, match=match):
+        write(known(), **options)
+
+
+@no_backend
+def test_arguments_are_looked_at_before_the_first_character():
+    with pytest.raises(ValueError, match="top_k"):
+        generate(known(), Vocabulary("abcde"), top_k=0)
+
+
+@pytest.mark.parametrize("sizes", [(4, 3, 5), (5, 3, 4), (5, 3), (4, 3, 4)], ids=str)
+def test_a_network_that_does_not_fit(sizes):
+    with pytest.raises(ValueError, match=f"{sizes[0]} inputs.* 5 characters"):
+        sample(crnn.RNN(*sizes), Vocabulary("abcde"), 3)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_outputs_that_are_not_finite(value, temperature):
+    with pytest.raises(FloatingPointError, match="not finite"):
+        write(known([0.0, value, 0, 0, 0]), temperature=temperature)
+
+
+# Model files
+
+
+TRAINING = {"text": "naïve\n\udcff.txt", "epochs": 3, "validation_loss": None, "loss": 1.5}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_model_files_round_trip(tmp_path, dtype):
+    net, vocabulary = crnn.RNN(5, 7, 5, dtype=dtype, seed=0), Vocabulary('a"\\é\U0001f600')
+    text.save_model(tmp_path / "model", net, vocabulary, TRAINING)
+    found, symbols, training = text.load_model(tmp_path / "model")
+    assert np.array_equal(found.vector, net.vector)
+    assert found.config() == net.config()
+    assert symbols == vocabulary
+    assert training == TRAINING
+    assert sample(found, symbols, 50, seed=1) == sample(net, vocabulary, 50, seed=1)
+    content = (tmp_path / "model").read_bytes()
+    text.save_model(tmp_path / "model", found, symbols, training)
+    assert (tmp_path / "model").read_bytes() == content
+
+
+CONFIG = crnn.RNN(3, 2, 3).config()
+
+
+@no_backend
+@pytest.mark.parametrize(("changes", "match"), [
+    pytest.param({"vocabulary": None}, "vocabulary", id="no vocabulary"),
+    pytest.param({"vocabulary": '"ab"'}, "2 characters", id="vocabulary too short"),
+    pytest.param({"vocabulary": '"abcd"'}, "4 characters", id="vocabulary too long"),
+    pytest.param({"vocabulary": '"aba"'}, "once", id="a character twice"),
+    pytest.param({"vocabulary": '["a", "b", "c"]'}, "list", id="vocabulary a list"),
+    pytest.param({"vocabulary": "abc"}, "JSON", id="vocabulary no JSON"),
+    pytest.param({"training": None}, "training", id="no training"),
+    pytest.param({"training": "[]"}, "training", id="training a list"),
+    pytest.param({"training": "{"}, "training", id="training no JSON"),
+    pytest.param({"training": '{"loss": NaN}'}, "training.*NaN", id="training with NaN"),
+    pytest.param({"extra": "{}"}, "extra", id="something more"),
+    pytest.param({"config": None}, "config", id="no config"),
+    pytest.param({"config": "[]"}, "config", id="config a list"),
+    pytest.param({"config": {"cell": "Elman"}}, "cell", id="unknown cell"),
+    pytest.param({"config": {"cell": []}}, "cell", id="cell a list"),
+    pytest.param({"config": {"hidden_size": 9}}, r"\(3, 9\)", id="hidden_size"),
+    pytest.param({"config": {"nonlinearity": "sin"}}, "sin", id="unknown nonlinearity"),
+    pytest.param({"config": {"dtype": "float16"}}, "float16", id="dtype"),
+    pytest.param({"config": {"output_size": None}}, "W_hy", id="no readout"),
+    pytest.param({"config": {"init": "x"}}, "init", id="config with more"),
+    pytest.param({"config": {"backend": "reference"}}, "backend", id="config with a backend"),
+])
+def test_bad_model_files(tmp_path, monkeypatch, changes, match):
+    monkeypatch.chdir(tmp_path)  # whose name, with this test's id, is not to be in the message
+    metadata = {"config": json.dumps(CONFIG), "vocabulary": '"abc"', "training": "{}"}
+    for name, value in changes.items():
+        metadata[name] = json.dumps(CONFIG | value) if isinstance(value, dict) else value
+    metadata = {name: value for name, value in metadata.items() if value is not None}
+    files.write("model.crnn", crnn.RNN(3, 2, 3).parameters, metadata)
+    with pytest.raises(crnn.FormatError, match=match) as caught:
+        text.load_model("model.crnn")
+    assert "model.crnn" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@no_backend
+def test_model_files_need_json_without_nan(tmp_path):
+    with pytest.raises(ValueError, match=r"JSON|nan"):
+        text.save_model(tmp_path / "m", known(), Vocabulary("abcde"), {"loss": math.nan})
+    with pytest.raises(FileNotFoundError):
+        text.load_model(tmp_path / "m")
+    assert not list(tmp_path.iterdir())
