@@ -1,5 +1,6 @@
 """Build the compiled kernels: the same source once for each instruction set."""
 
+import contextlib
 import platform
 import sys
 
@@ -31,7 +32,7 @@ DIRECTIVES = {
 
 
 class BuildKernels(build_ext):
-    """Fail with the remedy when there is no compiler: without its kernels crnn is not crnn."""
+    """Builds the kernels, or fails with the remedy: without them crnn is not crnn."""
 
     def run(self):
         try:
@@ -42,6 +43,11 @@ class BuildKernels(build_ext):
                 "It needs a C compiler (gcc or clang) and Python's headers; on Debian and Ubuntu:"
                 " apt-get install gcc python3-dev"
             ) from error
+        if not self.inplace:
+            # Beside the sources too, so that Python started in a checkout, where ./crnn comes
+            # before the installed package, finds them; a checkout that is read-only stays as it is.
+            with contextlib.suppress(OSError):
+                self.copy_extensions_to_source()
 
 
 def kernel(name, flags=()):
@@ -60,7 +66,5 @@ extensions += [kernel(name, flags) for name, flags in INSTRUCTION_SETS.items()]
 setup(
     ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES),
     cmdclass={"build_ext": BuildKernels},
-    # inplace leaves the modules beside their sources too, so that Python started in a checkout,
-    # where ./crnn comes before the installed package, finds them.
-    options={"build_ext": {"inplace": True, "parallel": True}},
+    options={"build_ext": {"parallel": True}},
 )

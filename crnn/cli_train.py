@@ -99,7 +99,9 @@ def train(options):
             schedule=schedule(options.schedule), callbacks=[watcher], checkpoint=checkpoint,
             resume=options.resume, seed=options.seed,
         )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        if not interrupt.args:  # not from fit, which saves first
+            raise
         raise KeyboardInterrupt(
             f"stopped, all of it saved in {checkpoint}; go on with: {resume_command()}"
         ) from None
@@ -122,6 +124,11 @@ def read_text(path):
 def split(tokens, options):
     """Return training and validation data; the latter, the text's end, may be None."""
     border = len(tokens) - int(len(tokens) * options.validation)
+    if border <= options.batch_size:
+        raise ValueError(
+            f"the text has {border} characters to train on, too short for {options.batch_size}"
+            " streams; take a longer one or a smaller --batch-size"
+        )
     training_data = text.streams(tokens[:border], options.batch_size)
     if border == len(tokens):
         return training_data, None
@@ -136,6 +143,8 @@ def split(tokens, options):
 
 def check_places(options):
     """Find out now, not after the training, that what it makes cannot be written."""
+    if not options.output:
+        raise ValueError("the name of the model file (--output) is empty")
     if options.plot:
         plots.picture_format(options.plot)
     for path in filter(None, (options.output, options.plot)):
@@ -259,4 +268,4 @@ def progress_bar(total, done):
     except ImportError:
         return None
     return tqdm(total=total, initial=done, unit="update", dynamic_ncols=True, leave=False,
-                bar_format="{desc} {bar} {n_fmt}/{total_fmt} {postfix} {remaining} left")
+                bar_format="{desc} {bar} {n_fmt}/{total_fmt}{postfix}, {remaining} left")

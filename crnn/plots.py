@@ -7,7 +7,7 @@ import os
 from crnn import files
 
 
-def loss_curves(history, path, title=""):
+def loss_curves(history, path, title="", unit="nats per character"):
     """Draw training and validation loss over epochs into a file.
 
     Parameters
@@ -16,6 +16,8 @@ def loss_curves(history, path, title=""):
     path : str or os.PathLike
         The end of the name chooses the format: .png, .svg, .pdf.
     title : str
+    unit : str
+        Of the losses. For nats there is a second axis in bits.
 
     Raises
     ------
@@ -36,11 +38,12 @@ def loss_curves(history, path, title=""):
         if None in losses:
             continue
         axes.plot(epochs, losses, marker="o", markersize=3, label=f"{label}, {losses[-1]:.3f}")
-    axes.set(xlabel="epoch", ylabel="nats per character", title=title)
+    axes.set(xlabel="epoch", ylabel=unit, title=title)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.secondary_yaxis(
-        "right", functions=(lambda nats: nats / math.log(2), lambda bits: bits * math.log(2))
-    ).set_ylabel("bits per character")
+    if unit.startswith("nats"):
+        axes.secondary_yaxis(
+            "right", functions=(lambda nats: nats / math.log(2), lambda bits: bits * math.log(2))
+        ).set_ylabel(unit.replace("nats", "bits", 1))
     axes.grid(alpha=0.3)
     axes.legend()
     buffer = io.BytesIO()

@@ -28,7 +28,7 @@ class Event(NamedTuple):
     loss: float  # of this update, or the mean of the epoch
     targets: int  # that the loss is the mean over
     validation_loss: float | None
-    is_best: bool  # no earlier epoch had a lower validation loss (or loss, without validation)
+    is_best: bool  # validation loss (or loss, without validation) below that of all epochs before
     lr: float
 
 
@@ -69,7 +69,8 @@ def fit(
         training stops there.
     checkpoint : str or os.PathLike, optional
         File that is written after each epoch and when training is stopped by a callback or by
-        Ctrl-C (the update under way is finished first, then KeyboardInterrupt is raised).
+        Ctrl-C (the update under way is finished first, then KeyboardInterrupt is raised, with a
+        message; a second Ctrl-C raises one without, at once).
     resume : bool
         Go on from the checkpoint: net and optimizer, which must be of the same kind, take its
         content. The result has the same bits as if training had not stopped.
@@ -85,8 +86,8 @@ def fit(
     TypeError, ValueError, IndexError
         If an argument or the data are not as above.
     FloatingPointError
-        If the loss or its gradient stops being finite. The parameters are those before that
-        update, the checkpoint is the last one written.
+        If the loss, its gradient or a parameter stops being finite. The parameters are those before
+        that update, the checkpoint is the last one written.
     FormatError, OSError
         If the checkpoint cannot be read or written.
 
@@ -135,6 +136,8 @@ def fit(
     try:
         with _deferred_interrupt() as interrupted:
             training.run(interrupted)
+        if interrupted:  # in the moment after the last update
+            training.stop(interrupted)
     finally:
         optimizer.lr = lr
     return training.progress.history
@@ -235,7 +238,7 @@ class _Training:
 
     def lr_of(self, update):
         """Return the learning rate of an update; the first is number 0."""
-        return self.lr * self.schedule(update / (self.updates_per_epoch * self.epochs))
+        return self.lr * self.schedule(update / max(self.updates_per_epoch * self.epochs, 1))
 
     def check_finite(self, loss, norm):
         if math.isfinite(loss) and math.isfinite(norm):
@@ -304,7 +307,7 @@ class _Training:
     def stop(self, interrupted):
         self.save()
         if interrupted:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(f"training stopped after update {self.progress.update}")
 
     def save(self):
         if self.checkpoint is not None:

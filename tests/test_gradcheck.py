@@ -107,6 +107,24 @@ def test_max_entries(monkeypatch, entries):
     assert calls == [np.complex128] * sum(min(size, entries) for size in sizes)
 
 
+def test_both_sides_get_the_same_options(monkeypatch):
+    """Or right gradients of another loss would do."""
+    seen = []
+
+    def spy(function):
+        def spied(self, *args, **options):
+            seen.append(options)
+            return function(self, *args, **options)
+        return spied
+
+    for name in ("loss", "loss_and_gradients"):
+        monkeypatch.setattr(crnn.RNN, name, spy(getattr(crnn.RNN, name)))
+    options = {"loss": "mse", "reduction": "sum", "lengths": LENGTHS}
+    crnn.gradcheck(make(), X, NUMBERS, max_entries=1, **options)
+    assert len(seen) > 7
+    assert all(each == options for each in seen)
+
+
 def test_the_seed_draws_the_entries():
     draws = [crnn.gradcheck(make("float32"), X, CLASSES, max_entries=2, seed=s) for s in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]

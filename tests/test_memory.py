@@ -64,78 +64,83 @@ def growth(sizes, is_tokens, action, dtype="float32"):
     return (peaks[2] - peaks[1]) / (1000 * B)
 
 
-@pytest.mark.parametrize("is_tokens", EACH.values(), ids=EACH)
-@pytest.mark.parametrize("sizes", NETS.values(), ids=NETS)
-def test_inference_holds_outputs_only(sizes, is_tokens):
-    outputs = sizes[2] or sizes[1]
+def check(grown, wanted, backend, extra=2):
+    """Compare; NumPy's formulas make up to two temporaries as large as their results."""
+    assert wanted - 2 <= grown <= wanted * (1 if backend == "compiled" else 3) + extra
+
+
+every_net = pytest.mark.parametrize("sizes", NETS.values(), ids=NETS)
+floats_and_tokens = pytest.mark.parametrize("is_tokens", EACH.values(), ids=EACH)
+
+
+@every_net
+@floats_and_tokens
+def test_inference_holds_outputs_only(sizes, is_tokens, backend):
     grown = growth(sizes, is_tokens, lambda net, x, targets: net(x))
-    assert grown == pytest.approx(FLOAT * outputs, abs=2)
+    check(grown, FLOAT * (sizes[2] or sizes[1]), backend)
 
 
-@pytest.mark.parametrize("is_tokens", EACH.values(), ids=EACH)
-@pytest.mark.parametrize("sizes", NETS.values(), ids=NETS)
-def test_a_loss_holds_its_targets_only(sizes, is_tokens):
+@every_net
+@floats_and_tokens
+def test_a_loss_holds_its_targets_only(sizes, is_tokens, backend):
     grown = growth(sizes, is_tokens, lambda net, x, targets: net.loss(x, targets))
-    assert grown <= CHECKS
+    check(grown, 0, backend, CHECKS)
 
 
-@pytest.mark.parametrize("is_tokens", EACH.values(), ids=EACH)
-@pytest.mark.parametrize("sizes", NETS.values(), ids=NETS)
-def test_training_holds_hidden_states_and_the_gradient_of_x(sizes, is_tokens):
-    inputs, hidden, _ = sizes
+@every_net
+@floats_and_tokens
+def test_training_holds_hidden_states_and_the_gradient_of_x(sizes, is_tokens, backend):
     grown = growth(sizes, is_tokens, lambda net, x, targets: net.loss_and_gradients(x, targets))
-    states = FLOAT * hidden + (0 if is_tokens else FLOAT * inputs)
-    assert states - 2 <= grown <= states + CHECKS
+    check(grown, FLOAT * (sizes[1] + (0 if is_tokens else sizes[0])), backend, CHECKS)
 
 
-@pytest.mark.parametrize("is_tokens", EACH.values(), ids=EACH)
-@pytest.mark.parametrize("sizes", NETS.values(), ids=NETS)
-def test_forward_holds_states_outputs_and_a_copy_of_x(sizes, is_tokens):
+@every_net
+@floats_and_tokens
+def test_forward_holds_states_outputs_and_a_copy_of_x(sizes, is_tokens, backend):
     inputs, hidden, outputs = sizes
     grown = growth(sizes, is_tokens, lambda net, x, targets: net.forward(x))
     copied = CLASS if is_tokens else FLOAT * inputs
-    assert grown == pytest.approx(FLOAT * (hidden + (outputs or hidden)) + copied, abs=2)
+    check(grown, FLOAT * (hidden + (outputs or hidden)) + copied, backend)
 
 
-def test_backward_holds_the_gradient_of_x_only():
+@every_net
+@floats_and_tokens
+def test_backward_holds_the_gradient_of_x_only(sizes, is_tokens, backend):
     def backward(net, x, targets):
         y, _, cache = net.forward(x)
         tracemalloc.reset_peak()
         held = tracemalloc.get_traced_memory()[0]
         net.backward(cache, y)
-        grown.append(tracemalloc.get_traced_memory()[1] - held)
+        peaks.append(tracemalloc.get_traced_memory()[1] - held)
 
-    for sizes in NETS.values():
-        for is_tokens, width in ((True, 0), (False, sizes[0])):
-            grown = []
-            growth(sizes, is_tokens, backward)
-            assert (grown[2] - grown[1]) / (1000 * B) == pytest.approx(FLOAT * width, abs=2)
+    peaks = []
+    growth(sizes, is_tokens, backward)
+    check((peaks[2] - peaks[1]) / (1000 * B), 0 if is_tokens else FLOAT * sizes[0], backend)
 
 
-@pytest.mark.parametrize("is_tokens", EACH.values(), ids=EACH)
-def test_lengths_cost_no_states(is_tokens):
+@floats_and_tokens
+def test_lengths_cost_no_states(is_tokens, backend):
     def run(net, x, targets):
         lengths = np.full(B, len(x))
         net(x, lengths=lengths)
         net.loss(x, targets, lengths=lengths)
 
-    outputs = 4
-    copied = 0 if is_tokens else FLOAT * 8  # what lies beyond the end is silenced in a copy
-    assert growth((8, 256, outputs), is_tokens, run) <= FLOAT * outputs + copied + CHECKS
+    copied = 0 if is_tokens else 8  # what lies beyond the end is silenced in a copy
+    assert growth((8, 256, 4), is_tokens, run) <= FLOAT * (4 + copied) + CHECKS
 
 
-def test_float64_takes_twice_as_much():
+def test_float64_takes_twice_as_much(backend):
     def train(net, x, targets):
         net.loss_and_gradients(x, targets)
 
-    grown = growth((8, 256, 4), False, train, "float64")
-    assert 2 * FLOAT * 264 - 2 <= grown <= 2 * FLOAT * 264 + CHECKS
+    check(growth((8, 256, 4), False, train, "float64"), 2 * FLOAT * (256 + 8), backend, CHECKS)
 
 
-def test_many_to_one_holds_no_outputs():
-    sizes = (8, 16, 256)
-    grown = growth(sizes, True, lambda net, x, targets: net.loss_and_gradients(x, targets[-1]))
-    assert grown <= FLOAT * 16 + CLASS
+def test_many_to_one_holds_no_outputs(backend):
+    def train(net, x, targets):
+        net.loss_and_gradients(x, targets[-1])
+
+    check(growth((8, 16, 256), True, train), FLOAT * 16, backend, CLASS)
 
 
 # --- whose ---------------------------------------------------------------------------------------

@@ -49,6 +49,10 @@ def equal(actual, desired):
 # --- what it is ----------------------------------------------------------------------------------
 
 
+def test_every_test_runs_on_both_backends(request):
+    assert crnn.RNN(I, H).backend == request.node.callspec.params["backend"]  # without asking
+
+
 def test_attributes_say_what_was_asked_for(backend):
     net = crnn.RNN(np.int8(3), 5, output_size=2, nonlinearity="relu", dtype=np.float64)
     wanted = (3, 5, 2, "relu", np.dtype("float64"), backend)

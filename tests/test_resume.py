@@ -43,6 +43,11 @@ def batches(seed, last_only=False):
     return [batch(7, 2), batch(5, 3, [5, 1, 3]), batch(6, 2)]
 
 
+def numbers(data):
+    """The same batches with targets for the losses of numbers."""
+    return [(x, targets[..., None] * np.ones(O), *rest) for x, targets, *rest in data]
+
+
 def train(path, name="momentum", *, stop=None, net_seed=0, **options):
     """Fit with everything switched on; return network, optimiser, history and events.
 
@@ -240,6 +245,8 @@ OTHERS = {
     "clip_value": (lambda: {"clip_value": 1}, "clip_value was None and is 1.0"),
     "patience": (lambda: {"patience": 2}, "patience was 3 and is 2"),
     "seed": (lambda: {"seed": 6}, "seed was 5 and is 6"),
+    "loss": (lambda: {"loss": "mse", "data": numbers(batches(1)),
+                      "validation": numbers(batches(2))}, "loss was 'softmax' and is 'mse'"),
     "data": (lambda: {"data": batches(1)[:2]}, "updates_per_epoch was 7 and is 5"),
 }
 

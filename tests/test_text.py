@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import crnn
@@ -44,6 +44,7 @@ def test_vocabulary():
 
 
 @no_backend
+@settings(deadline=None)
 @given(ANY_TEXT)
 def test_encode_and_decode_are_inverse(content):
     vocabulary = Vocabulary.of(content)
@@ -88,6 +89,7 @@ def test_vocabularies_compare_by_their_characters():
 
 
 @no_backend
+@settings(deadline=None)
 @given(st.integers(1, 8), st.integers(2, 60))
 def test_streams(batch_size, size):
     tokens = np.arange(size)

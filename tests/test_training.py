@@ -242,6 +242,15 @@ def test_patience_stops_and_leaves_the_parameters_of_the_best_epoch(rng):
     assert crnn.evaluate(net, validation) == losses[best]
 
 
+def test_an_equal_validation_loss_is_no_better_one(rng):
+    """Updates too small to change a parameter: patience runs out two epochs after the first."""
+    _, _, history, _, epochs = train(
+        batch(rng), validation=batch(rng), patience=2, optimizer=crnn.SGD(1e-30), epochs=9
+    )
+    assert len(set(history["validation_loss"])) == 1
+    assert [event.is_best for event in epochs] == [True, False, False]
+
+
 def test_patience_that_is_not_lost_changes_nothing(rng):
     data = batch(rng)
     patient, plain = (train(data, validation=data, patience=each)[0] for each in (1, None))
@@ -316,6 +325,15 @@ def test_works_outside_the_main_thread(rng):
     thread.join()
     assert np.array_equal(wanted[0], train(data)[0].vector)
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+@pytest.mark.parametrize("shape", [(0, B), (T, 0)], ids=["no step", "no sequence"])
+def test_nothing_to_train_on(shape):
+    nothing = np.zeros(shape, int)
+    net, _, history, *_ = train((nothing, nothing), optimizer=crnn.SGD(0.1))
+    assert np.array_equal(net.vector, make().vector)
+    assert (history["loss"], history["lr"]) == ([0.0] * 3, [0.1] * 3)
+    assert crnn.evaluate(net, (nothing, nothing)) == 0.0
 
 
 X, TARGETS = np.arange(2 * T).reshape(T, B) % I, np.arange(2 * T).reshape(T, B) % O
@@ -420,6 +438,17 @@ def test_nan_stops_with_the_parameters_before_it_and_the_last_checkpoint(rng, tm
     assert len(history) == 2
 
 
+def test_a_gradient_that_overflows_under_a_finite_loss_stops():
+    net = crnn.RNN(1, 1, 1, nonlinearity="relu")
+    net.vector = np.array([1e-25, 1e20, 0, 1e-15, 0])  # W_hh**3 is beyond float32
+    before = net.vector.copy()
+    data = (np.ones((4, 1, 1)), np.zeros((4, 1, 1)))
+    assert np.isfinite(net.loss(*data, loss="mse")[0])
+    with pytest.raises(FloatingPointError, match="norm"):
+        train(data, net=net, loss="mse")
+    assert np.array_equal(net.vector, before)
+
+
 def test_a_learning_rate_far_too_high_stops_with_finite_parameters(rng):
     net = make(nonlinearity="relu")
     with pytest.raises(FloatingPointError, match="learning rate"):
@@ -481,13 +510,16 @@ def test_ctrl_c_stops_after_a_whole_update(rng, tmp_path, kind):
 
 @pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_at_any_moment_leaves_a_whole_update(rng):
-    data, vectors = batch(rng, 200), []
-    timer = threading.Timer(0.05, signal.raise_signal, [signal.SIGINT])
+    vectors, timer = [], threading.Timer(0.05, signal.raise_signal, [signal.SIGINT])
+
+    def keep(event):
+        if not vectors:
+            timer.start()
+        vectors.append(event.net.vector.copy())
+
     net = make()
-    timer.start()
     with pytest.raises(KeyboardInterrupt):
-        crnn.fit(net, data, crnn.Adam(), epochs=100_000,
-                 callbacks=[lambda event: vectors.append(event.net.vector.copy())])
+        crnn.fit(net, batch(rng, 200), crnn.Adam(), epochs=100_000, callbacks=[keep])
     timer.join()
     assert np.array_equal(net.vector, vectors[-1])
 
