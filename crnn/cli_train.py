@@ -201,17 +201,17 @@ class Watcher:
         if self.bar is not None:
             self.bar.set_description(f"epoch {event.epoch}/{event.epochs}", refresh=False)
             self.bar.set_postfix_str(
-                f"{per_character(event.loss)}, {self.speed():,.0f} characters/s", refresh=False
+                f"{nats_and_bits(event.loss)} per character, {self.speed():,.0f} characters/s", refresh=False
             )
             self.bar.update()
 
     def show_epoch(self, event):
         if event.is_best:
             self.save(event)
-        line = f"epoch {event.epoch}/{event.epochs}: training {per_character(event.loss)}"
+        line = f"epoch {event.epoch}/{event.epochs}: training {nats_and_bits(event.loss)}"
         if event.validation_loss is not None:
-            line += f"; validation {per_character(event.validation_loss)}"
-        self.print(f"{line}; {self.speed():,.0f} characters/s, {self.time_left(event)} left")
+            line += f", validation {nats_and_bits(event.validation_loss)}"
+        self.print(f"{line} per character; {self.speed():,.0f} characters/s, {self.time_left(event)} left")
         if self.options.sample_length:
             written = text.sample(
                 event.net, self.vocabulary, self.options.sample_length, temperature=0.8,
@@ -254,9 +254,9 @@ class Watcher:
             self.bar.close()
 
 
-def per_character(loss):
+def nats_and_bits(loss):
     """Return a loss in nats as text, in nats and in bits."""
-    return f"{loss:.3f} nats ({loss / math.log(2):.3f} bits) per character"
+    return f"{loss:.3f} nats ({loss / math.log(2):.3f} bits)"
 
 
 def progress_bar(total, done):

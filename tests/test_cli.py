@@ -96,9 +96,9 @@ def test_train(run, folder):
     assert lines[0] == (f"prose.txt: {len(PROSE):,} characters, {len(vocabulary)} different;"
                         f" {net.num_parameters:,} parameters")
     number = r"(\d+\.\d{3})"
-    loss = rf"{number} nats \({number} bits\) per character"
+    loss = rf"{number} nats \({number} bits\)"
     for epoch, line in enumerate(lines[1:3], 1):
-        found = re.match(rf"epoch {epoch}/2: training {loss}; validation {loss}; .* left$", line)
+        found = re.match(rf"epoch {epoch}/2: training {loss}, validation {loss} per character; .* left$", line)
         nats, bits, validation, _ = map(float, found.groups())
         np.testing.assert_allclose(bits, nats / math.log(2), atol=2e-3)
     assert "crnn sample model.safetensors" in lines[3]
@@ -481,5 +481,5 @@ def test_the_bar_on_a_terminal():
             pass
     os.close(outside)
     assert process.returncode == 0
-    assert re.search(rb"epoch 2/2: .*\d+/\d+ .*\d nats \(\d\.\d+ bits\) per character", shown)
+    assert re.search(rb"epoch 2/2: .*\d+/\d+, \d.*\d nats \(\d\.\d+ bits\) per character", shown)
     assert re.search(rb"epoch 1/2: training \d\.\d+ nats", shown)

@@ -296,20 +296,20 @@ def test_inputs_are_never_modified(backend):
 PADDED = {"lengths": [T - 1, T - 1]}
 TOKEN_PATHS = {
     "call": lambda net, t: net(t),
-    "call-one": lambda net, t: net(t[:, 0]),
+    "call-one": lambda net, t: net(t[:, -1]),
     "call-padding": lambda net, t: net(t, **PADDED),
     "forward": lambda net, t: net.forward(t),
     "forward-padding": lambda net, t: net.forward(t, **PADDED),
     "loss": lambda net, t: net.loss(t, CLASSES),
     "loss-padding": lambda net, t: net.loss(t, CLASSES, **PADDED),
     "gradients": lambda net, t: net.loss_and_gradients(t, CLASSES),
-    "gradients-one": lambda net, t: net.loss_and_gradients(t[:, 0], CLASSES[:, 0]),
+    "gradients-one": lambda net, t: net.loss_and_gradients(t[:, -1], CLASSES[:, 0]),
     "gradients-padding": lambda net, t: net.loss_and_gradients(t, CLASSES, **PADDED),
     "step": lambda net, t: (net.step(t[-1]), net.state),
     "step-first": lambda net, t: net.stream().step(t[-1]),
-    "step-one": lambda net, t: net.stream().step(t[-1, 0]),
-    "step-0-d": lambda net, t: net.stream().step(t[-1, :1].reshape(())),
-    "step-int": lambda net, t: net.stream().step(int(t[-1, 0])),
+    "step-one": lambda net, t: net.stream().step(t[-1, -1]),
+    "step-0-d": lambda net, t: net.stream().step(t[-1, -1:].reshape(())),
+    "step-int": lambda net, t: net.stream().step(int(t[-1, -1])),
 }
 WIDTHS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
 BAD_TOKENS = sorted(
@@ -325,7 +325,7 @@ BAD_TOKENS = sorted(
 @pytest.mark.parametrize("path", TOKEN_PATHS)
 def test_a_token_out_of_range_is_refused_even_on_padding(path, width, bad):
     tokens = TOKENS.astype(width)
-    tokens[-1, 0] = bad
+    tokens[-1, -1] = bad
     check_refused(lambda net: TOKEN_PATHS[path](net, tokens), IndexError, str(bad), str(I - 1))
 
 
