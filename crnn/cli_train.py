@@ -200,9 +200,8 @@ class Watcher:
         self.seen += event.targets
         if self.bar is not None:
             self.bar.set_description(f"epoch {event.epoch}/{event.epochs}", refresh=False)
-            self.bar.set_postfix_str(
-                f"{nats_and_bits(event.loss)} per character, {self.speed():,.0f} characters/s", refresh=False
-            )
+            loss = f"{nats_and_bits(event.loss)} per character"
+            self.bar.set_postfix_str(f"{loss}, {self.speed():,.0f} characters/s", refresh=False)
             self.bar.update()
 
     def show_epoch(self, event):
@@ -211,7 +210,8 @@ class Watcher:
         line = f"epoch {event.epoch}/{event.epochs}: training {nats_and_bits(event.loss)}"
         if event.validation_loss is not None:
             line += f", validation {nats_and_bits(event.validation_loss)}"
-        self.print(f"{line} per character; {self.speed():,.0f} characters/s, {self.time_left(event)} left")
+        line += f" per character; {self.speed():,.0f} characters/s, {self.time_left(event)} left"
+        self.print(line)
         if self.options.sample_length:
             written = text.sample(
                 event.net, self.vocabulary, self.options.sample_length, temperature=0.8,
