@@ -9,6 +9,8 @@ import numpy as np
 from crnn import checks
 from crnn._memory import aligned_empty, aligned_transpose, aligned_zeros
 
+# Infinity and NaN are results that the caller sees; the compiled code does not warn of them either.
+SILENT = np.errstate(over="ignore", invalid="ignore")
 BLOCK_ROWS = 256  # rows (time steps x sequences) that a block has
 
 
@@ -64,6 +66,7 @@ class Engine:
             self.kernels.linear(_rows(y), _rows(h), self.W_hy, self.b_y)
         return y
 
+    @SILENT
     def infer(self, sequence):
         """Return outputs and last state, keeping no tape."""
         if self.W_hy is None:
@@ -84,6 +87,7 @@ class Engine:
             yield start, stop, h
             h0 = h[-1]
 
+    @SILENT
     def loss(self, sequence, objective):
         """Return the loss and the last state, keeping no tape."""
         state, sums = sequence.h0, []
@@ -95,6 +99,7 @@ class Engine:
             sums.append(objective.apply(self.readout(state[None]), 0, 1))
         return sum(sums) * objective.scale, np.array(state)
 
+    @SILENT
     def forward(self, sequence):
         """Return outputs, last state and the tape (T, B, H) of hidden states."""
         tape = self.hidden_states(sequence, 0, sequence.steps, sequence.h0)
@@ -103,6 +108,7 @@ class Engine:
 
     # --- backward ----------------------------------------------------------------------------
 
+    @SILENT
     def backward(self, gradients, sequence, tape, dy, dstate):
         """Fill the gradients from those of the outputs (T, B, O) and of the last state (B, H)."""
         if sequence.lengths is not None:
@@ -116,6 +122,7 @@ class Engine:
 
         self._backward_through_time(gradients, sequence, tape, from_outputs, dstate)
 
+    @SILENT
     def loss_and_gradients(self, gradients, sequence, objective):
         """Fill the gradients; return the loss and the last state."""
         tape = self.hidden_states(sequence, 0, sequence.steps, sequence.h0)

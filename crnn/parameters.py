@@ -104,7 +104,8 @@ class Gradients:
 
     def norm(self):
         """Return the Euclidean norm of ``vector``, summed in double precision."""
-        return math.sqrt(np.square(self.vector, dtype=np.float64).sum())
+        with np.errstate(over="ignore"):
+            return math.sqrt(np.square(self.vector, dtype=np.float64).sum())
 
     def clip_norm(self, max_norm):
         """Scale ``vector`` so that its norm is at most ``max_norm``, in place.

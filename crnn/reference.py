@@ -369,6 +369,7 @@ class Stepper:
     def state(self, value):
         self._h[...] = value
 
+    @np.errstate(over="ignore", invalid="ignore")
     def step(self, x, out=None):
         """Return y of one time step and move the state on.
 

@@ -66,6 +66,12 @@ class Stream:
         self._stepper.reset(batch_size)
         self._stepper.state = state
 
+    def __reduce__(self):
+        raise TypeError(
+            "a stream is tied to its network and cannot be copied; make another with net.stream()"
+            " and set its state"
+        )
+
     def step(self, x, out=None):
         """Return the outputs of one time step and move the state on.
 

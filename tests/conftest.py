@@ -12,13 +12,14 @@ BACKENDS = ("compiled", "reference")
 def pytest_generate_tests(metafunc):
     """Run a test once a backend, unless its module says ``pytestmark = pytest.mark.no_backend``."""
     if not metafunc.definition.get_closest_marker("no_backend"):
-        metafunc.fixturenames.append("backend")
         metafunc.parametrize("backend", BACKENDS, indirect=True)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def backend(request, monkeypatch):
     """Name of the backend that networks use unless they are told otherwise."""
+    if request.node.get_closest_marker("no_backend"):
+        return None
     monkeypatch.setenv("CRNN_BACKEND", request.param)
     return request.param
 
