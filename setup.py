@@ -3,6 +3,7 @@
 import contextlib
 import platform
 import sys
+import sysconfig
 
 import numpy
 from Cython.Build import cythonize
@@ -13,7 +14,12 @@ from setuptools.command.build_ext import build_ext
 # neither changes a result. -ffast-math would (NaN, the rounding inside tanh): it is never used.
 OPTIMISE = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
 INSTRUCTION_SETS = {"baseline": []}
-if platform.machine().lower() in {"x86_64", "amd64"} and sys.platform != "win32":
+HAS_MORE_BUILDS = (
+    platform.machine().lower() in {"x86_64", "amd64"}
+    and sys.platform != "win32"
+    and "-arch arm64" not in (sysconfig.get_config_var("CFLAGS") or "")  # macOS, two processors
+)
+if HAS_MORE_BUILDS:
     # kernels/cpu.pyx asks the processor for exactly these features
     INSTRUCTION_SETS["avx2"] = ["-mavx2", "-mfma"]
     INSTRUCTION_SETS["avx512"] = [
@@ -50,18 +56,18 @@ class BuildKernels(build_ext):
                 self.copy_extensions_to_source()
 
 
-def kernel(name, flags=()):
+def kernel(name, flags=(), macros=()):
     compile_args = [] if sys.platform == "win32" else [*OPTIMISE, *flags]
     return Extension(
         f"crnn.kernels.{name}",
         [f"crnn/kernels/{name}.pyx"],
         include_dirs=[numpy.get_include()],
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), *macros],
         extra_compile_args=compile_args,
     )
 
 
-extensions = [kernel("cpu")]
+extensions = [kernel("cpu", macros=[("CRNN_X86_64_BUILDS", None)] if HAS_MORE_BUILDS else [])]
 extensions += [kernel(name, flags) for name, flags in INSTRUCTION_SETS.items()]
 setup(
     ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES),

@@ -52,6 +52,8 @@ def kernels(backend, dtype):
 def choose_backend(backend):
     """Return the backend's name: the argument, or CRNN_BACKEND, or ``"compiled"``."""
     chosen = backend if backend is not None else os.environ.get("CRNN_BACKEND") or "compiled"
+    if not isinstance(chosen, str):
+        raise TypeError(f"backend is {chosen!r}; a string is wanted")
     if chosen not in BACKENDS:
         origin = "backend" if backend is not None else "the environment variable CRNN_BACKEND"
         raise ValueError(f"{origin} is {chosen!r}; it can be 'compiled' or 'reference'")

@@ -15,7 +15,10 @@ def aligned_empty(shape, dtype):
     """
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
-    memory = np.empty(size + CACHE_LINE, np.uint8)
+    try:
+        memory = np.empty(size + CACHE_LINE, np.uint8)
+    except ValueError:  # what NumPy says beyond the address space
+        raise MemoryError(f"an array of shape {tuple(shape)} does not fit in memory") from None
     start = -memory.ctypes.data % CACHE_LINE
     return memory[start : start + size].view(dtype).reshape(shape)
 

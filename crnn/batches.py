@@ -32,10 +32,12 @@ def as_batches(data):
 def checked_batches(net, data, loss, truncation):
     """Return `as_batches` of data, all of which the network can train on."""
     batches = as_batches(data)
+    batches.chunk_count = 0
     for batch in batches:
         net.validate(batch.x, batch.targets, loss=loss, lengths=batch.lengths)
-        is_cut = len(chunk_starts(len(batch.x), truncation)) > 1
-        if is_cut and not has_every_step(batch, loss):
+        cuts = len(chunk_starts(len(batch.x), truncation))
+        batches.chunk_count += cuts
+        if cuts > 1 and not has_every_step(batch, loss):
             raise ValueError(
                 f"targets have shape {batch.targets.shape}, one for the last step of each sequence,"
                 f" but sequences of {len(batch.x)} steps would be cut after {truncation}; leave out"
@@ -46,6 +48,8 @@ def checked_batches(net, data, loss, truncation):
 
 class _Batches:
     """Makes a `Batch` of each item when it is asked for, so that data may be read lazily."""
+
+    chunk_count = None  # in all batches together; counted when they are checked
 
     def __init__(self, items):
         self._items = items
@@ -84,7 +88,7 @@ def chunks(batch, loss, truncation, first):
         part = slice(start, start + (truncation or steps))
         lengths = batch.lengths
         if lengths is not None and len(starts) > 1:
-            lengths = np.clip(lengths - start, 0, len(batch.x[part]))
+            lengths = np.clip(lengths.astype(np.intp) - start, 0, len(batch.x[part]))
         yield Batch(batch.x[part], batch.targets[part] if every_step else batch.targets, lengths)
 
 

@@ -64,6 +64,8 @@ class RNN(Network):
     rectified linear units. arXiv:1504.00941.
     """
 
+    _cell = "RNN"
+
     def __init__(
         self,
         input_size,

@@ -30,6 +30,7 @@ class Progress:
     best_vector: np.ndarray | None = None
 
     ARRAYS = ("state", "best_vector")
+    COUNTS = ("seed", "epoch", "batch", "time", "update", "targets", "epochs_since_best")
 
     def numbers(self):
         """Return all that is not an array, ready for JSON."""
@@ -76,33 +77,56 @@ def restore(path, net, optimizer, settings):
     tensors, metadata = files.read(path)
     files.check_names(path, metadata, ("config", "training"))
     config = files.read_json(path, metadata["config"], "configuration")
-    _check_equal(path, "network", config, net.config())
     training = files.read_json(path, metadata["training"], "account of training")
+    if not (isinstance(config, dict) and isinstance(training, dict)):
+        raise files.FormatError(f"{path}: not a checkpoint")
+    files.check_names(path, training, ("settings", "steps", "progress"))
+    _check_equal(path, "network", config, net.config())
+    _check_equal(path, "kind of training", training["settings"], settings)
+    arrays = {name: tensors.pop(name) for name in Progress.ARRAYS if name in tensors}
+    slots = {
+        name.removeprefix(PREFIX): tensors.pop(name)
+        for name in list(tensors)
+        if name.startswith(PREFIX)
+    }
+    files.check_tensors(path, tensors, {name: v.shape for name, v in net.parameters.items()},
+                        net.dtype)
+    for name, array in {**slots, **arrays}.items():
+        fits = array.shape == net.vector.shape if name != "state" else (
+            array.ndim in (2, 3) and array.shape[-1] == net.hidden_size
+        )
+        if not fits or array.dtype != net.dtype:
+            raise files.FormatError(f"{path}: {name} is {array.dtype} {array.shape}, which does not"
+                                    f" fit {net!r}")
+    progress = _checked_progress(path, training["progress"], arrays)
     try:
-        _check_equal(path, "kind of training", training["settings"], settings)
-        numbers = dict(training["progress"])
-        files.check_names(path, numbers, Progress(seed=0).numbers())
-        numbers["history"] = History(numbers["history"])
-        arrays = {name: tensors.pop(name) for name in Progress.ARRAYS if name in tensors}
-        progress = Progress(**numbers, **arrays)
-        slots = {
-            name.removeprefix(PREFIX): tensors.pop(name)
-            for name in list(tensors)
-            if name.startswith(PREFIX)
-        }
-        steps = training["steps"]
-    except (TypeError, KeyError) as error:
-        raise files.FormatError(f"{path}: not a whole checkpoint: {error!r}") from None
-    files.check_names(path, tensors, net.parameters)
-    vector = np.concatenate([tensors[name].ravel() for name in net.parameters])
-    if vector.shape != net.vector.shape:
-        raise files.FormatError(f"{path}: the shapes of its parameters are not the network's")
-    try:
-        optimizer.restore(steps, slots)
+        optimizer.restore(training["steps"], slots)
     except (TypeError, ValueError) as error:
         raise files.FormatError(f"{path}: not a whole checkpoint: {error}") from None
-    net.vector = vector
+    net.vector = np.concatenate([tensors[name].ravel() for name in net.parameters])
     return progress
+
+
+def _checked_progress(path, numbers, arrays):
+    if not isinstance(numbers, dict):
+        raise files.FormatError(f"{path}: the checkpoint's progress is not an object")
+    files.check_names(path, numbers, Progress(seed=0).numbers())
+    wrong = [
+        name for name in Progress.COUNTS
+        if type(numbers[name]) is not int or numbers[name] < 0
+    ]
+    if type(numbers["loss_sum"]) is not float:
+        wrong.append("loss_sum")
+    if not (numbers["best_loss"] is None or type(numbers["best_loss"]) is float):
+        wrong.append("best_loss")
+    if type(numbers["stopped_early"]) is not bool:
+        wrong.append("stopped_early")
+    rows = numbers["history"]
+    if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
+        wrong.append("history")
+    if wrong:
+        raise files.FormatError(f"{path}: the checkpoint's {', '.join(wrong)} cannot be")
+    return Progress(**(numbers | {"history": History(rows)}), **arrays)
 
 
 def _check_equal(path, what, found, wanted):

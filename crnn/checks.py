@@ -49,11 +49,18 @@ def positive_number(value, name):
     return option(name, value, numbers.Real, wanted, lambda each: 0 < each < math.inf)
 
 
+def function(value, name):
+    """Return value if it can be called."""
+    if not callable(value):
+        raise TypeError(f"{name} is {value!r}; a function is wanted")
+    return value
+
+
 def choice(value, name, allowed):
     """Return value if it is one of the allowed strings."""
-    if not isinstance(value, str) or value not in allowed:
-        wanted = ", ".join(repr(each) for each in allowed)
-        raise ValueError(f"{name} is {value!r}; it can be {wanted}")
+    kind = ValueError if isinstance(value, str) else TypeError
+    if kind is TypeError or value not in allowed:
+        raise kind(f"{name} is {value!r}; it can be {', '.join(map(repr, allowed))}")
     return value
 
 
@@ -62,6 +69,8 @@ def float_dtype(dtype, backend):
     try:
         name = "None" if dtype is None else np.dtype(dtype).name  # NumPy takes None for float64
     except TypeError:
+        if not isinstance(dtype, str):
+            raise TypeError(f"dtype is {dtype!r}; a NumPy dtype or its name is wanted") from None
         name = repr(dtype)
     allowed = DTYPES if backend == "reference" else DTYPES[:2]
     if name not in allowed:
@@ -114,7 +123,12 @@ def whole_array(value, name):
 
 
 def tokens(array, input_size, name="x"):
-    """Return integer tokens as intp, every one of them in [0, input_size)."""
+    """Return a copy of integer tokens as intp, every one of them in [0, input_size).
+
+    It is the copy that is checked: the kernels rely on it with the GIL released, while the
+    caller's array may change.
+    """
+    array = np.array(array)
     if array.size:
         lowest, highest = int(array.min()), int(array.max())
         if lowest < 0 or highest >= input_size:
@@ -213,13 +227,13 @@ def initial_state(state, batch_size, hidden_size, dtype, name="state"):
 
 
 def _lengths(lengths, steps, batch_size):
-    array = whole_array(lengths, "lengths")
+    array = np.array(whole_array(lengths, "lengths"))  # kept, so it must not change with theirs
     shape = () if batch_size is None else (batch_size,)
     if array.shape != shape:
         raise ValueError(f"lengths has shape {array.shape}; {shape}, one a sequence, is wanted")
     if array.size and not (int(array.min()) >= 0 and int(array.max()) <= steps):
         raise ValueError(f"lengths are {array.tolist()}; each must be from 0 to T = {steps}")
-    return np.array(array, np.intp).reshape(-1)  # a copy: a cache may keep it
+    return ready(array, np.intp).reshape(-1)
 
 
 def valid_steps(lengths, steps):

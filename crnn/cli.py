@@ -7,8 +7,9 @@ import os
 import sys
 
 import crnn
-from crnn import cli_train, text
+from crnn import cli_train, files, text
 from crnn.cli_options import HelpFormatter, count, probability, temperature, whole
+from crnn.loading import network_from
 
 DESCRIPTION = "Train a small recurrent network on text and let it write; on a CPU, in a minute."
 FAILED, INTERRUPTED = 1, 130
@@ -20,6 +21,7 @@ def main(arguments=None):
     0: done; 1: failed, with one line on standard error; 2: usage; 130: Ctrl-C.
     """
     options = parser().parse_args(arguments)
+    options.arguments = sys.argv[1:] if arguments is None else arguments
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # no character can stop the output
             stream.reconfigure(errors="backslashreplace")
@@ -41,8 +43,6 @@ def main(arguments=None):
 
 def one_line(error):
     """Return an exception's message on one line."""
-    if isinstance(error, UnicodeDecodeError):
-        return f"the text is not UTF-8: {error.reason} at byte {error.start}"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return " ".join(str(error).split()) or type(error).__name__
@@ -115,17 +115,21 @@ def _add_info(commands):
 
 def info(options):
     """``crnn info``."""
-    net, vocabulary, training = text.load_model(options.model)
+    tensors, metadata = files.read(options.model)
+    net = network_from(options.model, tensors, metadata)
     rows = [("part", "shape", "numbers", "bytes")]
     for name, view in net.parameters.items():
         shape = " x ".join(str(size) for size in view.shape)
         rows.append((name, shape, f"{view.size:,}", f"{view.nbytes:,}"))
     rows.append(("together", "", f"{net.num_parameters:,}", f"{net.vector.nbytes:,}"))
     print(f"{options.model}: {net.nonlinearity} RNN, {net.dtype}")
-    print(f"{net.input_size} inputs, {net.hidden_size} hidden units, {net.output_size} outputs\n")
+    outputs = "no readout" if net.output_size is None else f"{net.output_size} outputs"
+    print(f"{net.input_size} inputs, {net.hidden_size} hidden units, {outputs}\n")
     _print_table(rows)
-    print(f"\nvocabulary of {len(vocabulary)} characters: {vocabulary.symbols!r}\n")
-    _print_table([(name.replace("_", " "), str(value)) for name, value in training.items()])
+    if "vocabulary" in metadata:
+        _, vocabulary, training = text.load_model(options.model)
+        print(f"\nvocabulary of {len(vocabulary)} characters: {vocabulary.symbols!r}\n")
+        _print_table([(name.replace("_", " "), str(value)) for name, value in training.items()])
 
 
 def _print_table(rows):

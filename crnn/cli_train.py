@@ -2,6 +2,7 @@
 
 import datetime
 import errno
+import hashlib
 import math
 import os
 import shlex
@@ -98,12 +99,13 @@ def train(options):
             clip_norm=options.clip_norm, validation=validation_data, patience=options.patience,
             schedule=schedule(options.schedule), callbacks=[watcher], checkpoint=checkpoint,
             resume=options.resume, seed=options.seed,
+            identity=hashlib.sha256(content.encode()).hexdigest(),
         )
     except KeyboardInterrupt as interrupt:
         if not interrupt.args:  # not from fit, which saves first
             raise
         raise KeyboardInterrupt(
-            f"stopped, all of it saved in {checkpoint}; go on with: {resume_command()}"
+            f"stopped, all of it saved in {checkpoint}; go on with: {resume_command(options)}"
         ) from None
     finally:
         watcher.close()
@@ -115,7 +117,12 @@ def train(options):
 def read_text(path):
     """Return the content of a UTF-8 text file that is not empty."""
     with open(path, encoding="utf-8") as file:
-        content = file.read()
+        try:
+            content = file.read()
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{path} is not UTF-8 text: {error.reason} at byte {error.start}"
+            ) from None
     if not content:
         raise ValueError(f"{path} is empty; a text is wanted")
     return content
@@ -164,9 +171,9 @@ def keep_old(path):
         print(f"{path} was there; it is kept as {path}.old")
 
 
-def resume_command():
+def resume_command(options):
     """Return the command that goes on with this training."""
-    words = ["crnn", *sys.argv[1:]]
+    words = ["crnn", *options.arguments]
     if "--resume" not in words:
         words.append("--resume")
     return shlex.join(words)

@@ -71,14 +71,15 @@ class Engine:
         """Return outputs and last state, keeping no tape."""
         if self.W_hy is None:
             y = self.hidden_states(sequence, 0, sequence.steps, sequence.h0)
-            state = _last(y, sequence.h0).copy()
+            state = _last(y, sequence.h0)
         else:
             y = aligned_empty((*sequence.x.shape[:2], self.output_size), self.dtype)
             state = sequence.h0
             for start, stop, h in self._hidden_blocks(sequence):
                 self.readout(h, y[start:stop])
                 state = h[-1]
-        return _silence_finished(y, sequence.lengths), np.array(state)
+        state = np.array(state)  # before padding is silenced: it holds the last states
+        return _silence_finished(y, sequence.lengths), state
 
     def _hidden_blocks(self, sequence):
         h0 = sequence.h0

@@ -70,9 +70,11 @@ def write_bytes(path: PathLike, data: bytes) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         _fill(os.open(temporary, flags, mode), data)
         os.replace(temporary, target)
-    except BaseException:  # KeyboardInterrupt too
+    except BaseException as error:  # KeyboardInterrupt too
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename == temporary:
+            error.filename, error.filename2 = target, None
         raise
     if os.name != "nt":  # Windows cannot open directories
         try:
@@ -317,6 +319,26 @@ def check_names(path: PathLike, present: Iterable[str], wanted: Iterable[str]) -
     found = [f"{what} {_short.repr(names)}" for what, names in differences.items() if names]
     if found:
         raise _bad(path, f"does not hold the names it should: {', '.join(found)}")
+
+
+def check_tensors(
+    path: PathLike,
+    tensors: Mapping[str, np.ndarray],
+    shapes: Mapping[str, tuple[int, ...]],
+    dtype: np.dtype,
+) -> None:
+    """Refuse a file whose tensors are not exactly of these names, shapes and dtype.
+
+    Raises
+    ------
+    FormatError
+        Says which tensor differs and how.
+    """
+    check_names(path, tensors, shapes)
+    for name, shape in shapes.items():
+        found = tensors[name]
+        if found.shape != tuple(shape) or found.dtype != dtype:
+            raise _bad(path, f"has {name} as {found.dtype} {found.shape}, not {dtype} {shape}")
 
 
 def read_json(path: PathLike, text: str, what: str) -> Any:

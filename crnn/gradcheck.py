@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from crnn import checks
+
 STEP = 1e-100  # no difference is taken, so no digits are lost however small the step
 
 
@@ -30,15 +32,23 @@ def gradcheck(
         For each parameter, "x" (unless it is tokens) and "state": the largest difference, divided
         by the largest derivative. About 1e-14 in float64 and 1e-6 in float32.
 
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        As `RNN.loss_and_gradients`, and if max_entries is not a whole number of at least 1.
+
     Examples
     --------
     >>> import crnn
     >>> import numpy as np
+
+from crnn import checks
     >>> net = crnn.RNN(3, 5, 2, dtype="float64", seed=0)
     >>> errors = crnn.gradcheck(net, np.ones((7, 4, 3)), np.zeros((7, 4), int))
     >>> max(errors.values()) < 1e-12
     True
     """
+    max_entries = checks.whole_number(max_entries, "max_entries")
     options = {"loss": loss, "reduction": reduction, "lengths": lengths}
     _, gradients, last = net.loss_and_gradients(x, targets, state, **options)
     analytic = dict(gradients.parameters) | {"state": gradients.state}

@@ -32,6 +32,9 @@ class History:
         """Return one column as a list."""
         return [row[name] for row in self.rows]
 
+    def __iter__(self):
+        return iter(self.rows)
+
     def __repr__(self):
         return f"History({self.rows!r})"
 

@@ -43,8 +43,9 @@ def network_from(path, tensors, metadata, backend=None):
     files.check_names(path, config, CONFIG_NAMES)
     backend = choose_backend(backend)  # a wrong one is the caller's mistake, not the file's
     try:
+        sizes = (config["input_size"], config["hidden_size"], config["output_size"])
         # an impossible size shows in the shapes before a network of that size takes memory
-        _check_tensors(path, tensors, config)
+        files.check_tensors(path, tensors, parameter_shapes(*sizes), np.dtype(config["dtype"]))
         cell = CELLS[config.pop("cell")]
         network = cell(**config, backend=backend)
     except files.FormatError:
@@ -53,16 +54,3 @@ def network_from(path, tensors, metadata, backend=None):
         raise files.FormatError(f"{path}: the configuration is not a network's: {error}") from None
     network.vector = np.concatenate([tensors[name].ravel() for name in network.parameters])
     return network
-
-
-def _check_tensors(path, tensors, config):
-    sizes = (config["input_size"], config["hidden_size"], config["output_size"])
-    shapes = parameter_shapes(*sizes)
-    files.check_names(path, tensors, shapes)
-    for name, shape in shapes.items():
-        found = tensors[name]
-        if found.shape != shape or found.dtype.name != config["dtype"]:
-            raise files.FormatError(
-                f"{path}: {name} is {found.dtype} {found.shape}; its configuration says"
-                f" {config['dtype']} {shape}"
-            )

@@ -85,7 +85,7 @@ def _counts_last_only(array, all_steps, last_step, features):
 
 
 def _classes(array, output_size):
-    array = checks.whole_array(array, "targets")
+    array = np.array(checks.whole_array(array, "targets"))  # checked and used: it must not change
     if array.size and not (int(array.min()) >= -1 and int(array.max()) < output_size):
         bad = int(array.min()) if int(array.min()) < -1 else int(array.max())
         raise ValueError(

@@ -10,7 +10,7 @@ from crnn._dispatch import choose_backend, kernels
 from crnn._memory import aligned_empty
 from crnn.engine import Engine
 from crnn.initialisation import METHODS, initial_vector
-from crnn.parameters import Gradients, Layout, Parameters, parameter_shapes
+from crnn.parameters import Changes, Gradients, Layout, Parameters, parameter_shapes
 from crnn.streams import Stream
 
 NONLINEARITIES = ("tanh", "relu")
@@ -33,6 +33,8 @@ class Network:
     Not used by itself; `RNN` and its kind say which cell runs.
     """
 
+    _cell = None  # the name in files, one of `crnn.cells.CELLS`
+
     def __init__(
         self, input_size, hidden_size, output_size, nonlinearity, init, dtype, seed, backend
     ):
@@ -50,8 +52,8 @@ class Network:
         )
         self._vector = aligned_empty((self._layout.size,), self._dtype)
         self._vector[...] = initial_vector(self._layout, self._hidden_size, init, seed)
-        self._version = 0
-        self._parameters = Parameters(self._layout, self._vector, self._changed)
+        self._changes = Changes()
+        self._parameters = Parameters(self._layout, self._vector, self._changes)
         self._engine = Engine(
             kernels(self._backend, self._dtype), self._parameters, self._nonlinearity
         )
@@ -92,12 +94,12 @@ class Network:
     def config(self):
         """Return what, beside the parameters, makes a network equal to this one, as a dict."""
         values = {name: getattr(self, name) for name in CONFIG_NAMES[1:-1]}
-        return {"cell": type(self).__name__, **values, "dtype": self._dtype.name}
+        return {"cell": self._cell, **values, "dtype": self._dtype.name}
 
     def __repr__(self):
         sizes = f"{self._input_size}, {self._hidden_size}, {self._output_size}"
         return (
-            f"crnn.{type(self).__name__}({sizes}, nonlinearity={self._nonlinearity!r},"
+            f"crnn.{self._cell}({sizes}, nonlinearity={self._nonlinearity!r},"
             f" dtype={self._dtype.name!r}, backend={self._backend!r})"
         )
 
@@ -123,15 +125,12 @@ class Network:
     @vector.setter
     def vector(self, value):
         value = checks.real_array(value, "vector", self._dtype, self._vector.shape)
-        self.writable_vector()[...] = value
+        self._writable_vector()[...] = value
 
-    def writable_vector(self):
+    def _writable_vector(self):
         """Return the parameters' own memory, for an optimiser that is about to change it."""
-        self._changed()
+        self._changes.count += 1
         return self._vector
-
-    def _changed(self):
-        self._version += 1
 
     # --- whole sequences -----------------------------------------------------------------------
 
@@ -178,7 +177,7 @@ class Network:
         if not isinstance(x, np.ndarray) or np.may_share_memory(sequence.x, x):
             sequence = sequence._replace(x=sequence.x.copy())  # the caller may overwrite its array
         y, last, tape = self._engine.forward(sequence)
-        cache = Cache(self, self._version, sequence, tape)
+        cache = Cache(self, self._changes.count, sequence, tape)
         return sequence.unbatch(y, 1), sequence.unbatch(last[None], 1), cache
 
     def backward(self, cache, dy, dstate=None):
@@ -207,7 +206,7 @@ class Network:
         """
         if not isinstance(cache, Cache):
             raise TypeError(f"cache is a {type(cache).__name__}; what forward returned is wanted")
-        if cache._network is not self or cache._version != self._version:
+        if cache._network is not self or cache._version != self._changes.count:
             raise ValueError(
                 "cache is not of this network as it is: call forward again after the parameters"
                 " have changed"
@@ -362,11 +361,18 @@ class Network:
 
         Raises
         ------
+        TypeError
+            If the dtype is complex128, or metadata does not map str to str.
+        ValueError
+            If metadata has a key that the file format uses: config, format or sha256.
         OSError
             If it cannot be written. A file that was there is then still there.
         """
+        metadata = dict(metadata or {})
+        if "config" in metadata:
+            raise ValueError("the metadata key 'config' is the network's own; use another")
         config = json.dumps(self.config())
-        files.write(path, self._parameters, {**(metadata or {}), "config": config})
+        files.write(path, self._parameters, metadata | {"config": config})
 
 
 def _rebuild(cls, config, backend, vector, state):

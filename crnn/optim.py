@@ -100,7 +100,7 @@ class Optimizer:
         scratch = self._scratch
         if scratch.shape[1] != gradient.size or scratch.dtype != gradient.dtype:
             scratch = np.empty((2, gradient.size), gradient.dtype)
-        parameters = net.writable_vector()
+        parameters = net._writable_vector()
         self._slots, self._scratch = slots, scratch
         # A floating-point warning made an error would leave the step half done.
         with np.errstate(all="ignore"):

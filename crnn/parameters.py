@@ -44,6 +44,13 @@ class Layout:
         return views
 
 
+class Changes:
+    """Counts the changes of a network's parameters."""
+
+    def __init__(self):
+        self.count = 0
+
+
 class Parameters(Mapping):
     """Ordered mapping from names to read-only views of a network's vector.
 
@@ -51,10 +58,10 @@ class Parameters(Mapping):
     because the network would not learn of it.
     """
 
-    def __init__(self, layout, vector, changed):
+    def __init__(self, layout, vector, changes):
         self._layout = layout
         self._writable = layout.views(vector)
-        self._changed = changed
+        self._changes = changes
         read_only = vector.view()
         read_only.flags.writeable = False
         self._views = layout.views(read_only)
@@ -67,7 +74,7 @@ class Parameters(Mapping):
             raise KeyError(f"no parameter {name!r}; this network has {', '.join(self)}")
         target = self._writable[name]
         value = checks.real_array(value, f"parameter {name}", target.dtype, target.shape)
-        self._changed()
+        self._changes.count += 1
         target[...] = value
 
     def __iter__(self):

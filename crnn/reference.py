@@ -336,8 +336,8 @@ class Stepper:
         The readout, if there is one.
     nonlinearity : {"tanh", "relu"}
     prepare : callable
-        ``x, out = prepare(x, out)`` checks the arguments of `step` and converts x to an array of
-        the weights' dtype or of tokens.
+        ``x, out = prepare(stepper, x, out)`` checks the arguments of `step` and converts x to an
+        array of the weights' dtype or of tokens.
 
     Attributes
     ----------
@@ -383,7 +383,7 @@ class Stepper:
         -------
         ndarray (B, O) or (O,)
         """
-        x, out = self._prepare(x, out)
+        x, out = self._prepare(self, x, out)
         if np.issubdtype(x.dtype, np.integer):
             a = self._W_xh[x.reshape(self.batch_size)] + self._b_h
         else:

@@ -28,10 +28,10 @@ class Stream:
     """
 
     def __init__(self, engine, batch_size=None):
-        self._input_size, self._hidden_size = engine.W_xh.shape
-        self._output_size = engine.output_size
+        input_size, self._hidden_size = engine.W_xh.shape
         self._dtype = engine.dtype
-        self._stepper = engine.stepper(self._prepare)
+        prepare = _Preparer(input_size, engine.output_size, engine.dtype)
+        self._stepper = engine.stepper(prepare)
         self.reset(batch_size)
 
     def reset(self, batch_size=None):
@@ -94,7 +94,14 @@ class Stream:
         """
         return self._stepper.step(x, out)
 
-    def _prepare(self, x, out):
+
+class _Preparer:
+    """Checks the arguments of a step; it knows no stream, so that streams are no cycles."""
+
+    def __init__(self, input_size, output_size, dtype):
+        self._input_size, self._output_size, self._dtype = input_size, output_size, dtype
+
+    def __call__(self, stepper, x, out):
         """Convert what the loop cannot take as it is; called by the backend's Stepper."""
         array = given = checks.plain_array(x, "x")
         is_tokens = array.dtype.kind in "iu" and array.ndim <= 1
@@ -110,24 +117,26 @@ class Stream:
             batch_size = len(array) if array.ndim == 2 else None
             shape = (*array.shape[:-1], self._input_size)
             array = checks.real_array(array, "x", self._dtype, shape)
-        takes_batch = batch_size is not None and self._stands_for_any_batch()
+        takes_batch = batch_size is not None and _stands_for_any_batch(stepper)
         if not takes_batch:
-            self._check_batch(batch_size)
+            _check_batch(stepper, batch_size)
         if out is not None:
             each = () if batch_size is None else (batch_size,)
             checks.output_array(out, (*each, self._output_size), self._dtype, given)
         if takes_batch:
-            self._stepper.reset(batch_size)
+            stepper.reset(batch_size)
         return array, out
 
-    def _stands_for_any_batch(self):
-        return not (self._stepper.batched or self._stepper.state.any())
 
-    def _check_batch(self, batch_size):
-        expected = self._stepper.batch_size if self._stepper.batched else None
-        if batch_size != expected:
-            came = "one sequence" if batch_size is None else f"a batch of {batch_size}"
-            wanted = "one sequence" if expected is None else f"a batch of {expected}"
-            raise ValueError(
-                f"x is {came}, the state is of {wanted}; call reset(batch_size={batch_size}) first"
-            )
+def _stands_for_any_batch(stepper):
+    return not (stepper.batched or stepper.state.any())
+
+
+def _check_batch(stepper, batch_size):
+    expected = stepper.batch_size if stepper.batched else None
+    if batch_size != expected:
+        came = "one sequence" if batch_size is None else f"a batch of {batch_size}"
+        wanted = "one sequence" if expected is None else f"a batch of {expected}"
+        raise ValueError(
+            f"x is {came}, the state is of {wanted}; call reset(batch_size={batch_size}) first"
+        )

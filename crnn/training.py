@@ -1,6 +1,5 @@
 """Training: truncated backpropagation through time, validation, schedules, checkpoints."""
 
-import contextlib
 import math
 import signal
 import threading
@@ -9,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from crnn import checkpoints, checks, losses
-from crnn.batches import checked_batches, chunk_starts, chunks, count_targets
+from crnn.batches import checked_batches, chunks, count_targets
 from crnn.checkpoints import Progress
 from crnn.network import Network
 from crnn.optim import Optimizer
@@ -35,7 +34,7 @@ class Event(NamedTuple):
 def fit(
     net, data, optimizer, *, epochs, loss="softmax", truncation=None, clip_norm=None,
     clip_value=None, validation=None, patience=None, schedule=None, callbacks=(), checkpoint=None,
-    resume=False, seed=None,
+    resume=False, identity="", seed=None,
 ):
     """Train a network.
 
@@ -62,8 +61,8 @@ def fit(
         Stop when so many epochs in a row have not lowered the validation loss; the parameters are
         then those of the best epoch.
     schedule : callable, optional
-        Maps the fraction of all updates that is done to a factor on ``optimizer.lr``; see
-        `crnn.constant`, `crnn.exponential`, `crnn.cosine`.
+        Maps the fraction of all updates that is done, from 0 to below 1, to a factor above 0 on
+        ``optimizer.lr``; see `crnn.constant`, `crnn.exponential`, `crnn.cosine`.
     callbacks : sequence of callables
         Each is called with an `Event` after each update and each epoch; when one returns True,
         training stops there.
@@ -74,6 +73,9 @@ def fit(
     resume : bool
         Go on from the checkpoint: net and optimizer, which must be of the same kind, take its
         content. The result has the same bits as if training had not stopped.
+    identity : str
+        What the data are, such as a hash of their file. It is kept in the checkpoint, and going on
+        with data of another identity is refused.
     seed : int, optional
         For the order of batches.
 
@@ -115,29 +117,33 @@ def fit(
         "clip_norm": _optional(clip_norm, "clip_norm", checks.positive_number),
         "clip_value": _optional(clip_value, "clip_value", checks.positive_number),
         "patience": _optional(patience, "patience", checks.whole_number),
+        "identity": checks.option("identity", identity, str, "a string"),
         "seed": _optional(seed, "seed", lambda value, name: checks.whole_number(value, name, 0)),
     }
     if patience is not None and validation is None:
         raise ValueError("patience watches the validation loss; give validation data too")
     if resume and checkpoint is None:
         raise ValueError("resume goes on from a checkpoint; give its path as checkpoint")
-    epochs = checks.whole_number(epochs, "epochs")
     data = checked_batches(net, data, loss, truncation)
-    training = _Training(net, data, optimizer, settings)
-    training.epochs = epochs
-    if validation is not None:
-        training.validation = checked_batches(net, validation, loss, truncation)
-    training.schedule = schedule or constant()
-    training.callbacks = tuple(callbacks)
-    training.checkpoint = checkpoint
+    training = _Training(
+        net,
+        data,
+        optimizer,
+        settings | {"updates_per_epoch": data.chunk_count},
+        epochs=checks.whole_number(epochs, "epochs"),
+        validation=None if validation is None else checked_batches(
+            net, validation, loss, truncation
+        ),
+        schedule=constant() if schedule is None else checks.function(schedule, "schedule"),
+        callbacks=[checks.function(each, "a callback") for each in callbacks],
+        checkpoint=checkpoint,
+    )
     if resume:
-        training.progress = checkpoints.restore(checkpoint, net, optimizer, settings)
+        training.progress = checkpoints.restore(checkpoint, net, optimizer, training.settings)
     lr = optimizer.lr
     try:
-        with _deferred_interrupt() as interrupted:
+        with _DeferredInterrupt() as interrupted:
             training.run(interrupted)
-        if interrupted:  # in the moment after the last update
-            training.stop(interrupted)
     finally:
         optimizer.lr = lr
     return training.progress.history
@@ -156,6 +162,7 @@ def evaluate(net, data, *, loss="softmax", truncation=None):
     -------
     float
     """
+    checks.option("net", net, Network, "a network")
     _optional(truncation, "truncation", checks.whole_number)
     return mean_loss(net, checked_batches(net, data, loss, truncation), loss, truncation)
 
@@ -177,18 +184,17 @@ def mean_loss(net, batches, loss, truncation):
 class _Training:
     """One call of `fit`."""
 
-    epochs = validation = schedule = checkpoint = None
-    callbacks = ()
-
-    def __init__(self, net, batches, optimizer, settings):
+    def __init__(
+        self, net, batches, optimizer, settings, *, epochs, validation, schedule, callbacks,
+        checkpoint,
+    ):
         self.net, self.batches, self.optimizer, self.settings = net, batches, optimizer, settings
+        self.epochs, self.validation, self.schedule = epochs, validation, schedule
+        self.callbacks, self.checkpoint = callbacks, checkpoint
         self.loss, self.truncation = settings["loss"], settings["truncation"]
         self.lr = optimizer.lr
-        seed = settings["seed"]
-        self.progress = Progress(seed=np.random.SeedSequence(seed).entropy)
-        self.updates_per_epoch = settings["updates_per_epoch"] = sum(
-            len(chunk_starts(len(batch.x), self.truncation)) for batch in batches
-        )
+        self.updates = epochs * settings["updates_per_epoch"]
+        self.progress = Progress(seed=np.random.SeedSequence(settings["seed"]).entropy)
 
     def run(self, interrupted):
         progress = self.progress
@@ -233,12 +239,12 @@ class _Training:
             self.net.vector = before
             raise FloatingPointError(
                 f"update {self.progress.update + 1} with lr {self.optimizer.lr} would make"
-                " parameters infinite or NaN, and has been undone; try a lower learning rate"
+                " parameters infinite or NaN; they are left as before it. Try a lower learning rate"
             )
 
     def lr_of(self, update):
         """Return the learning rate of an update; the first is number 0."""
-        return self.lr * self.schedule(update / max(self.updates_per_epoch * self.epochs, 1))
+        return self.lr * self.schedule(update / max(self.updates, 1))
 
     def check_finite(self, loss, norm):
         if math.isfinite(loss) and math.isfinite(norm):
@@ -298,7 +304,7 @@ class _Training:
     def tell(self, kind, epoch, loss, targets, validation_loss=None, is_best=False):
         event = Event(
             kind, self.net, epoch, self.epochs, self.progress.update,
-            self.updates_per_epoch * self.epochs, loss, targets, validation_loss, is_best,
+            self.updates, loss, targets, validation_loss, is_best,
             self.lr_of(max(self.progress.update - 1, 0)),
         )
         answers = [callback(event) for callback in self.callbacks]
@@ -320,27 +326,35 @@ def _optional(value, name, check):
     return None if value is None else check(value, name)
 
 
-@contextlib.contextmanager
-def _deferred_interrupt():
-    """Yield a list that stays empty until Ctrl-C, which then interrupts nothing half done.
+class _DeferredInterrupt:
+    """While it is entered, Ctrl-C interrupts nothing half done: it only makes this true.
 
-    A second Ctrl-C raises at once. Outside the main thread, or where somebody else handles the
-    signal, nothing is changed.
+    A second Ctrl-C raises at once. A first one that nobody has answered raises at the end. Outside
+    the main thread, or where somebody else handles the signal, nothing is changed.
     """
-    came = []
-    default = signal.default_int_handler
-    in_main = threading.current_thread() is threading.main_thread()
-    if not in_main or signal.getsignal(signal.SIGINT) is not default:
-        yield came
-        return
 
-    def handler(signum, frame):
-        if came:
-            default(signum, frame)
-        came.append(signum)
+    def __init__(self):
+        self._came = self._handles = False
 
-    signal.signal(signal.SIGINT, handler)
-    try:
-        yield came
-    finally:
-        signal.signal(signal.SIGINT, default)
+    def __bool__(self):
+        return self._came
+
+    def __enter__(self):
+        in_main = threading.current_thread() is threading.main_thread()
+        self._handles = in_main and (
+            signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        )
+        if self._handles:
+            signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def _handle(self, signum, frame):
+        if self._came:
+            signal.default_int_handler(signum, frame)
+        self._came = True
+
+    def __exit__(self, kind, error, traceback):
+        if self._handles:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self._came and not isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt from error

@@ -41,6 +41,15 @@ def test_readme_python(backend):
 
 
 @pytest.mark.no_backend
+def test_nothing_was_left_to_be_filled_in():
+    root = Path(__file__).resolve().parents[1]
+    left = re.compile(r"\b(?!CRNN_)[A-Z]{3,}_[A-Z_]{4,}\b|\(BENCH\)|TODO|FIXME")
+    pages = [*root.glob("*.md"), *root.glob("docs/*.md")]
+    assert len(pages) >= 3
+    assert [left.findall(page.read_text("utf-8")) for page in pages] == [[]] * len(pages)
+
+
+@pytest.mark.no_backend
 def test_every_public_name_has_a_docstring():
     objects = {name: getattr(crnn, name) for name in crnn.__all__}
     bare = [name for name, value in objects.items() if not value.__doc__]

@@ -400,7 +400,7 @@ REFUSED = {
     "float-classes": (lambda net: net.loss(X, CLASSES * 1.0), TypeError, "float64", "integers"),
     "bool-classes": (lambda net: net.loss(X, CLASSES > 1), TypeError, "bool", "integers"),
     "loss": (lambda net: net.loss(X, CLASSES, loss="nll"), ValueError, "'nll'", "'softmax'"),
-    "reduction": (lambda net: net.loss(X, CLASSES, reduction=None), ValueError, "None", "'mean'"),
+    "reduction": (lambda net: net.loss(X, CLASSES, reduction=None), TypeError, "None", "'mean'"),
     "float-tokens": (lambda net: net(TOKENS[:, 0] * 1.0), ValueError, "(4,)", "integer tokens"),
     "length-of-one-in-a-list": (lambda net: net(X[:, 0], lengths=[2]), ValueError, "(1,)", "()"),
     "cache": (lambda net: net.backward(None, Y), TypeError, "NoneType", "forward"),

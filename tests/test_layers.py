@@ -15,7 +15,8 @@ pytestmark = pytest.mark.no_backend
 
 PACKAGE = Path(crnn.__file__).parent
 MODULES = {path.stem: ast.parse(path.read_bytes()) for path in sorted(PACKAGE.glob("*.py"))}
-KERNELS = [path for path in (PACKAGE / "kernels").iterdir() if path.suffix in (".py", ".pyx")]
+# from the checkout: an installed package has no .pyx
+KERNELS = sorted((Path(__file__).parents[1] / "crnn" / "kernels").glob("*.py*"))
 
 GROUND = {"reference", "_memory", "kernels"}  # C and NumPy only
 TABLE = {
@@ -26,7 +27,7 @@ TABLE = {
     "checks": set(),
     "files": set(),
     "initialisation": set(),
-    "batches": {"checks"},
+    "batches": set(),
     "optim": {"checks"},
     "schedules": {"checks"},
     "history": {"files"},
@@ -41,13 +42,12 @@ TABLE = {
     "cells": {"network"},
     # what is done with networks
     "loading": {"files", "cells", "network", "parameters", "_dispatch"},
-    "gradcheck": {"cells", "network"},
-    "text": {"checks", "files", "network", "loading"},
+    "gradcheck": {"checks"},
+    "text": {"checks", "files", "loading"},
     "plots": {"files"},
-    "training": {"batches", "checkpoints", "checks", "files", "gradcheck", "history", "losses",
-                 "network", "optim", "schedules", "streams"},
+    "training": {"batches", "checkpoints", "checks", "losses", "network", "optim", "schedules"},
     # doors
-    "__init__": {"_dispatch", "cells", "files", "gradcheck", "history", "loading", "network",
+    "__init__": {"_dispatch", "cells", "files", "gradcheck", "history", "loading",
                  "optim", "parameters", "reference", "schedules", "streams", "text", "training"},
     "cli": None,  # everything
     "cli_options": None,
@@ -93,7 +93,7 @@ def rooms(tree, deep=True):
 def test_a_module_imports_only_from_rooms_below_it(name):
     assert name in TABLE, f"{name}.py is new: give it a row in TABLE"
     allowed = TABLE[name]
-    assert allowed is None or rooms(MODULES[name]) <= allowed
+    assert allowed is None or rooms(MODULES[name]) == allowed
 
 
 def test_the_table_names_what_is_there():
@@ -109,6 +109,7 @@ def test_the_ground_imports_nothing_of_the_house():
         found = {line[1].split(".")[0] for line in words
                  if len(line) > 1 and line[0] in ("import", "cimport", "from")}
         assert found <= {"numpy", "libc", "cython", "cpython"}, path.name
+    assert len(KERNELS) > 8
 
 
 def test_there_are_no_cycles():

@@ -78,7 +78,7 @@ REFUSED = [
     ({"hidden_size": 2**24}, MemoryError),
     ({"hidden_size": 2**40}, (ValueError, MemoryError)),
     ({"nonlinearity": "sin"}, ValueError, "'sin'", "'relu'"),
-    ({"nonlinearity": None}, ValueError, "None", "'relu'"),
+    ({"nonlinearity": None}, TypeError, "None", "'relu'"),
     ({"init": "zeros"}, ValueError, "'zeros'", "'orthogonal'"),
     ({"dtype": "float16"}, ValueError, "float16", "float64"),
     ({"dtype": int}, ValueError, "int64", "float32"),
@@ -86,6 +86,8 @@ REFUSED = [
     ({"dtype": "nonsense"}, ValueError, "nonsense", "float32"),
     ({"dtype": "complex128", "backend": "compiled"}, ValueError, "complex128", "'reference'"),
     ({"backend": "gpu"}, ValueError, "backend", "'gpu'", "'compiled'"),
+    ({"backend": 3}, TypeError, "backend", "3"),
+    ({"dtype": 3}, TypeError, "dtype", "3"),
     ({"seed": -1}, ValueError),
     ({"seed": "a"}, TypeError),
     ({"num_layers": 2}, TypeError, "num_layers"),
@@ -342,7 +344,9 @@ def test_a_copy_is_equal_and_independent(
 def test_a_file_brings_the_network_back(tmp_path, x, backend, dtype, outputs, nonlinearity):
     net = crnn.RNN(I, H, outputs, nonlinearity=nonlinearity, dtype=dtype, seed=5)
     path = tmp_path / "net.crnn"
-    net.save(path, {"note": "mine", "config": "not mine"})
+    with pytest.raises(ValueError, match="'config' is the network's own"):
+        net.save(path, {"config": "not mine"})
+    net.save(path, {"note": "mine"})
     assert files.read(path)[1]["note"] == "mine"
     loaded = crnn.load(str(path))
     assert repr(loaded) == repr(net)

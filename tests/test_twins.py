@@ -237,7 +237,7 @@ def test_stepper_equals_its_twin(rng, isa, dtype, nonlinearity, batch, inputs, r
     weights = [normal(rng, dtype, 5, 33), recurrent_weights(rng, dtype, 33), normal(rng, dtype, 33)]
     weights += [normal(rng, dtype, 33, 17), normal(rng, dtype, 17)] if readout else [None, None]
 
-    def prepare(x, out):
+    def prepare(stepper, x, out):
         return np.asarray(x), out
 
     arguments = (*weights, nonlinearity, prepare)

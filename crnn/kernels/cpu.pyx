@@ -3,7 +3,7 @@
 
 cdef extern from *:
     """
-    #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+    #ifdef CRNN_X86_64_BUILDS  /* setup.py builds more than the baseline, with gcc or clang */
     #define HAS_AVX2() (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
     #define HAS_AVX512() (HAS_AVX2() \\
         && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") \\

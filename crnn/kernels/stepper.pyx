@@ -119,11 +119,13 @@ cdef class Stepper:
         return cnp.PyArray_SimpleNew(1, &shape[1], self.type_number)
 
     def step(self, x, out=None):
-        """One time step; what is not ready for the loop goes through ``prepare(x, out)`` first."""
+        """One time step; what is not ready for the loop goes through ``prepare`` first."""
         cdef bint floats = self.is_array(x, self.type_number, self.inputs)
         if not ((floats or self.is_tokens(x)) and (out is None or self.is_output(out, x))):
-            x, out = self.prepare(x, out)
-            floats = cnp.PyArray_TYPE(x) == self.type_number
+            x, out = self.prepare(self, x, out)
+            floats = self.is_array(x, self.type_number, self.inputs)
+            if not ((floats or self.is_tokens(x)) and (out is None or self.is_output(out, x))):
+                raise RuntimeError("the stream was changed while x was being converted")
         if out is None:
             out = self.new_output()
         if self.type_number == cnp.NPY_FLOAT:

@@ -5,15 +5,15 @@
 # it vectorise.
 
 from libc.math cimport copysign, copysignf, fabs, fabsf
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 cdef union FloatBits:
     float value
-    int32_t bits
+    uint32_t bits
 
 cdef union DoubleBits:
     double value
-    int64_t bits
+    uint64_t bits
 
 
 cdef inline float tanh_float(float x) noexcept nogil:

@@ -1,0 +1,164 @@
+"""The command line as a process: Ctrl-C, pipes, odd file names, terminals."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+
+import command_line
+import pytest
+from command_line import PROSE, SMALL, TWO, assert_one_line, numbers_of
+
+import crnn
+from crnn import text
+
+pytestmark = pytest.mark.no_backend
+
+# Fixtures, which pytest looks for in this module.
+folder, run = command_line.folder, command_line.run
+trained, model = command_line.trained, command_line.model
+
+posix = pytest.mark.skipif(os.name == "nt", reason="signals and terminals of POSIX")
+
+# For a run in the background, whose children would ignore Ctrl-C.
+LISTENING = """
+import signal, sys
+from crnn.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(main())
+"""
+
+
+def child(*arguments, how=("-m", "crnn"), **options):
+    """Start the command line as a process of its own."""
+    command = [sys.executable, "-W", "error", *how, *arguments]
+    return subprocess.Popen(command, **({"stderr": subprocess.PIPE} | options))
+
+
+@posix
+def test_ctrl_c_and_the_command_that_goes_on(run, folder):
+    arguments = ["train", "prose.txt", "-o", "stopped", "--epochs", "100", *SMALL]
+    with child(
+        *arguments, how=("-c", LISTENING), stdout=subprocess.PIPE, text=True
+    ) as process:
+        while not process.stdout.readline().startswith("epoch 1/"):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.startswith("crnn: stopped")
+    assert err.count("\n") == 1
+    assert text.load_model("stopped")[2]["epochs"] < 100
+    words = shlex.split(err.partition("go on with: ")[2])
+    assert words == ["crnn", *arguments, "--resume"]
+    assert run(*words[1:])[0] == 0
+    run("train", "prose.txt", "-o", "whole", "--epochs", "100", *SMALL)
+    assert numbers_of("stopped") == numbers_of("whole")
+
+
+def test_the_command_that_goes_on_can_be_pasted_into_a_shell(run, folder, monkeypatch):
+    arguments = ["train", "my prose.txt", "-o", "a 'new' model", *TWO]
+    (folder / "my prose.txt").write_text(PROSE)
+    save = text.save_model
+
+    def interrupted(*args):
+        save(*args)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(sys, "argv", ["crnn", *arguments])
+    monkeypatch.setattr(text, "save_model", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    code, _, err = run(*arguments)
+    signal.signal(signal.SIGINT, before)
+    assert code == 130
+    assert shlex.split(err.partition("go on with: ")[2]) == ["crnn", *arguments, "--resume"]
+
+
+def test_ctrl_c_twice_promises_no_checkpoint(run, folder, monkeypatch):
+    """The second one does not wait for anything to be saved."""
+    def interrupted(*args):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(text, "save_model", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    code, _, err = run("train", "prose.txt", *TWO)
+    signal.signal(signal.SIGINT, before)
+    assert code == 130
+    assert_one_line(err)
+    assert not (folder / "model.safetensors.checkpoint").exists()
+    assert "saved" not in err
+
+
+def test_interrupted_elsewhere(run, model, monkeypatch):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(text, "generate", interrupt)
+    assert run("sample", model) == (130, "", "crnn: interrupted\n")
+
+
+def test_version_and_exit_code_of_the_module():
+    with child("--version", stdout=subprocess.PIPE, text=True) as process:
+        assert process.communicate() == (f"crnn {crnn.__version__}\n", "")
+    assert process.returncode == 0
+    with child("info", "nothing", stdout=subprocess.PIPE, text=True) as process:
+        assert process.communicate() == ("", "crnn: No such file or directory: nothing\n")
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize("arguments", [
+    ["sample", "model", "--length", "100000"], ["train", "prose.txt", *TWO],
+], ids=["sample", "train"])
+def test_output_that_nobody_reads(model, arguments):
+    with child(*arguments, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()  # as head -1 does
+        assert process.stderr.read() == b""
+
+
+def test_a_file_name_that_is_not_utf_8(folder):
+    name = os.fsdecode(b"pr\xffse.txt")
+    try:
+        (folder / name).write_text(PROSE)
+    except OSError:
+        pytest.skip("the file system has no such names")
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    for arguments in (["train", name, "-o", name + ".model", *TWO], ["info", name + ".model"]):
+        with child(*arguments, stdout=subprocess.PIPE, env=environment) as process:
+            _, err = process.communicate()
+        assert (process.returncode, err) == (0, b"")
+
+
+def test_without_tqdm(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    code, out, err = run("train", "prose.txt", *TWO)
+    assert (code, err) == (0, "")
+    assert out.count("epoch ") == 2
+
+
+@posix
+def test_the_bar_on_a_terminal():
+    pytest.importorskip("tqdm")
+    fcntl, pty, struct, termios = map(
+        pytest.importorskip, ("fcntl", "pty", "struct", "termios")
+    )
+    outside, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 160, 0, 0))
+    environment = os.environ | {"TQDM_MININTERVAL": "0"}
+    shown = b""
+    with child("train", "prose.txt", *TWO, stdout=terminal, stderr=terminal,
+               env=environment) as process:
+        os.close(terminal)
+        try:
+            while block := os.read(outside, 4096):
+                shown += block
+        except OSError:  # how Linux says that the other end is closed
+            pass
+    os.close(outside)
+    assert process.returncode == 0
+    assert re.search(rb"epoch 2/2: .*\d+/\d+, \d.*\d nats \(\d\.\d+ bits\) per character", shown)
+    assert re.search(rb"epoch 1/2: training \d\.\d+ nats", shown)

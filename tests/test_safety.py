@@ -1,0 +1,103 @@
+"""Arguments that change while they are looked at, and memory that is given back."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+import crnn
+from crnn._dispatch import kernels
+
+
+class Meddler:
+    """An argument whose conversion changes something else."""
+
+    def __init__(self, value, action):
+        self.value, self.action = np.asarray(value), action
+
+    def __array__(self, dtype=None, copy=None):
+        self.action()
+        return self.value
+
+
+def test_tokens_that_change_after_their_check_are_not_used():
+    net = crnn.RNN(4, 8, 4, seed=0)
+    clean = np.ones((50, 2), np.intp)
+    wanted, _ = net(clean)
+    x = clean.copy()
+    y, _ = net(x, Meddler(np.zeros((1, 2, 8)), lambda: x.fill(10**9)))
+    np.testing.assert_array_equal(y, wanted)
+    x = clean.copy()
+    loss, _ = net.loss(x, Meddler(clean, lambda: x.fill(10**9)))
+    assert loss == net.loss(clean, clean)[0]
+
+
+def test_targets_that_change_after_their_check_are_not_used(monkeypatch):
+    net = crnn.RNN(4, 8, 4, seed=0)
+    x = np.ones((50, 2), np.intp)
+    targets = x.copy()
+    wanted = net.loss(x, x)[0]
+    objective = crnn.losses.objective
+
+    def late(*arguments):
+        found = objective(*arguments)
+        targets.fill(10**9)
+        return found
+
+    monkeypatch.setattr(crnn.losses, "objective", late)
+    assert net.loss(x, targets)[0] == wanted
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 3000])
+def test_a_state_that_is_replaced_during_a_step_is_seen(batch_size, backend):
+    def prepare(stepper, x, out):
+        stepper.reset(batch_size)  # as another thread might
+        return np.ones((2, 3), np.float32), out
+
+    p = crnn.RNN(3, 8, 4, seed=0).parameters
+    weights = [p[name] for name in ("W_xh_l0", "W_hh_l0", "b_h_l0", "W_hy", "b_y")]
+    stepper = kernels(backend, np.dtype(np.float32)).Stepper(*weights, "tanh", prepare)
+    stepper.reset(2)
+    for out in (None, np.zeros((2, 4), np.float32)):
+        with pytest.raises((ValueError, RuntimeError)):
+            stepper.step("something to be converted", out)
+    assert stepper.state.shape == (batch_size or 1, 8)
+    assert not stepper.state.any()
+
+
+def test_networks_and_streams_go_without_the_garbage_collector():
+    gc.collect()
+    gc.disable()
+    try:
+        net = crnn.RNN(3, 8, 4, seed=0)
+        stream = net.stream(5)
+        stream.step(np.ones((5, 3)))
+        net.step([1.0, 2.0, 3.0])
+        watched = [weakref.ref(net), weakref.ref(stream), weakref.ref(net.copy())]
+        del net, stream
+        assert [each() for each in watched] == [None, None, None]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint32, np.uint64])
+def test_lengths_of_any_integer_type_train_alike(dtype):
+    x = np.arange(300).reshape(150, 2) % 3
+    lengths = np.array([40, 120])
+    results = []
+    for given in (lengths, lengths.astype(dtype)):
+        net = crnn.RNN(3, 5, 3, seed=0)
+        history = crnn.fit(net, (x, x, given), crnn.SGD(0.1), epochs=2, truncation=32)
+        loss = crnn.evaluate(net, (x, x, given), truncation=32)
+        results.append((history["loss"], loss, net.vector.tolist()))
+    assert results[0] == results[1]
+
+
+def test_going_on_with_other_data_is_refused(tmp_path):
+    x = np.arange(40).reshape(20, 2) % 3
+    options = {"epochs": 1, "checkpoint": tmp_path / "checkpoint"}
+    net = crnn.RNN(3, 5, 3, seed=0)
+    crnn.fit(net, (x, x), crnn.SGD(0.1), identity="one", **options)
+    with pytest.raises(ValueError, match="identity was 'one' and is 'two'"):
+        crnn.fit(net, (x, x), crnn.SGD(0.1), identity="two", resume=True, **options)

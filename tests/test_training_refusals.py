@@ -1,0 +1,236 @@
+"""What `fit` and `evaluate` refuse, and how training ends at NaN and Ctrl-C."""
+
+import math
+import signal
+import threading
+
+import numpy as np
+import pytest
+from small_training import B, I, O, T, batch, make, train
+
+import crnn
+
+
+@pytest.mark.parametrize("shape", [(0, B), (T, 0)], ids=["no step", "no sequence"])
+def test_nothing_to_train_on(shape):
+    nothing = np.zeros(shape, int)
+    net, _, history, *_ = train((nothing, nothing), optimizer=crnn.SGD(0.1))
+    assert np.array_equal(net.vector, make().vector)
+    assert (history["loss"], history["lr"]) == ([0.0] * 3, [0.1] * 3)
+    assert crnn.evaluate(net, (nothing, nothing)) == 0.0
+
+
+X, TARGETS = np.arange(2 * T).reshape(T, B) % I, np.arange(2 * T).reshape(T, B) % O
+FLOATS = np.ones((T, B, I))
+BAD_DATA = {
+    "generator": (lambda: (pair for pair in [(X, TARGETS)]), {}, TypeError, "generator"),
+    "dict": (lambda: {"x": X, "targets": TARGETS}, {}, TypeError, "dict"),
+    "None": (lambda: None, {}, TypeError, "NoneType"),
+    "empty list": (lambda: [], {}, ValueError, "no batch"),
+    "x alone": (lambda: X, {}, TypeError, "batch 0 .*ndarray"),
+    "x alone in a tuple": (lambda: (X,), {}, TypeError, "batch 0 .*targets"),
+    "four parts": (lambda: [(X, TARGETS, [T, T], None)], {}, TypeError, "batch 0 .*lengths"),
+    "one item wrong": (lambda: [(X, TARGETS), "two"], {}, TypeError, "batch 1 .*str"),
+    "no targets": (lambda: (X, None), {}, TypeError, "targets"),
+    "no x": (lambda: (None, TARGETS), {}, TypeError, "x"),
+    "token out of range": (lambda: (X + 1, TARGETS), {}, IndexError, "token 3"),
+    "class out of range": (lambda: (X, TARGETS + 1), {}, ValueError, "class 4"),
+    "features": (lambda: (FLOATS[..., :2], TARGETS), {}, ValueError, "features"),
+    "targets too long": (lambda: (X, np.vstack([TARGETS] * 2)), {}, ValueError, "targets"),
+    "targets too long, truncation":
+        (lambda: (X, np.vstack([TARGETS] * 2)), {"truncation": 4}, ValueError, "targets"),
+    "targets too short, truncation":
+        (lambda: (X, TARGETS[:9]), {"truncation": 4}, ValueError, "targets"),
+    "lengths beyond the end": (lambda: (X, TARGETS, [T, 99]), {}, ValueError, "lengths"),
+    "lengths beyond the end, truncation":
+        (lambda: (X, TARGETS, [T, 99]), {"truncation": 4}, ValueError, "lengths"),
+    "lengths below 0, truncation":
+        (lambda: (X, TARGETS, [T, -1]), {"truncation": 4}, ValueError, "lengths"),
+    "many to one, truncation": (lambda: (X, TARGETS[0]), {"truncation": 4}, ValueError, "truncat"),
+    "validation": (lambda: (X, TARGETS), {"validation": iter([])}, TypeError, "iterator"),
+    "mse targets": (lambda: (X, TARGETS), {"loss": "mse"}, ValueError, "targets have shape"),
+}
+BAD_ARGUMENTS = {
+    "epochs 0": ({"epochs": 0}, ValueError, "epochs"),
+    "epochs 1.5": ({"epochs": 1.5}, TypeError, "epochs"),
+    "loss": ({"loss": "hinge"}, ValueError, "loss is 'hinge'"),
+    "truncation 0": ({"truncation": 0}, ValueError, "truncation"),
+    "truncation text": ({"truncation": "8"}, TypeError, "truncation"),
+    "clip_norm 0": ({"clip_norm": 0}, ValueError, "clip_norm"),
+    "clip_norm NaN": ({"clip_norm": math.nan}, ValueError, "clip_norm"),
+    "clip_value negative": ({"clip_value": -1.0}, ValueError, "clip_value"),
+    "patience 0": ({"patience": 0, "validation": (X, TARGETS)}, ValueError, "patience"),
+    "patience alone": ({"patience": 2}, ValueError, "validation"),
+    "resume alone": ({"resume": True}, ValueError, "checkpoint"),
+    "seed negative": ({"seed": -1}, ValueError, "seed"),
+    "seed text": ({"seed": "x"}, TypeError, "seed"),
+    "schedule a name": ({"schedule": "cosine"}, TypeError, None),
+    "schedule to NaN": ({"schedule": lambda done: math.nan}, ValueError, "lr is nan"),
+    "callbacks a function": ({"callbacks": print}, TypeError, None),
+    "optimizer a name": ({"optimizer": "adam"}, TypeError, "optimizer"),
+    "optimizer a class": ({"optimizer": crnn.Adam}, TypeError, "optimizer"),
+    "net": ({"net": "RNN"}, TypeError, "net"),
+}
+
+
+def refused(data, options, error, match):
+    net = make()
+    before, optimizer = net.vector.copy(), crnn.Adam()
+    arguments = {"net": net, "data": data, "optimizer": optimizer, "epochs": 2} | options
+    with pytest.raises(error, match=match):
+        crnn.fit(**arguments)
+    assert np.array_equal(net.vector, before)
+    assert (optimizer.steps, optimizer.lr) == (0, 1e-3)
+
+
+@pytest.mark.parametrize(("data", "options", "error", "match"), BAD_DATA.values(), ids=BAD_DATA)
+def test_bad_data(data, options, error, match):
+    refused(data(), options, error, match)
+
+
+@pytest.mark.parametrize(("options", "error", "match"), BAD_ARGUMENTS.values(), ids=BAD_ARGUMENTS)
+def test_bad_arguments(options, error, match):
+    refused((X, TARGETS), options, error, match)
+
+
+@pytest.mark.parametrize("truncation", [0, -4, 2.5])
+def test_evaluate_refuses_a_bad_truncation(truncation):
+    with pytest.raises((TypeError, ValueError), match="truncation"):
+        crnn.evaluate(make(), (X, TARGETS), truncation=truncation)
+
+
+def test_nan_stops_with_the_parameters_before_it_and_the_last_checkpoint(rng, tmp_path):
+    x, targets = batch(rng)
+    good, vectors = x.copy(), []
+
+    def spoil(event):
+        vectors.append(event.net.vector.copy())
+        if event.kind == "epoch" and event.epoch == 2:
+            x[5] = np.nan  # the second chunk
+
+    net, optimizer = make(), crnn.Adam(0.01)
+    options = {"truncation": 4, "schedule": crnn.cosine(), "checkpoint": tmp_path / "checkpoint"}
+    message = r"loss is nan.* update 8 .*epoch 3.*learning rate"
+    with pytest.raises(FloatingPointError, match=message):
+        crnn.fit(net, (x, targets), optimizer, epochs=5, callbacks=[spoil], **options)
+    assert np.isfinite(net.vector).all()
+    assert np.array_equal(net.vector, vectors[-1])
+    assert (optimizer.steps, optimizer.lr) == (7, 0.01)
+    again = make(seed=4)
+    history = crnn.fit(again, (good, targets), crnn.Adam(0.01), epochs=2, resume=True, **options)
+    assert np.array_equal(again.vector, vectors[-2])
+    assert len(history) == 2
+
+
+def test_a_gradient_that_overflows_under_a_finite_loss_stops():
+    net = crnn.RNN(1, 1, 1, nonlinearity="relu")
+    net.vector = np.array([1e-25, 1e20, 0, 1e-15, 0])  # W_hh**3 is beyond float32
+    before = net.vector.copy()
+    data = (np.ones((4, 1, 1)), np.zeros((4, 1, 1)))
+    assert np.isfinite(net.loss(*data, loss="mse")[0])
+    with pytest.raises(FloatingPointError, match="norm"):
+        train(data, net=net, loss="mse")
+    assert np.array_equal(net.vector, before)
+
+
+def test_a_learning_rate_far_too_high_stops_with_finite_parameters(rng):
+    net = make(nonlinearity="relu")
+    with pytest.raises(FloatingPointError, match="learning rate"):
+        train(batch(rng, loss="mse"), net=net, optimizer=crnn.SGD(1e15), loss="mse", epochs=50)
+    assert np.isfinite(net.vector).all()
+
+
+def test_a_step_that_overflows_spoils_neither_network_nor_checkpoint(rng, tmp_path):
+    net, path = make(), tmp_path / "checkpoint"
+    with pytest.raises(FloatingPointError, match="learning rate"):
+        train(batch(rng), net=net, optimizer=crnn.SGD(1e39), checkpoint=path, epochs=3)
+    assert np.isfinite(net.vector).all()
+    if path.exists():
+        again = make()
+        train(batch(rng), net=again, optimizer=crnn.SGD(1e39), checkpoint=path, epochs=1,
+              resume=True)
+        assert np.isfinite(again.vector).all()
+
+
+def test_nan_in_the_validation_data_stops_and_spoils_no_checkpoint(rng, tmp_path):
+    net = make()
+    with pytest.raises(FloatingPointError, match="validation loss is nan"):
+        train(batch(rng), net=net, validation=(FLOATS * np.nan, TARGETS), checkpoint=tmp_path / "c")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C means KeyboardInterrupt, as it does not where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.parametrize("kind", ["update", "epoch"])
+def test_ctrl_c_stops_after_a_whole_update(rng, tmp_path, kind):
+    data, told = batch(rng), []
+
+    def interrupt(event):
+        if event.kind == kind and event.epoch == 2:
+            signal.raise_signal(signal.SIGINT)
+            told.append(event.update)  # not interrupted here
+
+    net, optimizer = make(), crnn.SGD(0.1)
+    options = {"epochs": 5, "truncation": 4, "checkpoint": tmp_path / "checkpoint"}
+    with pytest.raises(KeyboardInterrupt):
+        crnn.fit(net, data, optimizer, callbacks=[interrupt], **options)
+    assert told == [optimizer.steps] == [4 if kind == "update" else 6]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    by_hand = make()
+    part = train(data, net=by_hand, optimizer=crnn.SGD(0.1), truncation=4, epochs=5,
+                 callbacks=[lambda event: event.update == told[0]])
+    assert np.array_equal(net.vector, part[0].vector)
+    crnn.fit(net, data, optimizer, resume=True, **options)
+    whole = train(data, optimizer=crnn.SGD(0.1), truncation=4, epochs=5)[0]
+    assert np.array_equal(net.vector, whole.vector)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_at_any_moment_leaves_a_whole_update(rng):
+    vectors, timer = [], threading.Timer(0.05, signal.raise_signal, [signal.SIGINT])
+
+    def keep(event):
+        if not vectors:
+            timer.start()
+        vectors.append(event.net.vector.copy())
+
+    net = make()
+    with pytest.raises(KeyboardInterrupt):
+        crnn.fit(net, batch(rng, 200), crnn.Adam(), epochs=100_000, callbacks=[keep])
+    timer.join()
+    assert np.array_equal(net.vector, vectors[-1])
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_a_second_ctrl_c_does_not_wait(rng):
+    def interrupt_twice(event):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("the second one was waited with")
+
+    with pytest.raises(KeyboardInterrupt):
+        crnn.fit(make(), batch(rng), crnn.SGD(0.1), epochs=2, callbacks=[interrupt_twice])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_a_handler_of_somebody_elses_stays_in_charge(rng):
+    came = []
+
+    def own(signum, frame):
+        came.append(signum)
+
+    signal.signal(signal.SIGINT, own)
+    _, _, history, *_ = train(
+        batch(rng), callbacks=[lambda event: signal.raise_signal(signal.SIGINT)]
+    )
+    assert signal.getsignal(signal.SIGINT) is own
+    assert len(came) == 6
+    assert len(history) == 3
