@@ -260,16 +260,7 @@ class _Training:
         """Validate and write the row of history; return whether a callback asks to stop."""
         progress = self.progress
         loss = progress.loss_sum / max(progress.targets, 1)
-        validation_loss = None
-        if self.validation is not None:
-            validation_loss = mean_loss(
-                self.net, self.validation, self.loss, self.truncation
-            )
-            if not math.isfinite(validation_loss):
-                raise FloatingPointError(
-                    f"the validation loss is {validation_loss} after epoch {progress.epoch + 1},"
-                    " though the training loss is finite; look for NaN in the validation data"
-                )
+        validation_loss = None if self.validation is None else self.validate()
         watched = loss if validation_loss is None else validation_loss
         is_best = progress.best_loss is None or watched < progress.best_loss
         if is_best:
@@ -290,6 +281,15 @@ class _Training:
         stop = self.tell("epoch", progress.epoch, loss, targets, validation_loss, is_best)
         self.save()
         return stop
+
+    def validate(self):
+        loss = mean_loss(self.net, self.validation, self.loss, self.truncation)
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the validation loss is {loss} after epoch {self.progress.epoch + 1}, though the"
+                " training loss is finite; look for NaN in the validation data"
+            )
+        return loss
 
     def watch_patience(self, is_best):
         progress, patience = self.progress, self.settings["patience"]
