@@ -4,31 +4,15 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import small_network
+from small_network import B, H, I, O, equal
 
 import crnn
 
-T, B, I, H, O = 7, 4, 3, 5, 2  # noqa: E741
+T = 7
+net, x, state = small_network.net, small_network.x, small_network.state
 LENGTHS = np.array([3, 7, 0, 5])
 FLOAT, CLASS, CHECKS = 4, 8, 24  # bytes of a number, of a token, of a target while it is checked
-
-
-@pytest.fixture
-def net(backend):
-    return crnn.RNN(I, H, O, dtype="float64", seed=3)
-
-
-@pytest.fixture
-def x(rng):
-    return rng.standard_normal((T, B, I))
-
-
-@pytest.fixture
-def state(rng):
-    return rng.standard_normal((1, B, H))
-
-
-def equal(actual, desired):
-    np.testing.assert_array_equal(actual, desired, strict=True)
 
 
 # --- how much ------------------------------------------------------------------------------------

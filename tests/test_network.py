@@ -9,41 +9,17 @@ import sys
 
 import numpy as np
 import pytest
+import small_network
+from small_network import B, H, I, O, close, equal
 
 import crnn
 from crnn import files
 
-T, B, I, H, O = 7, 4, 3, 5, 2  # noqa: E741
+T = 7
+net, x = small_network.net, small_network.x
+state, classes = small_network.state, small_network.classes
 SHAPES = {"W_xh_l0": (I, H), "W_hh_l0": (H, H), "b_h_l0": (H,), "W_hy": (H, O), "b_y": (O,)}
 no_backend = pytest.mark.no_backend
-
-
-@pytest.fixture
-def net(backend):
-    return crnn.RNN(I, H, O, dtype="float64", seed=3)
-
-
-@pytest.fixture
-def x(rng):
-    return rng.standard_normal((T, B, I))
-
-
-@pytest.fixture
-def state(rng):
-    return rng.standard_normal((1, B, H))
-
-
-@pytest.fixture
-def classes(rng):
-    return rng.integers(0, O, (T, B))
-
-
-def close(actual, desired):
-    np.testing.assert_allclose(actual, desired, rtol=1e-10, atol=1e-12)
-
-
-def equal(actual, desired):
-    np.testing.assert_array_equal(actual, desired, strict=True)
 
 
 # --- what it is ----------------------------------------------------------------------------------

@@ -9,43 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from small_network import B, H, I, O, close, equal
 
 import crnn
 
-T, B, I, H, O = 90, 4, 3, 5, 2  # noqa: E741
+T = 90
+net, x = small_network.net, small_network.x
+state, classes = small_network.state, small_network.classes
 LENGTHS = np.array([3, 90, 0, 70])  # long enough for two blocks of time steps
 no_backend = pytest.mark.no_backend
-
-
-@pytest.fixture
-def net(backend):
-    return crnn.RNN(I, H, O, dtype="float64", seed=3)
-
-
-@pytest.fixture
-def x(rng):
-    return rng.standard_normal((T, B, I))
-
-
-@pytest.fixture
-def state(rng):
-    return rng.standard_normal((1, B, H))
-
-
-@pytest.fixture
-def classes(rng):
-    return rng.integers(0, O, (T, B))
-
-
-def close(actual, desired):
-    np.testing.assert_allclose(actual, desired, rtol=1e-10, atol=1e-12)
-
-
-def equal(actual, desired):
-    np.testing.assert_array_equal(actual, desired, strict=True)
 
 
 # --- passes over sequences -----------------------------------------------------------------------
