@@ -14,27 +14,31 @@ class Batch(NamedTuple):
     lengths: object = None
 
 
-def as_batches(data):
+def as_batches(data, name="data"):
     """Return data as a sequence of `Batch`."""
     if isinstance(data, tuple) and not any(isinstance(each, tuple) for each in data):
         data = [data]
     is_sequence = hasattr(data, "__len__") and hasattr(data, "__getitem__")
     if not is_sequence or isinstance(data, (Mapping, str)):
         raise TypeError(
-            f"data is a {type(data).__name__}; (x, targets), (x, targets, lengths) or a sequence"
+            f"{name} is a {type(data).__name__}; (x, targets), (x, targets, lengths) or a sequence"
             " of these that can be gone through again is wanted"
         )
     if not len(data):
-        raise ValueError("data has no batch")
-    return _Batches(data)
+        raise ValueError(f"{name} has no batch")
+    return _Batches(data, name)
 
 
-def checked_batches(net, data, loss, truncation):
+def checked_batches(net, data, loss, truncation, name="data"):
     """Return `as_batches` of data, all of which the network can train on."""
-    batches = as_batches(data)
+    batches = as_batches(data, name)
     batches.chunk_count = 0
-    for batch in batches:
-        net.validate(batch.x, batch.targets, loss=loss, lengths=batch.lengths)
+    for number, batch in enumerate(batches):
+        try:
+            net.validate(batch.x, batch.targets, loss=loss, lengths=batch.lengths)
+        except (TypeError, ValueError, IndexError) as error:
+            where = f"batch {number} of {name}" if len(batches) > 1 else name
+            raise type(error)(f"{where}: {error}") from error
         cuts = len(chunk_starts(len(batch.x), truncation))
         batches.chunk_count += cuts
         if cuts > 1 and not has_every_step(batch, loss):
@@ -51,8 +55,8 @@ class _Batches:
 
     chunk_count = None  # in all batches together; counted when they are checked
 
-    def __init__(self, items):
-        self._items = items
+    def __init__(self, items, name):
+        self._items, self._name = items, name
 
     def __len__(self):
         return len(self._items)
@@ -63,12 +67,13 @@ class _Batches:
         item = self._items[number]
         if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
             raise TypeError(
-                f"batch {number} of data is {type(item).__name__}; (x, targets) or"
+                f"batch {number} of {self._name} is {type(item).__name__}; (x, targets) or"
                 " (x, targets, lengths) is wanted"
             )
-        for name, each in zip(("x", "targets"), item, strict=False):
+        for what, each in zip(("x", "targets"), item, strict=False):
             if each is None:
-                raise TypeError(f"{name} of batch {number} is None; an array is wanted")
+                where = f"batch {number} of {self._name}"
+                raise TypeError(f"{what} of {where} is None; an array is wanted")
         return Batch(*(None if each is None else np.asanyarray(each) for each in item))
 
 

@@ -75,6 +75,8 @@ def restore(path, net, optimizer, settings):
         If it cannot be read.
     """
     tensors, metadata = files.read(path)
+    if "training" not in metadata or "vocabulary" in metadata:
+        raise files.FormatError(f"{path}: a model, not a checkpoint of training")
     files.check_names(path, metadata, ("config", "training"))
     config = files.read_json(path, metadata["config"], "configuration")
     training = files.read_json(path, metadata["training"], "account of training")

@@ -99,7 +99,7 @@ def train(options):
             clip_norm=options.clip_norm, validation=validation_data, patience=options.patience,
             schedule=schedule(options.schedule), callbacks=[watcher], checkpoint=checkpoint,
             resume=options.resume, seed=options.seed,
-            identity=hashlib.sha256(content.encode()).hexdigest(),
+            identity=identity(content, options),
         )
     except KeyboardInterrupt as interrupt:
         if not interrupt.args:  # not from fit, which saves first
@@ -109,6 +109,9 @@ def train(options):
         ) from None
     finally:
         watcher.close()
+    if watcher.first_update is None:
+        print(f"nothing left to do: {checkpoint} has {len(history)} epochs; give more --epochs")
+        return
     if options.plot:
         plots.loss_curves(history, options.plot, title=name)
     print(f"{options.output}: the model; let it write with: crnn sample {options.output}")
@@ -126,6 +129,13 @@ def read_text(path):
     if not content:
         raise ValueError(f"{path} is empty; a text is wanted")
     return content
+
+
+def identity(content, options):
+    """Return what must be the same for --resume and is not seen in the network's settings."""
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return (f"text {digest[:16]}, validation {options.validation}, batch size {options.batch_size},"
+            f" schedule {options.schedule}, init {options.init}")
 
 
 def split(tokens, options):
@@ -165,7 +175,7 @@ def check_places(options):
 
 
 def keep_old(path):
-    """Keep a copy of a model that is about to be replaced by another training's."""
+    """Keep a copy of a file that is about to be replaced by another training's."""
     if os.path.exists(path):
         shutil.copy2(path, path + ".old")
         print(f"{path} was there; it is kept as {path}.old")
@@ -197,6 +207,8 @@ class Watcher:
     def __call__(self, event):
         if self.first_update is None:
             self.first_update = event.update - 1
+            if not self.options.resume:
+                keep_old(self.options.output + ".checkpoint")
             self.bar = progress_bar(event.updates, self.first_update)
         if event.kind == "update":
             self.show_update(event)

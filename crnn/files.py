@@ -59,22 +59,20 @@ def write_bytes(path: PathLike, data: bytes) -> None:
     FormatError
         The target is a FIFO, socket or device, which replacing would destroy.
     """
-    target = os.path.realpath(os.fsdecode(path))
+    target = check_place(path)
     folder, name = os.path.split(target)
     mode = 0o666
     with contextlib.suppress(FileNotFoundError):
-        mode &= _regular(target, os.stat(target).st_mode)
+        mode &= os.stat(target).st_mode
     _sweep(folder, name)
     temporary = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.tmp")
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         _fill(os.open(temporary, flags, mode), data)
         os.replace(temporary, target)
-    except BaseException as error:  # KeyboardInterrupt too
+    except BaseException:  # KeyboardInterrupt too
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        if isinstance(error, OSError) and error.filename == temporary:
-            error.filename, error.filename2 = target, None
         raise
     if os.name != "nt":  # Windows cannot open directories
         try:
@@ -82,6 +80,27 @@ def write_bytes(path: PathLike, data: bytes) -> None:
         except OSError as error:
             if error.errno not in _NO_DIRECTORY_SYNC:
                 raise
+
+
+def check_place(path: PathLike) -> str:
+    """Return the real path of a file that is to be written, if it can be one.
+
+    Raises
+    ------
+    TypeError
+        The path is none.
+    OSError
+        Its folder is not there, or it is a folder itself.
+    FormatError
+        It is a FIFO, socket or device, which replacing would destroy.
+    """
+    target = os.path.realpath(os.fsdecode(path))
+    folder = os.path.dirname(target)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, "no such folder", folder)
+    with contextlib.suppress(FileNotFoundError):
+        _regular(target, os.stat(target).st_mode)
+    return target
 
 
 def _sweep(folder: str, name: str) -> None:

@@ -41,8 +41,6 @@ def gradcheck(
     --------
     >>> import crnn
     >>> import numpy as np
-
-from crnn import checks
     >>> net = crnn.RNN(3, 5, 2, dtype="float64", seed=0)
     >>> errors = crnn.gradcheck(net, np.ones((7, 4, 3)), np.zeros((7, 4), int))
     >>> max(errors.values()) < 1e-12

@@ -36,7 +36,8 @@ class History:
         return iter(self.rows)
 
     def __repr__(self):
-        return f"History({self.rows!r})"
+        last = f", the last: {self.rows[-1]!r}" if self.rows else ""
+        return f"<History of {len(self)} epochs{last}>"
 
     def save(self, path):
         """Write the rows as JSON, whole or not at all.

@@ -29,7 +29,10 @@ def initial_vector(layout, hidden_size, method, seed):
     -------
     ndarray of float64
     """
-    generator = np.random.default_rng(seed)
+    try:
+        generator = np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"seed is {seed!r}: {error}") from None
     bound = 1 / math.sqrt(hidden_size)
     vector = generator.uniform(-bound, bound, layout.size)
     for name, view in layout.views(vector).items():

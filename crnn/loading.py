@@ -35,6 +35,8 @@ def load(path, *, backend=None):
 
 def network_from(path, tensors, metadata, backend=None):
     """Return the network in what `files.read` returned, after a check of every name and shape."""
+    if "training" in metadata and "vocabulary" not in metadata:
+        raise files.FormatError(f"{path}: a checkpoint of training, not a model")
     if "config" not in metadata:
         raise files.FormatError(f"{path}: the header has no network configuration")
     config = files.read_json(path, metadata["config"], "configuration")

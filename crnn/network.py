@@ -238,8 +238,8 @@ class Network:
             T for the last valid step of each sequence only (many to one), without B for one
             sequence.
         loss : {"softmax", "sigmoid", "mse"}
-            Negative log-likelihood in nats, binary cross-entropy of each output (in nats), or
-            squared error.
+            Negative log-likelihood in nats; binary cross-entropy of each output, in nats, whose
+            targets are probabilities from 0 to 1 (not checked); squared error.
         reduction : {"mean", "sum"}
             The mean is over valid targets; each of the O numbers of a step is one. Without any,
             the loss is 0.
@@ -300,7 +300,8 @@ class Network:
     def step(self, x, out=None):
         """Run one time step on ``net.state``.
 
-        T steps give the same bits as one call with the whole sequence.
+        T steps give the same bits as one call with the whole sequence. The zero state of one
+        sequence stands for a batch of any size; other changes of size need `reset`.
 
         Parameters
         ----------

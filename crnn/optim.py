@@ -66,6 +66,8 @@ class Optimizer:
         self._scratch = np.empty((2, 0))
 
     def __setattr__(self, name, value):
+        if self._options and not name.startswith("_") and name not in self._options:
+            raise AttributeError(f"no setting {name!r}; there are {', '.join(self._options)}")
         if name in self._options:
             if name != "lr":
                 raise AttributeError(f"{name} is fixed; make a new {type(self).__name__}")

@@ -67,15 +67,19 @@ class Parameters(Mapping):
         self._views = layout.views(read_only)
 
     def __getitem__(self, name):
+        self._check_name(name)
         return self._views[name]
 
     def __setitem__(self, name, value):
-        if name not in self._writable:
-            raise KeyError(f"no parameter {name!r}; this network has {', '.join(self)}")
+        self._check_name(name)
         target = self._writable[name]
         value = checks.real_array(value, f"parameter {name}", target.dtype, target.shape)
         self._changes.count += 1
         target[...] = value
+
+    def _check_name(self, name):
+        if name not in self._views:
+            raise KeyError(f"no parameter {name!r}; this network has {', '.join(self)}")
 
     def __iter__(self):
         return iter(self._views)

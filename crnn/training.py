@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from crnn import checkpoints, checks, losses
+from crnn import checkpoints, checks, files, losses
 from crnn.batches import checked_batches, chunks, count_targets
 from crnn.checkpoints import Progress
 from crnn.network import Network
@@ -16,18 +16,39 @@ from crnn.schedules import constant
 
 
 class Event(NamedTuple):
-    """What a callback is told after each update and after each epoch."""
+    """What a callback is told after each update and after each epoch.
 
-    kind: str  # "update" or "epoch"
+    Attributes
+    ----------
+    kind : {"update", "epoch"}
+    net : RNN
+    epoch, epochs : int
+        The epoch under way or just over, from 1; how many there are to be.
+    update, updates : int
+        Updates so far; how many all epochs have together.
+    loss : float
+        Of this update, or the mean of the epoch.
+    targets : int
+        That the loss is the mean over.
+    validation_loss : float or None
+        After an epoch, if there are validation data.
+    is_best : bool
+        After an epoch: whether its validation loss (or loss, without validation data) is below
+        that of all epochs before.
+    lr : float
+        Learning rate of the last update.
+    """
+
+    kind: str
     net: object
-    epoch: int  # from 1
+    epoch: int
     epochs: int
-    update: int  # updates so far
-    updates: int  # updates that all epochs have together
-    loss: float  # of this update, or the mean of the epoch
-    targets: int  # that the loss is the mean over
+    update: int
+    updates: int
+    loss: float
+    targets: int
     validation_loss: float | None
-    is_best: bool  # validation loss (or loss, without validation) below that of all epochs before
+    is_best: bool
     lr: float
 
 
@@ -110,8 +131,10 @@ def fit(
     """
     checks.option("net", net, Network, "a network")
     checks.option("optimizer", optimizer, Optimizer, "an optimiser such as crnn.Adam(0.001)")
+    config = optimizer.config()
     settings = {
-        "optimizer": optimizer.config(),
+        "optimizer": config.pop("name"),
+        **config,
         "loss": checks.choice(loss, "loss", losses.LOSSES),
         "truncation": _optional(truncation, "truncation", checks.whole_number),
         "clip_norm": _optional(clip_norm, "clip_norm", checks.positive_number),
@@ -124,6 +147,10 @@ def fit(
         raise ValueError("patience watches the validation loss; give validation data too")
     if resume and checkpoint is None:
         raise ValueError("resume goes on from a checkpoint; give its path as checkpoint")
+    if checkpoint is not None:
+        files.check_place(checkpoint)
+    if callable(callbacks):
+        raise TypeError("callbacks is a function; a sequence of functions is wanted")
     data = checked_batches(net, data, loss, truncation)
     training = _Training(
         net,
@@ -132,7 +159,7 @@ def fit(
         settings | {"updates_per_epoch": data.chunk_count},
         epochs=checks.whole_number(epochs, "epochs"),
         validation=None if validation is None else checked_batches(
-            net, validation, loss, truncation
+            net, validation, loss, truncation, "validation"
         ),
         schedule=constant() if schedule is None else checks.function(schedule, "schedule"),
         callbacks=[checks.function(each, "a callback") for each in callbacks],
@@ -244,7 +271,8 @@ class _Training:
 
     def lr_of(self, update):
         """Return the learning rate of an update; the first is number 0."""
-        return self.lr * self.schedule(update / max(self.updates, 1))
+        factor = self.schedule(update / max(self.updates, 1))
+        return self.lr * checks.positive_number(factor, "what schedule returned")
 
     def check_finite(self, loss, norm):
         if math.isfinite(loss) and math.isfinite(norm):

@@ -162,3 +162,25 @@ def test_the_bar_on_a_terminal():
     assert process.returncode == 0
     assert re.search(rb"epoch 2/2: .*\d+/\d+, \d.*\d nats \(\d\.\d+ bits\) per character", shown)
     assert re.search(rb"epoch 1/2: training \d\.\d+ nats", shown)
+
+
+def test_a_second_training_keeps_the_first_ones_checkpoint(run, folder):
+    run("train", "prose.txt", *TWO)
+    first = (folder / "model.safetensors.checkpoint").read_bytes()
+    code, out, _ = run("train", "prose.txt", *TWO, "--seed", "5")
+    assert (code, "model.safetensors.checkpoint.old" in out) == (0, True)
+    assert (folder / "model.safetensors.checkpoint.old").read_bytes() == first
+
+
+@pytest.mark.parametrize("change", [["--schedule", "constant"], ["--init", "identity"],
+                                    ["--validation", "0.2"]], ids=" ".join)
+def test_going_on_with_other_options_is_refused(run, change):
+    run("train", "prose.txt", *TWO)
+    code, _, err = run("train", "prose.txt", *TWO, "--resume", *change)
+    assert (code, "was made with another" in err) == (1, True)
+
+
+def test_a_checkpoint_is_no_model(run):
+    run("train", "prose.txt", *TWO)
+    code, _, err = run("info", "model.safetensors.checkpoint")
+    assert (code, "a checkpoint of training, not a model" in err) == (1, True)

@@ -45,7 +45,8 @@ TABLE = {
     "gradcheck": {"checks"},
     "text": {"checks", "files", "loading"},
     "plots": {"files"},
-    "training": {"batches", "checkpoints", "checks", "losses", "network", "optim", "schedules"},
+    "training": {"batches", "checkpoints", "checks", "files", "losses", "network", "optim",
+                 "schedules"},
     # doors
     "__init__": {"_dispatch", "cells", "files", "gradcheck", "history", "loading",
                  "optim", "parameters", "reference", "schedules", "streams", "text", "training"},

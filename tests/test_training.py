@@ -278,7 +278,7 @@ def test_history(rng, tmp_path):
     assert history["validation_loss"] == [None] * 3
     history.save(tmp_path / "history.json")
     assert json.loads((tmp_path / "history.json").read_text()) == history.rows
-    assert repr(history) == f"History({history.rows!r})"
+    assert repr(history) == f"<History of {len(history)} epochs, the last: {history.rows[-1]!r}>"
 
 
 def test_learns_to_repeat_what_came_two_steps_before(rng):

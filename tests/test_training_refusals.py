@@ -65,7 +65,7 @@ BAD_ARGUMENTS = {
     "seed negative": ({"seed": -1}, ValueError, "seed"),
     "seed text": ({"seed": "x"}, TypeError, "seed"),
     "schedule a name": ({"schedule": "cosine"}, TypeError, None),
-    "schedule to NaN": ({"schedule": lambda done: math.nan}, ValueError, "lr is nan"),
+    "schedule to NaN": ({"schedule": lambda done: math.nan}, ValueError, "schedule returned.*nan"),
     "callbacks a function": ({"callbacks": print}, TypeError, None),
     "optimizer a name": ({"optimizer": "adam"}, TypeError, "optimizer"),
     "optimizer a class": ({"optimizer": crnn.Adam}, TypeError, "optimizer"),
