@@ -91,15 +91,9 @@ def restore(path, net, optimizer, settings):
         for name in list(tensors)
         if name.startswith(PREFIX)
     }
-    files.check_tensors(path, tensors, {name: v.shape for name, v in net.parameters.items()},
-                        net.dtype)
-    for name, array in {**slots, **arrays}.items():
-        fits = array.shape == net.vector.shape if name != "state" else (
-            array.ndim in (2, 3) and array.shape[-1] == net.hidden_size
-        )
-        if not fits or array.dtype != net.dtype:
-            raise files.FormatError(f"{path}: {name} is {array.dtype} {array.shape}, which does not"
-                                    f" fit {net!r}")
+    shapes = {name: view.shape for name, view in net.parameters.items()}
+    files.check_tensors(path, tensors, shapes, net.dtype)
+    _check_arrays(path, net, slots | arrays)
     progress = _checked_progress(path, training["progress"], arrays)
     try:
         optimizer.restore(training["steps"], slots)
@@ -107,6 +101,18 @@ def restore(path, net, optimizer, settings):
         raise files.FormatError(f"{path}: not a whole checkpoint: {error}") from None
     net.vector = np.concatenate([tensors[name].ravel() for name in net.parameters])
     return progress
+
+
+def _check_arrays(path, net, arrays):
+    for name, array in arrays.items():
+        if name == "state":
+            fits = array.ndim in (2, 3) and array.shape[-1] == net.hidden_size
+        else:
+            fits = array.shape == net.vector.shape
+        if not fits or array.dtype != net.dtype:
+            raise files.FormatError(
+                f"{path}: {name} is {array.dtype} {array.shape}, which does not fit {net!r}"
+            )
 
 
 def _checked_progress(path, numbers, arrays):

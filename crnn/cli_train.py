@@ -1,7 +1,6 @@
 """``crnn train``: train a character model on a text."""
 
 import datetime
-import errno
 import hashlib
 import math
 import os
@@ -11,7 +10,7 @@ import sys
 import time
 
 import crnn
-from crnn import network, plots, text
+from crnn import files, network, plots, text
 from crnn.cli_options import HelpFormatter, count, fraction, positive, whole
 from crnn.initialisation import METHODS
 from crnn.schedules import schedule
@@ -164,14 +163,8 @@ def check_places(options):
         raise ValueError("the name of the model file (--output) is empty")
     if options.plot:
         plots.picture_format(options.plot)
-    for path in filter(None, (options.output, options.plot)):
-        folder = os.path.dirname(path) or os.curdir
-        if not os.path.isdir(folder):
-            raise FileNotFoundError(errno.ENOENT, "no such folder", folder)
-        if os.path.isdir(path):
-            raise IsADirectoryError(errno.EISDIR, "is a folder", path)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(errno.EACCES, "cannot write in folder", folder)
+        files.check_place(options.plot)
+    files.check_place(options.output)
 
 
 def keep_old(path):
@@ -198,7 +191,6 @@ class Watcher:
     def __init__(self, options, vocabulary, text_name, characters):
         self.options, self.vocabulary = options, vocabulary
         self.trained_on = {"text": text_name, "characters": characters}
-        self.keeps_old = not options.resume
         self.started = time.monotonic()
         self.seen = 0  # characters since the start
         self.first_update = None
@@ -208,6 +200,7 @@ class Watcher:
         if self.first_update is None:
             self.first_update = event.update - 1
             if not self.options.resume:
+                keep_old(self.options.output)
                 keep_old(self.options.output + ".checkpoint")
             self.bar = progress_bar(event.updates, self.first_update)
         if event.kind == "update":
@@ -250,9 +243,6 @@ class Watcher:
             "instruction_set": crnn.build_info()["instruction_set"],
             "date": now.isoformat(timespec="seconds"),
         }
-        if self.keeps_old:
-            keep_old(self.options.output)
-            self.keeps_old = False
         text.save_model(self.options.output, event.net, self.vocabulary, training)
 
     def print(self, line):

@@ -90,14 +90,17 @@ def check_place(path: PathLike) -> str:
     TypeError
         The path is none.
     OSError
-        Its folder is not there, or it is a folder itself.
+        Its folder is not there or cannot be written in, or it is a folder itself.
     FormatError
         It is a FIFO, socket or device, which replacing would destroy.
     """
     target = os.path.realpath(os.fsdecode(path))
     folder = os.path.dirname(target)
+    named = os.path.dirname(os.fsdecode(path)) or os.curdir  # as the caller wrote it
     if not os.path.isdir(folder):
-        raise FileNotFoundError(errno.ENOENT, "no such folder", folder)
+        raise FileNotFoundError(errno.ENOENT, "no such folder", named)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, "cannot write in folder", named)
     with contextlib.suppress(FileNotFoundError):
         _regular(target, os.stat(target).st_mode)
     return target
