@@ -11,7 +11,7 @@ A compiled core (``crnn.kernels``) beside a readable NumPy twin (``crnn.referenc
 from crnn import reference, text
 from crnn._dispatch import build_info
 from crnn.cells import RNN
-from crnn.files import FormatError
+from crnn.disk import FormatError
 from crnn.gradcheck import gradcheck
 from crnn.history import History
 from crnn.loading import load

@@ -6,6 +6,7 @@ import json
 import numpy as np
 
 from crnn import files
+from crnn.disk import FormatError
 from crnn.history import History
 
 PREFIX = "optimizer."
@@ -76,12 +77,12 @@ def restore(path, net, optimizer, settings):
     """
     tensors, metadata = files.read(path)
     if "training" not in metadata or "vocabulary" in metadata:
-        raise files.FormatError(f"{path}: a model, not a checkpoint of training")
+        raise FormatError(f"{path}: a model, not a checkpoint of training")
     files.check_names(path, metadata, ("config", "training"))
     config = files.read_json(path, metadata["config"], "configuration")
     training = files.read_json(path, metadata["training"], "account of training")
     if not (isinstance(config, dict) and isinstance(training, dict)):
-        raise files.FormatError(f"{path}: not a checkpoint")
+        raise FormatError(f"{path}: not a checkpoint")
     files.check_names(path, training, ("settings", "steps", "progress"))
     _check_equal(path, "network", config, net.config())
     _check_equal(path, "kind of training", training["settings"], settings)
@@ -98,7 +99,7 @@ def restore(path, net, optimizer, settings):
     try:
         optimizer.restore(training["steps"], slots)
     except (TypeError, ValueError) as error:
-        raise files.FormatError(f"{path}: not a whole checkpoint: {error}") from None
+        raise FormatError(f"{path}: not a whole checkpoint: {error}") from None
     net.vector = np.concatenate([tensors[name].ravel() for name in net.parameters])
     return progress
 
@@ -110,14 +111,14 @@ def _check_arrays(path, net, arrays):
         else:
             fits = array.shape == net.vector.shape
         if not fits or array.dtype != net.dtype:
-            raise files.FormatError(
+            raise FormatError(
                 f"{path}: {name} is {array.dtype} {array.shape}, which does not fit {net!r}"
             )
 
 
 def _checked_progress(path, numbers, arrays):
     if not isinstance(numbers, dict):
-        raise files.FormatError(f"{path}: the checkpoint's progress is not an object")
+        raise FormatError(f"{path}: the checkpoint's progress is not an object")
     files.check_names(path, numbers, Progress(seed=0).numbers())
     wrong = [
         name for name in Progress.COUNTS
@@ -133,7 +134,7 @@ def _checked_progress(path, numbers, arrays):
     if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
         wrong.append("history")
     if wrong:
-        raise files.FormatError(f"{path}: the checkpoint's {', '.join(wrong)} cannot be")
+        raise FormatError(f"{path}: the checkpoint's {', '.join(wrong)} cannot be")
     return Progress(**(numbers | {"history": History(rows)}), **arrays)
 
 

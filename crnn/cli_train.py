@@ -10,7 +10,7 @@ import sys
 import time
 
 import crnn
-from crnn import files, network, plots, text
+from crnn import disk, network, plots, text
 from crnn.cli_options import HelpFormatter, count, fraction, positive, whole
 from crnn.initialisation import METHODS
 from crnn.schedules import schedule
@@ -163,8 +163,8 @@ def check_places(options):
         raise ValueError("the name of the model file (--output) is empty")
     if options.plot:
         plots.picture_format(options.plot)
-        files.check_place(options.plot)
-    files.check_place(options.output)
+        disk.check_place(options.plot)
+    disk.check_place(options.output)
 
 
 def keep_old(path):

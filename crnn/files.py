@@ -1,4 +1,4 @@
-"""The only door to the disk for model files and checkpoints; it knows nothing about networks.
+"""The format of model files and checkpoints; it knows nothing about networks.
 
 A crnn file is a safetensors file: 8 bytes with the length of the header, the header in JSON, the
 raw tensors. crnn adds to the header's metadata ``"format": "crnn 1"`` and ``"sha256"``, the SHA-256
@@ -10,123 +10,27 @@ The checksum finds accidents, not malice; what is checked after it is checked as
 """
 
 import contextlib
-import errno
 import hashlib
 import json
 import math
 import os
-import re
 import reprlib
-import secrets
-import stat
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
 import safetensors.numpy
 
-PathLike = str | os.PathLike[str]
+from crnn.disk import PathLike, bad, regular, write_bytes
 
 _FORMAT = "crnn 1"
 _ZEROS = "0" * 64
 _ITEMSIZE = {"F32": 4, "F64": 8}
 _MAX_HEADER = 100_000_000  # safetensors' own limit
 _MAX_DIMENSIONS = 64  # NumPy's own limit
-_KINDS = {"p": "FIFO", "s": "socket", "c": "character device", "b": "block device"}
-_NO_DIRECTORY_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES}  # some network file systems
 
 _short = reprlib.Repr()  # error messages stay short even if a name in a bad file is 100 MB long
 _short.maxlist, _short.maxstring = 50, 100
-
-
-class FormatError(ValueError):
-    """A file that is not what it should be: damaged, of another kind, or from a newer crnn."""
-
-
-def write_bytes(path: PathLike, data: bytes) -> None:
-    """Replace a file's content so that readers, and a crash, see all of the old or all of the new.
-
-    The data go to a temporary file beside the target and to the disk before they take its name.
-    Symlinks are followed. A new file's mode obeys the umask; a private file stays private.
-    Temporary files that killed writers of this target left are removed once they are an hour old.
-
-    Raises
-    ------
-    OSError
-        The disk refused, the old file is untouched. Only if the last step fails, which makes the
-        new name durable in its directory, is the new file already in place.
-    FormatError
-        The target is a FIFO, socket or device, which replacing would destroy.
-    """
-    target = check_place(path)
-    folder, name = os.path.split(target)
-    mode = 0o666
-    with contextlib.suppress(FileNotFoundError):
-        mode &= os.stat(target).st_mode
-    _sweep(folder, name)
-    temporary = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.tmp")
-    try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        _fill(os.open(temporary, flags, mode), data)
-        os.replace(temporary, target)
-    except BaseException:  # KeyboardInterrupt too
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    if os.name != "nt":  # Windows cannot open directories
-        try:
-            _fill(os.open(folder, os.O_RDONLY), b"")  # nothing but the fsync
-        except OSError as error:
-            if error.errno not in _NO_DIRECTORY_SYNC:
-                raise
-
-
-def check_place(path: PathLike) -> str:
-    """Return the real path of a file that is to be written, if it can be one.
-
-    Raises
-    ------
-    TypeError
-        The path is none.
-    OSError
-        Its folder is not there or cannot be written in, or it is a folder itself.
-    FormatError
-        It is a FIFO, socket or device, which replacing would destroy.
-    """
-    target = os.path.realpath(os.fsdecode(path))
-    folder = os.path.dirname(target)
-    named = os.path.dirname(os.fsdecode(path)) or os.curdir  # as the caller wrote it
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(errno.ENOENT, "no such folder", named)
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(errno.EACCES, "cannot write in folder", named)
-    with contextlib.suppress(FileNotFoundError):
-        _regular(target, os.stat(target).st_mode)
-    return target
-
-
-def _sweep(folder: str, name: str) -> None:
-    pattern = re.compile(re.escape(f".{name}.") + r"[0-9a-f]{16}\.tmp")
-    oldest = time.time() - 3600
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if not pattern.fullmatch(entry.name):
-                continue
-            with contextlib.suppress(OSError):
-                if entry.stat(follow_symlinks=False).st_mtime < oldest:
-                    os.unlink(entry.path)
-
-
-def _fill(descriptor: int, data: bytes) -> None:
-    """Write all the data, see them to the disk, close."""
-    try:
-        rest = memoryview(data)
-        while rest:  # one os.write may take less than it is given
-            rest = rest[os.write(descriptor, rest) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write(path: PathLike, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
@@ -229,31 +133,17 @@ def read(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     try:
         tensors = safetensors.numpy.load(head + body)
     except (safetensors.SafetensorError, ValueError) as error:  # ValueError: shapes beyond NumPy
-        raise _bad(path, f"cannot be loaded: {error}") from None
+        raise bad(path, f"cannot be loaded: {error}") from None
     return {name: tensors[name].copy() for name in header}, metadata
-
-
-def _bad(path: PathLike, message: str) -> FormatError:
-    return FormatError(f"{os.fsdecode(path)!r} {message}")
-
-
-def _regular(path: PathLike, mode: int) -> int:
-    """The mode, if it is a regular file's."""
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    if not stat.S_ISREG(mode):
-        kind = _KINDS.get(stat.filemode(mode)[0], "special file")
-        raise _bad(path, f"is a {kind}; crnn reads and writes regular files only")
-    return mode
 
 
 @contextlib.contextmanager
 def _open(path: PathLike) -> Iterator[BinaryIO]:
     path = os.fspath(path)  # refuses numbers, which os.stat and open take for descriptors
-    _regular(path, os.stat(path).st_mode)  # before opening it: that alone makes some devices act
+    regular(path, os.stat(path).st_mode)  # before opening it: that alone makes some devices act
     extra = getattr(os, "O_NONBLOCK", 0)
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | extra)) as file:
-        _regular(path, os.fstat(file.fileno()).st_mode)  # the name may mean another file by now
+        regular(path, os.fstat(file.fileno()).st_mode)  # the name may mean another file by now
         yield file
 
 
@@ -262,43 +152,43 @@ def _read_head(path: PathLike, file: BinaryIO, size: int) -> bytes:
     prefix = file.read(8)
     length = int.from_bytes(prefix, "little")
     if len(prefix) < 8:
-        raise _bad(path, f"is not a crnn file: {len(prefix)} bytes are too few")
+        raise bad(path, f"is not a crnn file: {len(prefix)} bytes are too few")
     if length > min(_MAX_HEADER, size - 8):
-        raise _bad(path, f"is cut off or not a crnn file: {size} bytes, with a header of {length}")
+        raise bad(path, f"is cut off or not a crnn file: {size} bytes, with a header of {length}")
     return prefix + file.read(length)
 
 
 def _parse_header(path: PathLike, text: bytes) -> dict[str, Any]:
     if not text.startswith(b"{"):
-        raise _bad(path, "is not a crnn file: its header is not a JSON object")
+        raise bad(path, "is not a crnn file: its header is not a JSON object")
     try:
         header: dict[str, Any] = read_json(path, text.decode(), "header")
     except UnicodeDecodeError as error:
-        raise _bad(path, f"has a bad header, not UTF-8: {error}") from None
+        raise bad(path, f"has a bad header, not UTF-8: {error}") from None
     return header
 
 
 def _pop_metadata(path: PathLike, header: dict[str, Any]) -> dict[str, str]:
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise _bad(path, "has bad metadata: they must map texts to texts")
+        raise bad(path, "has bad metadata: they must map texts to texts")
     version = metadata.pop("format", "")
     if version == _FORMAT:
         return metadata
     if version.startswith("crnn "):
-        raise _bad(
+        raise bad(
             path,
             f"was made by a newer crnn (its format is {_short.repr(version)}, this "
             f"crnn reads {_FORMAT!r}); upgrade crnn",
         )
-    raise _bad(path, "is not a crnn file: its metadata name no crnn format")
+    raise bad(path, "is not a crnn file: its metadata name no crnn format")
 
 
 def _check_digest(path: PathLike, head: bytes, body: bytes, digest: str) -> None:
     # One replacement is enough: of what else the header says, nothing can contain its own hash.
     unsealed = head.replace(_seal(digest), _seal(_ZEROS), 1) + body
     if hashlib.sha256(unsealed).hexdigest() != digest:
-        raise _bad(path, "is damaged: its content does not match its SHA-256; use another copy")
+        raise bad(path, "is damaged: its content does not match its SHA-256; use another copy")
 
 
 def _check_layout(path: PathLike, header: dict[str, Any], size: int) -> None:
@@ -307,10 +197,10 @@ def _check_layout(path: PathLike, header: dict[str, Any], size: int) -> None:
     end = 0
     for begin, next_end, name in spans:
         if begin != end:
-            raise _bad(path, f"has a hole or an overlap before tensor {_short.repr(name)}")
+            raise bad(path, f"has a hole or an overlap before tensor {_short.repr(name)}")
         end = next_end
     if end != size:
-        raise _bad(path, f"holds {size} bytes of data where its tensors take {end}")
+        raise bad(path, f"holds {size} bytes of data where its tensors take {end}")
 
 
 def _span(path: PathLike, name: str, entry: Any) -> tuple[int, int]:
@@ -325,7 +215,7 @@ def _span(path: PathLike, name: str, entry: Any) -> tuple[int, int]:
                 and math.prod(shape) * _ITEMSIZE[dtype] == end - begin
             ):
                 return begin, end
-    raise _bad(path, f"has a bad entry for tensor {_short.repr(name)}: {_short.repr(entry)}")
+    raise bad(path, f"has a bad entry for tensor {_short.repr(name)}: {_short.repr(entry)}")
 
 
 def check_names(path: PathLike, present: Iterable[str], wanted: Iterable[str]) -> None:
@@ -340,7 +230,7 @@ def check_names(path: PathLike, present: Iterable[str], wanted: Iterable[str]) -
     differences = {"missing": sorted(wanted - present), "unknown": sorted(present - wanted)}
     found = [f"{what} {_short.repr(names)}" for what, names in differences.items() if names]
     if found:
-        raise _bad(path, f"does not hold the names it should: {', '.join(found)}")
+        raise bad(path, f"does not hold the names it should: {', '.join(found)}")
 
 
 def check_tensors(
@@ -360,7 +250,7 @@ def check_tensors(
     for name, shape in shapes.items():
         found = tensors[name]
         if found.shape != tuple(shape) or found.dtype != dtype:
-            raise _bad(path, f"has {name} as {found.dtype} {found.shape}, not {dtype} {shape}")
+            raise bad(path, f"has {name} as {found.dtype} {found.shape}, not {dtype} {shape}")
 
 
 def read_json(path: PathLike, text: str, what: str) -> Any:
@@ -382,7 +272,7 @@ def read_json(path: PathLike, text: str, what: str) -> Any:
             text, object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite
         )
     except (ValueError, RecursionError) as error:
-        raise _bad(path, f"has a bad {what}, not strict JSON: {error}") from None
+        raise bad(path, f"has a bad {what}, not strict JSON: {error}") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

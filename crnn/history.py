@@ -2,7 +2,7 @@
 
 import json
 
-from crnn import files
+from crnn import disk
 
 
 class History:
@@ -47,4 +47,4 @@ class History:
         OSError
             If the file cannot be written.
         """
-        files.write_bytes(path, json.dumps(self.rows, indent=1).encode())
+        disk.write_bytes(path, json.dumps(self.rows, indent=1).encode())

@@ -5,6 +5,7 @@ import numpy as np
 from crnn import files
 from crnn._dispatch import choose_backend
 from crnn.cells import CELLS
+from crnn.disk import FormatError
 from crnn.network import CONFIG_NAMES
 from crnn.parameters import parameter_shapes
 
@@ -36,12 +37,12 @@ def load(path, *, backend=None):
 def network_from(path, tensors, metadata, backend=None):
     """Return the network in what `files.read` returned, after a check of every name and shape."""
     if "training" in metadata and "vocabulary" not in metadata:
-        raise files.FormatError(f"{path}: a checkpoint of training, not a model")
+        raise FormatError(f"{path}: a checkpoint of training, not a model")
     if "config" not in metadata:
-        raise files.FormatError(f"{path}: the header has no network configuration")
+        raise FormatError(f"{path}: the header has no network configuration")
     config = files.read_json(path, metadata["config"], "configuration")
     if not isinstance(config, dict) or config.get("cell") not in list(CELLS):
-        raise files.FormatError(f"{path}: the configuration names no cell that crnn has")
+        raise FormatError(f"{path}: the configuration names no cell that crnn has")
     files.check_names(path, config, CONFIG_NAMES)
     backend = choose_backend(backend)  # a wrong one is the caller's mistake, not the file's
     try:
@@ -50,9 +51,9 @@ def network_from(path, tensors, metadata, backend=None):
         files.check_tensors(path, tensors, parameter_shapes(*sizes), np.dtype(config["dtype"]))
         cell = CELLS[config.pop("cell")]
         network = cell(**config, backend=backend)
-    except files.FormatError:
+    except FormatError:
         raise
     except (TypeError, ValueError) as error:
-        raise files.FormatError(f"{path}: the configuration is not a network's: {error}") from None
+        raise FormatError(f"{path}: the configuration is not a network's: {error}") from None
     network.vector = np.concatenate([tensors[name].ravel() for name in network.parameters])
     return network

@@ -4,7 +4,7 @@ import io
 import math
 import os
 
-from crnn import files
+from crnn import disk
 
 
 def loss_curves(history, path, title="", unit="nats per character"):
@@ -48,7 +48,7 @@ def loss_curves(history, path, title="", unit="nats per character"):
     axes.legend()
     buffer = io.BytesIO()
     figure.savefig(buffer, format=picture_format(path), dpi=150)
-    files.write_bytes(path, buffer.getvalue())
+    disk.write_bytes(path, buffer.getvalue())
 
 
 def picture_format(path):

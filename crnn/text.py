@@ -5,6 +5,7 @@ import json
 import numpy as np
 
 from crnn import checks, files
+from crnn.disk import FormatError
 from crnn.loading import network_from
 
 
@@ -263,18 +264,18 @@ def load_model(path):
     """
     tensors, metadata = files.read(path)
     if "vocabulary" not in metadata:
-        raise files.FormatError(f"{path}: not a character model, it has no vocabulary")
+        raise FormatError(f"{path}: not a character model, it has no vocabulary")
     files.check_names(path, metadata, ("config", "vocabulary", "training"))
     net = network_from(path, tensors, metadata)
     training = files.read_json(path, metadata["training"], "account of training")
     try:
         vocabulary = Vocabulary(files.read_json(path, metadata["vocabulary"], "vocabulary"))
     except (TypeError, ValueError) as error:
-        raise files.FormatError(f"{path}: {error}") from None
+        raise FormatError(f"{path}: {error}") from None
     if not isinstance(training, dict):
-        raise files.FormatError(f"{path}: the account of training is not an object")
+        raise FormatError(f"{path}: the account of training is not an object")
     if not net.input_size == net.output_size == len(vocabulary):
-        raise files.FormatError(
+        raise FormatError(
             f"{path}: {len(vocabulary)} characters do not fit {net.input_size} inputs and"
             f" {net.output_size} outputs"
         )

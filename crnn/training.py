@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from crnn import checkpoints, checks, files, losses
+from crnn import checkpoints, checks, disk, losses
 from crnn.batches import checked_batches, chunks, count_targets
 from crnn.checkpoints import Progress
 from crnn.network import Network
@@ -148,7 +148,7 @@ def fit(
     if resume and checkpoint is None:
         raise ValueError("resume goes on from a checkpoint; give its path as checkpoint")
     if checkpoint is not None:
-        files.check_place(checkpoint)
+        disk.check_place(checkpoint)
     if callable(callbacks):
         raise TypeError("callbacks is a function; a sequence of functions is wanted")
     data = checked_batches(net, data, loss, truncation)

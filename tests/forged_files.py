@@ -13,7 +13,7 @@ import pytest
 from hypothesis import strategies as st
 
 from crnn import files
-from crnn.files import FormatError
+from crnn.disk import FormatError
 
 ZEROS = "0" * 64
 OWN = {"format": "crnn 1", "sha256": ZEROS}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from crnn import files
-from crnn.files import FormatError
+from crnn.disk import FormatError
 
 pytestmark = pytest.mark.no_backend
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from forged_files import posix, temporaries
 
-from crnn import files
+from crnn import disk, files
 
 pytestmark = pytest.mark.no_backend
 
@@ -51,7 +51,7 @@ def test_order_of_calls(tmp_path, monkeypatch):
     """Data on the disk before the name, the name on the disk before the return."""
     (tmp_path / "m").write_bytes(b"old")
     calls = record_calls(monkeypatch)
-    files.write_bytes(tmp_path / "m", b"new")
+    disk.write_bytes(tmp_path / "m", b"new")
     monkeypatch.undo()
     wanted = ["open", "write", "fsync", "close", "replace"]
     wanted += [] if os.name == "nt" else ["open", "fsync", "close"]
@@ -89,7 +89,7 @@ def test_fault_at_every_call(tmp_path, monkeypatch, fault, ever_after, old):
         with monkeypatch.context() as patch:
             calls = record_calls(patch, before)
             with contextlib.suppress(type(fault)):
-                files.write_bytes(path, b"new")
+                disk.write_bytes(path, b"new")
                 break
         replaced = [name for name, _ in calls[: n - 1]].count("replace")
         content = path.read_bytes() if path.exists() else None
@@ -110,7 +110,7 @@ def test_directories_that_cannot_be_synchronised(tmp_path, monkeypatch, code):
 
     with monkeypatch.context() as patch:
         calls = record_calls(patch, before)
-        files.write_bytes(tmp_path / "m", b"new")
+        disk.write_bytes(tmp_path / "m", b"new")
     assert calls[6][0] == "fsync"
     assert (tmp_path / "m").read_bytes() == b"new"
 
@@ -118,7 +118,7 @@ def test_directories_that_cannot_be_synchronised(tmp_path, monkeypatch, code):
 def test_short_writes(tmp_path, monkeypatch):
     write = os.write
     monkeypatch.setattr(files.os, "write", lambda descriptor, data: write(descriptor, data[:3]))
-    files.write_bytes(tmp_path / "m", bytes(range(100)))
+    disk.write_bytes(tmp_path / "m", bytes(range(100)))
     assert (tmp_path / "m").read_bytes() == bytes(range(100))
 
 
@@ -163,7 +163,7 @@ def test_stale_temporaries_are_swept(tmp_path):
     folder = tmp_path / ".m.00000000000000ff.tmp"  # cannot be unlinked: must not matter
     folder.mkdir()
     os.utime(folder, (old, old))
-    files.write_bytes(tmp_path / "m", b"new")
+    disk.write_bytes(tmp_path / "m", b"new")
     assert not stale.exists()
     assert all(path.exists() for path in (*kept, fresh, folder))
 
@@ -203,5 +203,5 @@ def test_kill_at_random_moments(tmp_path):
         assert (tensors["w"] == step).all()
     for temporary in temporaries(tmp_path):
         os.utime(temporary, (0, 0))
-    files.write_bytes(path, b"")
+    disk.write_bytes(path, b"")
     assert not temporaries(tmp_path)

@@ -26,7 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crnn import files
-from crnn.files import FormatError
+from crnn.disk import FormatError
 
 pytestmark = pytest.mark.no_backend
 

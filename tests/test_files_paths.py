@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from forged_files import assert_same, posix, small_file, temporaries
 
-from crnn import files
-from crnn.files import FormatError
+from crnn import disk, files
+from crnn.disk import FormatError
 
 pytestmark = pytest.mark.no_backend
 
@@ -42,7 +42,7 @@ def test_no_such_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         files.read(tmp_path / "m")
     with pytest.raises(FileNotFoundError):
-        files.write_bytes(tmp_path / "no" / "m", b"")
+        disk.write_bytes(tmp_path / "no" / "m", b"")
 
 
 def test_directory(tmp_path):
@@ -50,7 +50,7 @@ def test_directory(tmp_path):
         files.read(tmp_path)
     (tmp_path / "d").mkdir()
     with pytest.raises(IsADirectoryError):
-        files.write_bytes(tmp_path / "d", b"")
+        disk.write_bytes(tmp_path / "d", b"")
     assert [path.name for path in tmp_path.iterdir()] == ["d"]
 
 
@@ -60,7 +60,7 @@ def test_fifo(tmp_path):
     with pytest.raises(FormatError, match="is a FIFO"):
         in_time(files.read, tmp_path / "fifo")
     with pytest.raises(FormatError, match="is a FIFO"):
-        in_time(files.write_bytes, tmp_path / "fifo", b"x")
+        in_time(disk.write_bytes, tmp_path / "fifo", b"x")
     assert [path.name for path in tmp_path.iterdir()] == ["fifo"]
     assert stat.S_ISFIFO((tmp_path / "fifo").stat().st_mode)
 
@@ -154,7 +154,7 @@ def test_paths_of_another_kind(path):
     with pytest.raises(TypeError):
         files.read(path)
     with pytest.raises(TypeError):
-        files.write_bytes(path, b"")
+        disk.write_bytes(path, b"")
 
 
 # ---- names and modes of files
@@ -192,7 +192,7 @@ def test_symlinks_stay(tmp_path):
     (tmp_path / "there").symlink_to(Path("real") / "m")
     (tmp_path / "link").symlink_to("there")
     for content in (b"one", b"two"):  # the first through a link to nothing yet
-        files.write_bytes(tmp_path / "link", content)
+        disk.write_bytes(tmp_path / "link", content)
         assert (tmp_path / "link").is_symlink()
         assert (tmp_path / "there").is_symlink()
         assert not (tmp_path / "real" / "m").is_symlink()
@@ -206,7 +206,7 @@ def test_symlinks_stay(tmp_path):
 def test_mode_of_a_new_file_honours_the_umask(tmp_path, umask, mode):
     old = os.umask(umask)
     try:
-        files.write_bytes(tmp_path / "m", b"")
+        disk.write_bytes(tmp_path / "m", b"")
     finally:
         os.umask(old)
     assert stat.S_IMODE((tmp_path / "m").stat().st_mode) == mode
@@ -217,7 +217,7 @@ def test_a_private_file_stays_private(tmp_path):
     old = os.umask(0)
     try:
         (tmp_path / "m").touch(0o600)
-        files.write_bytes(tmp_path / "m", b"new")
+        disk.write_bytes(tmp_path / "m", b"new")
     finally:
         os.umask(old)
     assert stat.S_IMODE((tmp_path / "m").stat().st_mode) == 0o600

@@ -25,13 +25,14 @@ TABLE = {
     "_dispatch": {"reference", "kernels", "__init__"},  # the switch; __init__ for the version
     # parts that know nothing of networks
     "checks": set(),
-    "files": set(),
+    "disk": set(),
+    "files": {"disk"},
     "initialisation": set(),
     "batches": set(),
     "optim": {"checks"},
     "schedules": {"checks"},
-    "history": {"files"},
-    "checkpoints": {"files", "history"},
+    "history": {"disk"},
+    "checkpoints": {"disk", "files", "history"},
     # what a network is made of
     "parameters": {"checks", "_memory"},
     "losses": {"checks"},
@@ -41,14 +42,14 @@ TABLE = {
                 "_dispatch", "_memory"},
     "cells": {"network"},
     # what is done with networks
-    "loading": {"files", "cells", "network", "parameters", "_dispatch"},
+    "loading": {"disk", "files", "cells", "network", "parameters", "_dispatch"},
     "gradcheck": {"checks"},
-    "text": {"checks", "files", "loading"},
-    "plots": {"files"},
-    "training": {"batches", "checkpoints", "checks", "files", "losses", "network", "optim",
+    "text": {"checks", "disk", "files", "loading"},
+    "plots": {"disk"},
+    "training": {"batches", "checkpoints", "checks", "disk", "losses", "network", "optim",
                  "schedules"},
     # doors
-    "__init__": {"_dispatch", "cells", "files", "gradcheck", "history", "loading",
+    "__init__": {"_dispatch", "cells", "disk", "gradcheck", "history", "loading",
                  "optim", "parameters", "reference", "schedules", "streams", "text", "training"},
     "cli": None,  # everything
     "cli_options": None,
