@@ -12,8 +12,23 @@ from setuptools.command.build_ext import build_ext
 
 # -fno-trapping-math and -fno-math-errno let loops with a comparison or a rounding vectorise;
 # neither changes a result. -ffast-math would (NaN, the rounding inside tanh): it is never used.
-OPTIMISE = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
-INSTRUCTION_SETS = {"baseline": []}
+# -ffp-contract=off leaves it to the source what is fused, so that it is the same in every loop.
+# Unwind tables are for exceptions of C++, and a tenth of each module.
+OPTIMISE = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off",
+            "-fno-asynchronous-unwind-tables"]
+
+
+def unrolled(iterations):
+    """Return flags that let gcc unroll loops of so many iterations completely, and no longer ones.
+
+    It does so before it looks for vectors, and finds none in what was a loop over a panel's columns
+    (two vectors or more); afterwards it should: the loop over a panel's vectors, up to four.
+    """
+    is_gcc = "gcc" in (sysconfig.get_config_var("CC") or "")
+    return ["--param", f"max-completely-peel-times={iterations}"] if is_gcc else []
+
+
+INSTRUCTION_SETS = {"baseline": unrolled(3)}
 HAS_MORE_BUILDS = (
     platform.machine().lower() in {"x86_64", "amd64"}
     and sys.platform != "win32"
@@ -21,9 +36,9 @@ HAS_MORE_BUILDS = (
 )
 if HAS_MORE_BUILDS:
     # kernels/cpu.pyx asks the processor for exactly these features
-    INSTRUCTION_SETS["avx2"] = ["-mavx2", "-mfma"]
+    INSTRUCTION_SETS["avx2"] = ["-mavx2", "-mfma", *unrolled(3)]
     INSTRUCTION_SETS["avx512"] = [
-        *INSTRUCTION_SETS["avx2"],
+        *("-mavx2", "-mfma", *unrolled(7)),
         *("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"),
         "-mprefer-vector-width=512",
     ]
@@ -34,6 +49,7 @@ DIRECTIVES = {
     "cdivision": True,
     "initializedcheck": False,
     "embedsignature": True,
+    "auto_pickle": False,
 }
 
 
@@ -56,11 +72,11 @@ class BuildKernels(build_ext):
                 self.copy_extensions_to_source()
 
 
-def kernel(name, flags=(), macros=()):
+def kernel(name, flags=(), macros=(), kind="pyx"):
     compile_args = [] if sys.platform == "win32" else [*OPTIMISE, *flags]
     return Extension(
         f"crnn.kernels.{name}",
-        [f"crnn/kernels/{name}.pyx"],
+        [f"crnn/kernels/{name}.{kind}"],
         include_dirs=[numpy.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), *macros],
         extra_compile_args=compile_args,
@@ -68,9 +84,16 @@ def kernel(name, flags=(), macros=()):
 
 
 extensions = [kernel("cpu", macros=[("CRNN_X86_64_BUILDS", None)] if HAS_MORE_BUILDS else [])]
+extensions += [kernel("memory")]
 extensions += [kernel(name, flags) for name, flags in INSTRUCTION_SETS.items()]
+# Cython's own code behind memoryviews, which would be part of every module; cythonize writes it
+extensions += [kernel("_shared", ["-O2"], kind="c")]
 setup(
-    ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES),
+    ext_modules=cythonize(
+        extensions,
+        compiler_directives=DIRECTIVES,
+        shared_utility_qualified_name="crnn.kernels._shared",
+    ),
     cmdclass={"build_ext": BuildKernels},
     options={"build_ext": {"parallel": True}},
 )

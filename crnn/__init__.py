@@ -19,6 +19,7 @@ from crnn.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 from crnn.parameters import Gradients
 from crnn.schedules import constant, cosine, exponential
 from crnn.streams import Stream
+from crnn.threads import get_num_threads, set_num_threads
 from crnn.training import Event, evaluate, fit
 
 __version__ = "0.1.0"
@@ -40,8 +41,10 @@ __all__ = [
     "evaluate",
     "exponential",
     "fit",
+    "get_num_threads",
     "gradcheck",
     "load",
     "reference",
+    "set_num_threads",
     "text",
 ]

@@ -41,7 +41,9 @@ def kernels(backend, dtype):
         return reference
     module = compiled_module()
     c_type = {"float32": "float", "float64": "double"}[np.dtype(dtype).name]
-    functions = {"Stepper": module.Stepper}
+    classes = ("RNNLayer", "Readout", "Stepper", "Trainer")
+    functions = {name: getattr(module, name) for name in classes}
+    functions["RUN_IN_THREADS"] = True
     for name in reference.__all__:
         function = getattr(module, name, None)
         if hasattr(function, "__signatures__"):

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from crnn.kernels.memory import address
+
 CACHE_LINE = 64  # bytes
 
 
@@ -19,19 +21,11 @@ def aligned_empty(shape, dtype):
         memory = np.empty(size + CACHE_LINE, np.uint8)
     except ValueError:  # what NumPy says beyond the address space
         raise MemoryError(f"an array of shape {tuple(shape)} does not fit in memory") from None
-    start = -memory.ctypes.data % CACHE_LINE
-    return memory[start : start + size].view(dtype).reshape(shape)
+    return np.ndarray(shape, dtype, memory, -address(memory) % CACHE_LINE)
 
 
 def aligned_zeros(shape, dtype):
     """Return `aligned_empty` filled with zeros."""
     array = aligned_empty(shape, dtype)
     array.fill(0)
-    return array
-
-
-def aligned_transpose(matrix):
-    """Return a transposed copy."""
-    array = aligned_empty(matrix.shape[::-1], matrix.dtype)
-    array[...] = matrix.T
     return array

@@ -13,6 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from crnn.kernels.memory import count_between
+
+INTP = np.dtype(np.intp)
 DTYPES = ("float32", "float64", "complex128")
 
 
@@ -81,6 +84,8 @@ def float_dtype(dtype, backend):
 
 def plain_array(value, name):
     """Return value as a base-class ndarray of numbers or booleans, of any dtype and layout."""
+    if type(value) is np.ndarray and value.dtype.kind in "biufc":
+        return value
     if value is None:
         raise TypeError(f"{name} is None; an array is wanted")
     if isinstance(value, np.ma.MaskedArray):
@@ -100,6 +105,8 @@ def plain_array(value, name):
 
 def ready(array, dtype):
     """Return array as C-contiguous, aligned and native in ``dtype``, copied only if it is not."""
+    if array.dtype is dtype and array.flags.c_contiguous and array.flags.aligned:
+        return array  # a dtype that is equal may have another number in C, as longlong has
     with np.errstate(over="ignore"):  # too large for float32 becomes inf, and is seen as such
         return np.require(array, dtype, ["C", "A"])
 
@@ -107,7 +114,7 @@ def ready(array, dtype):
 def real_array(value, name, dtype, shape):
     """Return value as an array of exactly this shape that is ready in ``dtype``."""
     array = plain_array(value, name)
-    if not np.can_cast(array.dtype, dtype, "same_kind"):
+    if array.dtype != dtype and not np.can_cast(array.dtype, dtype, "same_kind"):
         raise TypeError(f"{name} has dtype {array.dtype}, which does not convert to {dtype} safely")
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}; {shape} is wanted")
@@ -128,16 +135,17 @@ def tokens(array, input_size, name="x"):
     It is the copy that is checked: the kernels rely on it with the GIL released, while the
     caller's array may change.
     """
-    array = np.array(array)
-    if array.size:
-        lowest, highest = int(array.min()), int(array.max())
+    given = np.array(array)
+    array = ready(given, INTP)
+    if given.dtype != INTP or count_between(array, 0, input_size) < array.size:
+        lowest, highest = int(given.min(initial=0)), int(given.max(initial=0))
         if lowest < 0 or highest >= input_size:
             bad = lowest if lowest < 0 else highest
             raise IndexError(
                 f"{name} has the token {bad}, known are 0 to {input_size - 1}; integers are tokens,"
                 " pass features as floats"
             )
-    return ready(array, np.intp)
+    return array
 
 
 class Sequence(NamedTuple):
@@ -233,7 +241,7 @@ def _lengths(lengths, steps, batch_size):
         raise ValueError(f"lengths has shape {array.shape}; {shape}, one a sequence, is wanted")
     if array.size and not (int(array.min()) >= 0 and int(array.max()) <= steps):
         raise ValueError(f"lengths are {array.tolist()}; each must be from 0 to T = {steps}")
-    return ready(array, np.intp).reshape(-1)
+    return ready(array, INTP).reshape(-1)
 
 
 def valid_steps(lengths, steps):

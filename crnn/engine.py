@@ -1,17 +1,24 @@
 """What a network computes, on checked input: passes over whole sequences, block by block.
 
-Nothing of the size of T x B is held except what a caller asks for: the tape of hidden states for
-training, the outputs for inference. Everything else lives for one block of time steps.
+Nothing of the size of T x B is held except what a caller asks for (the states for training, the
+outputs for inference) and the losses of single targets. Everything else lives for one block of
+time steps.
+
+Where it pays, threads share the work. On the way forward and back each takes some sequences of the
+batch; of the gradients of the weights, which are sums over all sequences, it takes some columns. So
+no sum depends on how many threads there are.
 """
+
+from functools import partial
 
 import numpy as np
 
-from crnn import checks
-from crnn._memory import aligned_empty, aligned_transpose, aligned_zeros
+from crnn import checks, threads
+from crnn._memory import aligned_empty, aligned_zeros
 
-# Infinity and NaN are results that the caller sees; the compiled code does not warn of them either.
-SILENT = np.errstate(over="ignore", invalid="ignore")
-BLOCK_ROWS = 256  # rows (time steps x sequences) that a block has
+BLOCK_NUMBERS = 2**19  # hidden states, or outputs, of a block: a millisecond's work or more
+SMALL_NUMBERS = 2**15  # hidden states of a pass whose memory is kept for the next one
+SEQUENCES, COLUMNS = 4, 16  # that a kernel takes at a time; threads take multiples of them
 
 
 class Engine:
@@ -21,193 +28,259 @@ class Engine:
     ----------
     kernels : namespace
         A backend's functions for one dtype.
-    parameters : Parameters
+    weights : Weights
     nonlinearity : {"tanh", "relu"}
     """
 
-    def __init__(self, kernels, parameters, nonlinearity):
-        self.kernels = kernels
-        self.nonlinearity = nonlinearity
-        self.W_xh, self.W_hh, self.b_h = (parameters[f"{n}_l0"] for n in ("W_xh", "W_hh", "b_h"))
-        self.W_hy, self.b_y = parameters.get("W_hy"), parameters.get("b_y")
-        self.dtype = self.W_hh.dtype
-
-    @property
-    def output_size(self):
-        return self.W_hh.shape[0] if self.W_hy is None else self.W_hy.shape[1]
+    def __init__(self, kernels, weights, nonlinearity):
+        self.kernels, self.weights, self.nonlinearity = kernels, weights, nonlinearity
+        self._trainer = self._trainer_shape = None
 
     def stepper(self, prepare):
-        """Return the backend's Stepper over these parameters."""
-        return self.kernels.Stepper(
-            self.W_xh, self.W_hh, self.b_h, self.W_hy, self.b_y, self.nonlinearity, prepare
-        )
+        """Return the backend's Stepper over these weights."""
+        return self.kernels.Stepper(self.weights, self.nonlinearity, prepare)
 
     # --- forward -----------------------------------------------------------------------------
 
-    def hidden_states(self, sequence, start, stop, h0):
-        """Return the hidden states (stop - start, B, H) of some steps, from the state before."""
-        x = sequence.x[start:stop]
-        h = aligned_empty((*x.shape[:2], len(self.W_hh)), self.dtype)
-        if sequence.is_tokens:
-            self.kernels.lookup(_rows(h), x.reshape(-1), self.W_xh, self.b_h)
-        else:
-            self.kernels.linear(_rows(h), _rows(x), self.W_xh, self.b_h)
-        lengths = _remaining(sequence.lengths, start)
-        self.kernels.rnn_forward(h, h0, self.W_hh, self.nonlinearity, lengths)
-        return h
-
-    def readout(self, h, y=None):
-        """Return the outputs of hidden states; y, of its own memory, may be given to be filled."""
-        if y is None:
-            y = aligned_empty((*h.shape[:2], self.output_size), self.dtype)
-        if self.W_hy is None:
-            y[...] = h
-        else:
-            self.kernels.linear(_rows(y), _rows(h), self.W_hy, self.b_y)
-        return y
-
-    @SILENT
     def infer(self, sequence):
-        """Return outputs and last state, keeping no tape."""
-        if self.W_hy is None:
-            y = self.hidden_states(sequence, 0, sequence.steps, sequence.h0)
-            state = _last(y, sequence.h0)
+        """Return outputs (T, B, O) and last state (B, H), keeping no tape."""
+        if self.weights.has_readout:
+            y = self._outputs(sequence.steps, sequence)
+            states = self._block_of_states(sequence)
+            readout = self.kernels.Readout(self.weights, states, y)
+            state = self._without_tape(sequence, states, partial(readout.forward, 0))
         else:
-            y = aligned_empty((*sequence.x.shape[:2], self.output_size), self.dtype)
-            state = sequence.h0
-            for start, stop, h in self._hidden_blocks(sequence):
-                self.readout(h, y[start:stop])
-                state = h[-1]
-        state = np.array(state)  # before padding is silenced: it holds the last states
+            states, _ = self._with_tape(sequence)
+            y, state = states[1:], states[-1].copy()
         return _silence_finished(y, sequence.lengths), state
 
-    def _hidden_blocks(self, sequence):
-        h0 = sequence.h0
-        for start, stop in _blocks(sequence):
-            h = self.hidden_states(sequence, start, stop, h0)
-            yield start, stop, h
-            h0 = h[-1]
+    def forward(self, sequence):
+        """Return outputs, last state and the states (T + 1, B, H), the initial one first."""
+        states, _ = self._with_tape(sequence)
+        y = self._outputs(sequence.steps, sequence)
+        readout = self.kernels.Readout(self.weights, states, y)
+        self._over_batch(sequence, partial(readout.forward, 0, 0, sequence.steps))
+        return _silence_finished(y, sequence.lengths), states[-1].copy(), states
 
-    @SILENT
     def loss(self, sequence, objective):
         """Return the loss and the last state, keeping no tape."""
-        state, sums = sequence.h0, []
-        for start, stop, h in self._hidden_blocks(sequence):
-            if not objective.last_only:
-                sums.append(objective.apply(self.readout(h), start, stop))
-            state = h[-1]
-        if objective.last_only:
-            sums.append(objective.apply(self.readout(state[None]), 0, 1))
-        return sum(sums) * objective.scale, np.array(state)
+        states, losses = self._block_of_states(sequence), objective.empty_losses()
+        readout = self.kernels.Readout(
+            self.weights, states, self._outputs(len(states) - 1, sequence)
+        )
+        readout.prepare_loss(*objective.arguments(losses))
 
-    @SILENT
-    def forward(self, sequence):
-        """Return outputs, last state and the tape (T, B, H) of hidden states."""
-        tape = self.hidden_states(sequence, 0, sequence.steps, sequence.h0)
-        y = _silence_finished(self.readout(tape), sequence.lengths)
-        return y, np.array(_last(tape, sequence.h0)), tape
+        def fill(start, count, first, last):
+            readout.forward(0, 0, count, first, last)
+            readout.loss(0, start, count, first, last)
+
+        if objective.last_only:
+            state = self._without_tape(sequence, states, _nothing)
+            states[1] = state
+            fill(0, 1, 0, sequence.batch_size)
+        else:
+            state = self._without_tape(sequence, states, fill)
+        return objective.total(losses), state
+
+    def _with_tape(self, sequence):
+        """Return the states (T + 1, B, H), and the layer that filled them in."""
+        shape = sequence.steps + 1, sequence.batch_size, self.weights.hidden_size
+        states = aligned_empty(shape, self.weights.dtype)
+        states[0] = sequence.h0
+        layer = self._layer(sequence, states)
+        self._over_batch(sequence, partial(layer.forward, 0, 0, sequence.steps))
+        return states, layer
+
+    def _without_tape(self, sequence, states, each):
+        """Return the last state; call ``each(start, count, first, last)`` after every block.
+
+        It finds the block's states in states[1 : 1 + count].
+        """
+        states[0] = sequence.h0
+        layer, blocks = self._layer(sequence, states), self._blocks(sequence)
+        state = np.array(sequence.h0)
+
+        def run(first, last):
+            for start, count in blocks:
+                layer.forward(start, 0, count, first, last)
+                each(start, count, first, last)
+                states[0, first:last] = states[count, first:last]
+            state[first:last] = states[0, first:last]
+
+        self._over_batch(sequence, run)
+        return state
+
+    def _layer(self, sequence, states):
+        return self.kernels.RNNLayer(
+            self.weights, self.nonlinearity, sequence.x, states, sequence.lengths
+        )
+
+    def _block_of_states(self, sequence):
+        shape = self._block_steps(sequence) + 1, sequence.batch_size, self.weights.hidden_size
+        return aligned_empty(shape, self.weights.dtype)
+
+    def _outputs(self, steps, sequence):
+        shape = steps, sequence.batch_size, self.weights.output_size
+        return aligned_empty(shape, self.weights.dtype)
 
     # --- backward ----------------------------------------------------------------------------
 
-    @SILENT
-    def backward(self, gradients, sequence, tape, dy, dstate):
+    def backward(self, gradients, sequence, states, dy, dstate):
         """Fill the gradients from those of the outputs (T, B, O) and of the last state (B, H)."""
         if sequence.lengths is not None:
             valid = checks.valid_steps(sequence.lengths, sequence.steps)
-            dy = np.where(valid[:, :, None], dy, self.dtype.type(0))
+            dy = np.where(valid[:, :, None], dy, self.weights.dtype.type(0))
+        readout = self.kernels.Readout(self.weights, states, dy)
 
-        W_hy_T = self._transposed_readout()
+        def fill(start, count, first, last):
+            readout.backward(start, count, first, last)
 
-        def from_outputs(start, stop, h):
-            return self._readout_backward(gradients, dy[start:stop], h, W_hy_T)
+        def add(start, count, first, last):
+            readout.gradients(start, start, count, first, last)
 
-        self._backward_through_time(gradients, sequence, tape, from_outputs, dstate)
+        dh = self._gradient_of_states(sequence)
+        readout.prepare_backward(dh, gradients.vector)
+        layer = self._layer(sequence, states)
+        self._back_through_time(gradients, sequence, layer, dh, dstate, fill, add)
 
-    @SILENT
-    def loss_and_gradients(self, gradients, sequence, objective):
+    def loss_and_gradients(self, gradients, sequence, objective, wants_x=True):
         """Fill the gradients; return the loss and the last state."""
-        tape = self.hidden_states(sequence, 0, sequence.steps, sequence.h0)
-        state = _last(tape, sequence.h0)
-        sums = []
-        W_hy_T = self._transposed_readout()
+        states, layer = self._with_tape(sequence)
+        losses, dh = objective.empty_losses(), self._gradient_of_states(sequence)
+        dstate = aligned_zeros(sequence.h0.shape, self.weights.dtype)
+        readout = self.kernels.Readout(self.weights, states, self._outputs(len(dh), sequence))
+        readout.prepare_loss(*objective.arguments(losses))
 
-        def from_loss(start, stop, h):
-            dy = self.readout(h)
-            sums.append(objective.apply(dy, start, stop))
-            return self._readout_backward(gradients, dy, h, W_hy_T)
+        def fill(start, count, first, last):
+            readout.forward(start, 0, count, first, last)
+            readout.loss(0, start, count, first, last)
+            readout.backward(0, count, first, last)
+
+        def add(start, count, first, last):
+            readout.gradients(start, 0, count, first, last)
 
         if objective.last_only:
-            dstate = from_loss(0, 1, np.array(state)[None])[0]
-            self._backward_through_time(gradients, sequence, tape, self._no_gradient, dstate)
+            batch, last_step = sequence.batch_size, sequence.steps - 1
+            readout.prepare_backward(dstate[None], gradients.vector)
+            readout.forward(last_step, 0, 1, 0, batch)
+            readout.loss(0, 0, 1, 0, batch)
+            readout.backward(0, 1, 0, batch)
+            add(last_step, 1, 0, self.weights.output_size)
+            fill, add = partial(_zero, dh), None
         else:
-            dstate = aligned_zeros(sequence.h0.shape, self.dtype)
-            self._backward_through_time(gradients, sequence, tape, from_loss, dstate)
-        # added up in the order of `loss`, so that the two agree to the bit
-        return sum(reversed(sums)) * objective.scale, np.array(state)
+            readout.prepare_backward(dh, gradients.vector)
+        self._back_through_time(gradients, sequence, layer, dh, dstate, fill, add, wants_x)
+        return objective.total(losses), states[-1].copy()
 
-    def _transposed_readout(self):
-        return None if self.W_hy is None else aligned_transpose(self.W_hy)
+    def quick_loss_and_gradients(self, gradients, x, targets, state):
+        """Do a small pass over tokens in one call, softmax at every step, its mean.
 
-    def _readout_backward(self, gradients, dy, h, W_hy_T):
-        """Return dL/dh of hidden states from dL/dy, in memory of its own."""
-        dh = aligned_empty(h.shape, self.dtype)
-        if self.W_hy is None:
-            dh[...] = dy
-        else:
-            d = gradients.parameters
-            self.kernels.linear_backward(
-                _rows(dh), d["W_hy"], d["b_y"], _rows(dy), _rows(h), W_hy_T
-            )
-        return dh
+        Returns None, with nothing done, where the general pass is wanted: for large passes, for
+        arguments that need converting or that are wrong, and the first time that a shape comes.
+        Otherwise the loss and the last state.
+        """
+        if self.kernels.Trainer is None or type(x) is not np.ndarray or x.dtype != checks.INTP:
+            return None
+        shape, trainer = x.shape, self._trainer
+        if trainer is None or shape != self._trainer_shape:
+            self._trainer = self._new_trainer(x) if shape == self._trainer_shape else None
+            self._trainer_shape = shape
+            return None
+        self._trainer = None  # no other thread finds it at work
+        result = trainer.run(x, targets, state, gradients.vector)
+        self._trainer = trainer
+        if result is None:
+            return None
+        loss, last, gradients.state = result
+        return loss, last
 
-    def _no_gradient(self, start, stop, h):
-        return aligned_zeros(h.shape, self.dtype)
+    def _new_trainer(self, x):
+        w = self.weights
+        if x.ndim not in (1, 2):
+            return None
+        steps, batch, hidden = len(x), x.shape[1] if x.ndim == 2 else 1, w.hidden_size
+        if not 0 < x.size * max(hidden, w.output_size) <= SMALL_NUMBERS:
+            return None
+        sizes = (steps + 1, hidden), (steps, w.output_size), (steps, hidden)
+        states, y, dh = (aligned_empty((n, batch, width), w.dtype) for n, width in sizes)
+        tokens, targets = np.empty((2, steps, batch), np.intp)
+        losses, dstate = np.empty((steps, batch)), aligned_empty((batch, hidden), w.dtype)
+        return self.kernels.Trainer(
+            w, self.nonlinearity, tokens, targets, states, y, losses, dh, dstate
+        )
 
-    def _backward_through_time(self, gradients, sequence, tape, hidden_gradient, dstate):
-        """Walk the blocks from the last to the first; dstate is overwritten."""
-        d = gradients.parameters
-        W_hh_T = aligned_transpose(self.W_hh)
-        W_xh_T = None if sequence.is_tokens else aligned_transpose(self.W_xh)
-        dx = None if sequence.is_tokens else aligned_empty(sequence.x.shape, self.dtype)
-        for start, stop in reversed(_blocks(sequence)):
-            x, h = sequence.x[start:stop], tape[start:stop]
-            h0 = tape[start - 1] if start else sequence.h0
-            dh = hidden_gradient(start, stop, h)
-            lengths = _remaining(sequence.lengths, start)
-            self.kernels.rnn_backward(
-                dh, dstate, d["W_hh_l0"], h, h0, W_hh_T, self.nonlinearity, lengths
-            )
-            if sequence.is_tokens:
-                self.kernels.lookup_backward(
-                    d["W_xh_l0"], d["b_h_l0"], _rows(dh), x.reshape(-1)
-                )
-            else:
-                self.kernels.linear_backward(
-                    _rows(dx[start:stop]), d["W_xh_l0"], d["b_h_l0"], _rows(dh), _rows(x), W_xh_T
-                )
+    def _gradient_of_states(self, sequence):
+        shape = self._block_steps(sequence), sequence.batch_size, self.weights.hidden_size
+        return aligned_empty(shape, self.weights.dtype)
+
+    def _back_through_time(
+        self, gradients, sequence, layer, dh, dstate, fill, add, wants_x=True
+    ):
+        """Walk the blocks from the last to the first; dh and dstate are overwritten.
+
+        ``fill(start, count, first, last)`` fills dh[:count] with what reaches the states of a block
+        from their outputs, ``add`` adds to the readout's gradients, unless it is None.
+        """
+        dx = None
+        if wants_x and not sequence.is_tokens:
+            dx = aligned_empty(sequence.x.shape, self.weights.dtype)
+        layer.prepare_backward(dh, dstate, dx, gradients.vector)
+        hidden = self._parts(self.weights.hidden_size, COLUMNS, sequence)
+        outputs = self._parts(self.weights.output_size, COLUMNS, sequence) if add else []
+
+        for start, count in reversed(self._blocks(sequence)):
+
+            def back(first, last, start=start, count=count):
+                fill(start, count, first, last)
+                layer.backward(start, count, first, last)
+
+            self._over_batch(sequence, back)
+            tasks = [partial(layer.gradients, start, count, *part) for part in hidden]
+            tasks += [partial(add, start, count, *part) for part in outputs]
+            threads.run(tasks)
         gradients.x = sequence.unbatch(dx, 1)
         gradients.state = sequence.unbatch(dstate[None], 1)
 
+    # --- blocks and parts ----------------------------------------------------------------------
 
-def _blocks(sequence):
-    size = max(1, BLOCK_ROWS // max(sequence.batch_size, 1))
-    starts = range(0, sequence.steps, size)
-    return [(start, min(start + size, sequence.steps)) for start in starts]
+    def _block_steps(self, sequence):
+        width = max(self.weights.hidden_size, self.weights.output_size)
+        steps = BLOCK_NUMBERS // max(1, sequence.batch_size * width)
+        return max(1, min(steps, sequence.steps))
+
+    def _blocks(self, sequence):
+        """Return first step and number of steps of each block."""
+        size, steps = self._block_steps(sequence), sequence.steps
+        return [(start, min(size, steps - start)) for start in range(0, steps, size)]
+
+    def _over_batch(self, sequence, function):
+        """Call ``function(first, last)`` for parts of the batch, in threads where it pays."""
+        parts = self._parts(sequence.batch_size, SEQUENCES, sequence)
+        if len(parts) == 1:
+            function(*parts[0])
+        else:
+            threads.run([partial(function, *part) for part in parts])
+
+    def _parts(self, size, multiple, sequence):
+        if not self.kernels.RUN_IN_THREADS:
+            return [(0, size)]
+        w = self.weights
+        inputs = 0 if sequence.is_tokens else w.input_size
+        work = (inputs + w.hidden_size + w.output_size) * w.hidden_size
+        return threads.split(size, multiple, work * sequence.steps * sequence.batch_size)
 
 
-def _rows(array):
-    return array.reshape(array.shape[0] * array.shape[1], array.shape[2])
+def _nothing(start, count, first, last):
+    """Do nothing with a block."""
 
 
-def _last(h, h0):
-    return h[-1] if len(h) else h0
-
-
-def _remaining(lengths, start):
-    return None if lengths is None else lengths - start
+def _zero(dh, start, count, first, last):
+    """Fill in that nothing reaches a block's states from their outputs."""
+    dh[:count, first:last] = 0
 
 
 def _silence_finished(y, lengths):
     if lengths is not None:
-        y[~checks.valid_steps(lengths, len(y))] = 0
+        for b, length in enumerate(lengths):
+            y[length:, b] = 0
     return y

@@ -1,11 +1,13 @@
-"""Losses: checked targets, the weight of each, and the kernel that does the sums."""
+"""Losses: checked targets, and the weight of each."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from crnn import checks
+from crnn.kernels.memory import count_between, total
 
+WIDE = {"f": np.dtype(np.float64), "c": np.dtype(np.complex128)}  # what losses are added up in
 LOSSES = ("softmax", "sigmoid", "mse")
 REDUCTIONS = ("mean", "sum")
 
@@ -13,31 +15,31 @@ REDUCTIONS = ("mean", "sum")
 class Objective(NamedTuple):
     """A loss with its targets, ready to be applied to blocks of outputs."""
 
-    kernel: object  # the backend's softmax_loss, sigmoid_loss or mse_loss
+    loss: str
     targets: np.ndarray  # (T, B) or (T, B, O); T is 1 when only the last outputs count
     valid: np.ndarray | None  # (T, B) of bool for sigmoid and mse
     scale: float  # what the sum of losses is multiplied with
+    dtype: np.dtype  # of losses: double precision
     last_only: bool  # many to one: targets for the last valid step of each sequence
 
-    def apply(self, y, start, stop):
-        """Return the sum of the losses of y, the outputs of steps start to stop - 1.
+    def empty_losses(self):
+        """Return memory for the losses, (T, B)."""
+        return np.empty(self.targets.shape[:2], self.dtype)
 
-        y (stop - start, B, O) is overwritten with the gradient.
-        """
-        rows = y.reshape(-1, y.shape[-1])
-        if self.valid is None:
-            return self.kernel(rows, self.targets[start:stop].reshape(-1), self.scale)
-        targets = self.targets[start:stop].reshape(rows.shape)
-        return self.kernel(rows, targets, self.valid[start:stop].reshape(-1), self.scale)
+    def arguments(self, losses):
+        """Return the arguments of `crnn.reference.Readout.prepare_loss`."""
+        return self.loss, losses, self.targets, self.valid, self.scale
+
+    def total(self, losses):
+        """Return the reduction of the losses."""
+        return (total(losses) if losses.dtype == float else losses.sum().item()) * self.scale
 
 
-def objective(kernels, loss, targets, sequence, output_size, reduction, dtype):
+def objective(loss, targets, sequence, output_size, reduction, dtype):
     """Check the arguments of a loss and return its `Objective`.
 
     Parameters
     ----------
-    kernels : namespace
-        A backend's functions.
     loss : {"softmax", "sigmoid", "mse"}
     targets : array_like
         Softmax: integers (T, B) or (B,), -1 for none. Others: (T, B, O) or (B, O). Without B for
@@ -51,7 +53,6 @@ def objective(kernels, loss, targets, sequence, output_size, reduction, dtype):
     """
     checks.choice(loss, "loss", LOSSES)
     checks.choice(reduction, "reduction", REDUCTIONS)
-    kernel = getattr(kernels, f"{loss}_loss")
     steps, batch_size = sequence.steps, sequence.batch_size
     each = (batch_size,) if sequence.batched else ()
     features = () if loss == "softmax" else (output_size,)
@@ -64,13 +65,14 @@ def objective(kernels, loss, targets, sequence, output_size, reduction, dtype):
     array = array.reshape(1 if last_only else steps, batch_size, *features)
     valid = _valid(sequence, last_only)
     if loss == "softmax":
-        array = array if valid is None else np.where(valid, array, -1)
-        count, valid = int(np.count_nonzero(array >= 0)), None
+        if valid is not None:
+            array[~valid] = -1
+        count, valid = count_between(array, 0, output_size), None
     else:
         valid = np.ones(array.shape[:2], bool) if valid is None else valid
         count = int(valid.sum()) * output_size
     scale = 1.0 if reduction == "sum" else 1.0 / max(count, 1)
-    return Objective(kernel, array, valid, scale, last_only)
+    return Objective(loss, array, valid, scale, WIDE[dtype.kind], last_only)
 
 
 def _counts_last_only(array, all_steps, last_step, features):
@@ -85,14 +87,16 @@ def _counts_last_only(array, all_steps, last_step, features):
 
 
 def _classes(array, output_size):
-    array = np.array(checks.whole_array(array, "targets"))  # checked and used: it must not change
-    if array.size and not (int(array.min()) >= -1 and int(array.max()) < output_size):
-        bad = int(array.min()) if int(array.min()) < -1 else int(array.max())
-        raise ValueError(
-            f"targets have the class {bad}; the network's outputs are classes 0 to"
-            f" {output_size - 1}, and -1 means no target"
-        )
-    return checks.ready(array, np.intp)
+    given = np.array(checks.whole_array(array, "targets"))  # checked and used: it must not change
+    array = checks.ready(given, checks.INTP)
+    if given.dtype != checks.INTP or count_between(array, -1, output_size) < array.size:
+        lowest, highest = int(given.min(initial=0)), int(given.max(initial=0))
+        if lowest < -1 or highest >= output_size:
+            raise ValueError(
+                f"targets have the class {lowest if lowest < -1 else highest}; the network's"
+                f" outputs are classes 0 to {output_size - 1}, and -1 means no target"
+            )
+    return array
 
 
 def _valid(sequence, last_only):

@@ -1,5 +1,6 @@
 """What all networks share, whatever their cell: parameters, passes, steps, files."""
 
+import contextlib
 import copy
 import json
 
@@ -10,8 +11,9 @@ from crnn._dispatch import choose_backend, kernels
 from crnn._memory import aligned_empty
 from crnn.engine import Engine
 from crnn.initialisation import METHODS, initial_vector
-from crnn.parameters import Changes, Gradients, Layout, Parameters, parameter_shapes
+from crnn.parameters import Gradients, Layout, Parameters, parameter_shapes
 from crnn.streams import Stream
+from crnn.weights import Weights
 
 NONLINEARITIES = ("tanh", "relu")
 CONFIG_NAMES = ("cell", "input_size", "hidden_size", "output_size", "nonlinearity", "dtype")
@@ -52,12 +54,12 @@ class Network:
         )
         self._vector = aligned_empty((self._layout.size,), self._dtype)
         self._vector[...] = initial_vector(self._layout, self._hidden_size, init, seed)
-        self._changes = Changes()
-        self._parameters = Parameters(self._layout, self._vector, self._changes)
-        self._engine = Engine(
-            kernels(self._backend, self._dtype), self._parameters, self._nonlinearity
-        )
+        self._parameters = Parameters(self._layout, self._vector)
+        functions = kernels(self._backend, self._dtype)
+        self._engine = Engine(functions, Weights(functions, self._parameters), self._nonlinearity)
         self._stream = Stream(self._engine)
+        if type(self).step is Network.step:  # a subclass may have its own
+            self.step = self._stream.step
 
     # --- what it is ----------------------------------------------------------------------------
 
@@ -125,12 +127,16 @@ class Network:
     @vector.setter
     def vector(self, value):
         value = checks.real_array(value, "vector", self._dtype, self._vector.shape)
-        self._writable_vector()[...] = value
+        with self._changing_vector() as vector:
+            vector[...] = value
 
-    def _writable_vector(self):
-        """Return the parameters' own memory, for an optimiser that is about to change it."""
-        self._changes.count += 1
-        return self._vector
+    @contextlib.contextmanager
+    def _changing_vector(self):
+        """Lend the parameters' own memory to who is about to change it, such as an optimiser."""
+        try:
+            yield self._vector
+        finally:  # afterwards: who sees the count sees the values
+            self._parameters.changes += 1
 
     # --- whole sequences -----------------------------------------------------------------------
 
@@ -177,7 +183,7 @@ class Network:
         if not isinstance(x, np.ndarray) or np.may_share_memory(sequence.x, x):
             sequence = sequence._replace(x=sequence.x.copy())  # the caller may overwrite its array
         y, last, tape = self._engine.forward(sequence)
-        cache = Cache(self, self._changes.count, sequence, tape)
+        cache = Cache(self, self._parameters.changes.item(), sequence, tape)
         return sequence.unbatch(y, 1), sequence.unbatch(last[None], 1), cache
 
     def backward(self, cache, dy, dstate=None):
@@ -206,21 +212,21 @@ class Network:
         """
         if not isinstance(cache, Cache):
             raise TypeError(f"cache is a {type(cache).__name__}; what forward returned is wanted")
-        if cache._network is not self or cache._version != self._changes.count:
+        if cache._network is not self or cache._version != self._parameters.changes.item():
             raise ValueError(
                 "cache is not of this network as it is: call forward again after the parameters"
                 " have changed"
             )
         sequence = cache._sequence
         batch = (sequence.batch_size,) if sequence.batched else ()
-        shape = (sequence.steps, *batch, self._engine.output_size)
+        shape = (sequence.steps, *batch, self._engine.weights.output_size)
         dy = checks.real_array(dy, "dy", self._dtype, shape)
         dstate = checks.initial_state(
             dstate, sequence.batch_size if sequence.batched else None, self._hidden_size,
             self._dtype, name="dstate",
         )
-        gradients = Gradients(self._layout, self._dtype)
-        dy = dy.reshape(sequence.steps, sequence.batch_size, self._engine.output_size)
+        gradients = Gradients(self._layout, self._dtype, self._backend)
+        dy = dy.reshape(sequence.steps, sequence.batch_size, self._engine.weights.output_size)
         self._engine.backward(gradients, sequence, cache._tape, dy, dstate)
         return gradients
 
@@ -274,10 +280,20 @@ class Network:
         gradients : Gradients
         state : ndarray (1, B, H) or (1, H)
         """
+        return self._loss_and_gradients(x, targets, state, loss, reduction, lengths)
+
+    def _loss_and_gradients(self, x, targets, state, loss, reduction, lengths, wants_x=True):
+        """Do the training pass; ``wants_x`` asks for the gradient of x, too."""
+        gradients = Gradients(self._layout, self._dtype, self._backend)
+        if loss == "softmax" and reduction == "mean" and lengths is None:
+            quick = self._engine.quick_loss_and_gradients(gradients, x, targets, state)
+            if quick is not None:
+                return quick[0], gradients, quick[1]
         sequence = self._sequence(x, state, lengths)
         objective = self._objective(loss, targets, sequence, reduction)
-        gradients = Gradients(self._layout, self._dtype)
-        value, last = self._engine.loss_and_gradients(gradients, sequence, objective)
+        value, last = self._engine.loss_and_gradients(
+            gradients, sequence, objective, wants_x
+        )
         return value, gradients, sequence.unbatch(last[None], 1)
 
     def validate(self, x, targets, *, loss="softmax", lengths=None):
@@ -291,8 +307,7 @@ class Network:
 
     def _objective(self, loss, targets, sequence, reduction):
         return losses.objective(
-            self._engine.kernels, loss, targets, sequence, self._engine.output_size, reduction,
-            self._dtype,
+            loss, targets, sequence, self._engine.weights.output_size, reduction, self._dtype
         )
 
     # --- one step at a time --------------------------------------------------------------------

@@ -1,11 +1,13 @@
 """Parameters and gradients: named views of one flat vector."""
 
+import functools
 import math
 from collections.abc import Mapping
 
 import numpy as np
 
 from crnn import checks
+from crnn._dispatch import kernels
 from crnn._memory import aligned_zeros
 
 
@@ -44,13 +46,6 @@ class Layout:
         return views
 
 
-class Changes:
-    """Counts the changes of a network's parameters."""
-
-    def __init__(self):
-        self.count = 0
-
-
 class Parameters(Mapping):
     """Ordered mapping from names to read-only views of a network's vector.
 
@@ -58,10 +53,10 @@ class Parameters(Mapping):
     because the network would not learn of it.
     """
 
-    def __init__(self, layout, vector, changes):
-        self._layout = layout
+    def __init__(self, layout, vector):
+        self.changes = np.zeros(1, np.int64)  # how many there were; an array, for the kernels
+        self.layout = layout
         self._writable = layout.views(vector)
-        self._changes = changes
         read_only = vector.view()
         read_only.flags.writeable = False
         self._views = layout.views(read_only)
@@ -74,8 +69,8 @@ class Parameters(Mapping):
         self._check_name(name)
         target = self._writable[name]
         value = checks.real_array(value, f"parameter {name}", target.dtype, target.shape)
-        self._changes.count += 1
         target[...] = value
+        self.changes += 1  # afterwards: who sees the count sees the value
 
     def _check_name(self, name):
         if name not in self._views:
@@ -107,16 +102,19 @@ class Gradients:
         With respect to the initial state, in its shape.
     """
 
-    def __init__(self, layout, dtype):
+    def __init__(self, layout, dtype, backend):
         self.vector = aligned_zeros((layout.size,), dtype)
-        self.parameters = layout.views(self.vector)
-        self.x = None
-        self.state = None
+        self.x = self.state = None
+        self._layout, self._backend = layout, backend
+
+    @functools.cached_property
+    def parameters(self):
+        """Views of ``vector`` by name."""
+        return self._layout.views(self.vector)
 
     def norm(self):
         """Return the Euclidean norm of ``vector``, summed in double precision."""
-        with np.errstate(over="ignore"):
-            return math.sqrt(np.square(self.vector, dtype=np.float64).sum())
+        return kernels(self._backend, self.vector.dtype).norm(self.vector)
 
     def clip_norm(self, max_norm):
         """Scale ``vector`` so that its norm is at most ``max_norm``, in place.

@@ -28,10 +28,11 @@ class Stream:
     """
 
     def __init__(self, engine, batch_size=None):
-        input_size, self._hidden_size = engine.W_xh.shape
-        self._dtype = engine.dtype
-        prepare = _Preparer(input_size, engine.output_size, engine.dtype)
+        weights = engine.weights
+        self._hidden_size, self._dtype = weights.hidden_size, weights.dtype
+        prepare = _Preparer(weights.input_size, weights.output_size, weights.dtype)
         self._stepper = engine.stepper(prepare)
+        self.step = self._stepper.step  # nothing stands between the caller and the compiled method
         self.reset(batch_size)
 
     def reset(self, batch_size=None):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from crnn import checkpoints, checks, disk, losses
+from crnn._dispatch import kernels
 from crnn.batches import checked_batches, chunks, count_targets
 from crnn.checkpoints import Progress
 from crnn.network import Network
@@ -222,6 +223,8 @@ class _Training:
         self.lr = optimizer.lr
         self.updates = epochs * settings["updates_per_epoch"]
         self.progress = Progress(seed=np.random.SeedSequence(settings["seed"]).entropy)
+        self.before = np.empty_like(net.vector)  # the parameters, while an update may go wrong
+        self.is_finite = kernels(net.backend, net.dtype).is_finite
 
     def run(self, interrupted):
         progress = self.progress
@@ -241,8 +244,9 @@ class _Training:
     def update(self, chunk):
         """Take one step of the optimiser; return whether a callback asks to stop."""
         progress = self.progress
-        value, gradients, state = self.net.loss_and_gradients(
-            chunk.x, chunk.targets, progress.state, loss=self.loss, lengths=chunk.lengths
+        value, gradients, state = self.net._loss_and_gradients(
+            chunk.x, chunk.targets, progress.state, self.loss, "mean", chunk.lengths,
+            wants_x=False,
         )
         clip_norm, clip_value = self.settings["clip_norm"], self.settings["clip_value"]
         norm = gradients.norm() if clip_norm is None else gradients.clip_norm(clip_norm)
@@ -260,10 +264,10 @@ class _Training:
         return self.tell("update", progress.epoch + 1, value, targets)
 
     def step(self, gradients):
-        before = self.net.vector.copy()
+        self.before[...] = self.net.vector
         self.optimizer.step(self.net, gradients)
-        if not np.isfinite(self.net.vector).all():
-            self.net.vector = before
+        if not self.is_finite(self.net.vector):
+            self.net.vector = self.before
             raise FloatingPointError(
                 f"update {self.progress.update + 1} with lr {self.optimizer.lr} would make"
                 " parameters infinite or NaN; they are left as before it. Try a lower learning rate"

@@ -1,11 +1,13 @@
-"""Options of every optimiser and a network without kernels: what the tests of optimisers share."""
+"""Options of every optimiser and a network without cells: what the tests of optimisers share."""
 
+import contextlib
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from crnn import optim
+from crnn._dispatch import choose_backend
 
 STEPS = 50
 SIZE = 37
@@ -59,18 +61,20 @@ ONE_EACH = [pytest.param(name, cases[-1], id=name) for name, cases in CASES.item
 
 
 class FakeNet:
-    """What an optimiser may rely on: a read-only vector, and the same memory for one writing."""
+    """What an optimiser may rely on: a backend, a read-only vector, its memory for one writing."""
 
     def __init__(self, values, dtype=np.float64):
+        self.backend = choose_backend(None)
         self._memory = np.array(values, dtype)
         self.vector = self._memory.view()
         self.vector.flags.writeable = False
         self.num_parameters = self._memory.size
         self.writings = 0
 
-    def _writable_vector(self):
+    @contextlib.contextmanager
+    def _changing_vector(self):
         self.writings += 1
-        return self._memory
+        yield self._memory
 
 
 def gradients(values, dtype=np.float64):

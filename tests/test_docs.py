@@ -13,7 +13,8 @@ import pytest
 import crnn
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
-MODULES = ["crnn", *(f"crnn.{module.name}" for module in pkgutil.iter_modules(crnn.__path__))]
+MODULES = ["crnn", *(module.name for module in pkgutil.walk_packages(crnn.__path__, "crnn.")
+                     if not module.name.startswith("crnn.kernels."))]
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__main__")])

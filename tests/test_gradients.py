@@ -176,19 +176,19 @@ def test_loss_gradients_are_complex_step_derivatives(backend, rng, options):
 
 @pytest.mark.parametrize("loss", ["softmax", "mse"])
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "lengths"])
-@pytest.mark.parametrize("rows", [1, 9], ids=["block of a step", "blocks of two steps"])
-def test_gradients_across_blocks(backend, rng, monkeypatch, rows, lengths, loss):
-    monkeypatch.setattr(engine, "BLOCK_ROWS", rows)
+@pytest.mark.parametrize("steps", [1, 2], ids=["blocks of a step", "blocks of two steps"])
+def test_gradients_across_blocks(backend, rng, monkeypatch, steps, lengths, loss):
+    monkeypatch.setattr(engine, "BLOCK_NUMBERS", steps * B * H)
     check_problem(problem(rng, loss, lengths=lengths))
 
 
-@pytest.mark.parametrize("blocks", [256, 9], ids=["one block", "blocks"])
+@pytest.mark.parametrize("steps", [T, 2], ids=["one block", "blocks"])
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "lengths"])
 @pytest.mark.parametrize("readout", [True, False], ids=["readout", "bare"])
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
-def test_backward(backend, rng, monkeypatch, nonlinearity, readout, lengths, blocks):
+def test_backward(backend, rng, monkeypatch, nonlinearity, readout, lengths, steps):
     """The function is sum(dy * y) + sum(dstate * state), whose gradients backward returns."""
-    monkeypatch.setattr(engine, "BLOCK_ROWS", blocks)
+    monkeypatch.setattr(engine, "BLOCK_NUMBERS", steps * B * H)
     drawn = problem(rng, "mse", nonlinearity=nonlinearity, readout=readout)
     net, x, state = drawn[:3]
     y, last, cache = net.forward(x, state, lengths=lengths)

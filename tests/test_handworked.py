@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from builds import packed
 
 import crnn
 from crnn._dispatch import kernels
@@ -146,42 +147,39 @@ EXAMPLES = [pytest.param(TANH, id="tanh"), pytest.param(RELU, id="relu")]
 def check_functions(functions, example, dtype="float64"):
     """Walk through the example with the functions of one backend and compare every number."""
     W_xh, W_hh, b_h, W_hy, b_y = (np.array(p, dtype) for p in example.parameters.values())
-    x, h0 = np.array(example.x, dtype), np.array([example.state], dtype)
+    x, h0 = np.array(example.x, dtype)[:, None], np.array([example.state], dtype)
     seen, sums = {}, {}
 
-    share = np.full((STEPS, HIDDEN), np.nan, dtype)
-    functions.linear(share, x, W_xh, b_h)
-    tape = share.reshape(STEPS, 1, HIDDEN).copy()
-    functions.rnn_forward(tape, h0, W_hh, example.nonlinearity)
-    h = tape[:, 0]
-    before = np.concatenate([h0, h[:-1]])
-    seen["a"], seen["h"] = np.full((STEPS, HIDDEN), np.nan, dtype), h
-    functions.linear(seen["a"], before, W_hh, np.zeros(HIDDEN, dtype))
+    tape = blank(HIDDEN, dtype)
+    functions.linear(tape, x, packed(functions, W_xh), b_h)
+    share = tape.copy()
+    functions.rnn_forward(tape, h0, packed(functions, W_hh), example.nonlinearity)
+    before = np.concatenate([h0[None], tape[:-1]])
+    seen["a"], seen["h"], y = blank(HIDDEN, dtype), tape, blank(OUTPUTS, dtype)
+    functions.linear(seen["a"], before, packed(functions, W_hh))
     seen["a"] += share
-    y = np.full((STEPS, OUTPUTS), np.nan, dtype)
-    functions.linear(y, h, W_hy, b_y)
+    functions.linear(y, tape, packed(functions, W_hy), b_y)
     seen["y"] = y.copy()
 
-    each = [loss_of_rows(functions, example, y[t : t + 1].copy(), t) for t in range(STEPS)]
-    seen["L"] = np.reshape(each, (STEPS, 1))
-    sums["L"] = loss_of_rows(functions, example, y)
-    seen["dy"] = y
+    seen["L"] = losses_of(functions, example, y)
+    sums["L"], seen["dy"] = seen["L"].sum(), y
     if example.loss == "softmax":
-        seen["p"] = y + np.eye(OUTPUTS)[example.targets]
+        seen["p"] = y + np.eye(OUTPUTS)[example.targets][:, None]
 
-    dh, sums["dW_hy"], sums["db_y"] = np.full((STEPS, HIDDEN), np.nan, dtype), 0 * W_hy, 0 * b_y
-    functions.linear_backward(dh, sums["dW_hy"], sums["db_y"], y, h, np.array(W_hy.T, order="C"))
-    W_hh_T = np.array(W_hh.T, order="C")
-    one_by_one = walk_back(functions, example, dh, h0, tape, W_hh_T)
-    seen["next"], seen["dh"], seen["da"] = one_by_one
+    dh, sums["dW_hy"], sums["db_y"] = blank(HIDDEN, dtype), 0 * W_hy, 0 * b_y
+    functions.linear(dh, y, packed(functions, W_hy.T))
+    functions.linear_gradients(sums["dW_hy"], sums["db_y"], rows(tape), rows(y))
+    W_hh_T = packed(functions, W_hh.T)
+    seen["next"], seen["dh"], seen["da"] = walk_back(functions, example, dh, tape, W_hh_T)
     seen["slope"] = seen["da"] / seen["dh"]
-    da, sums["dh_0"], sums["dW_hh"] = dh.reshape(STEPS, 1, HIDDEN).copy(), 0 * h0, 0 * W_hh
-    functions.rnn_backward(da, sums["dh_0"], sums["dW_hh"], tape, h0, W_hh_T, example.nonlinearity)
-    compare(da[:, 0], example.steps["da"], example.atol, "da")
-    seen["dx"], sums["dW_xh"], sums["db_h"] = np.full_like(x, np.nan), 0 * W_xh, 0 * b_h
-    functions.linear_backward(
-        seen["dx"], sums["dW_xh"], sums["db_h"], da[:, 0].copy(), x, np.array(W_xh.T, order="C")
-    )
+    da, sums["dh_0"] = dh.copy(), 0 * h0
+    functions.rnn_backward(da, sums["dh_0"], tape, W_hh_T, example.nonlinearity)
+    compare(da, example.steps["da"], example.atol, "da")
+    seen["dx"] = blank(x.shape[2], dtype)
+    functions.linear(seen["dx"], da, packed(functions, W_xh.T))
+    sums["dW_xh"], sums["db_h"], sums["dW_hh"] = 0 * W_xh, 0 * b_h, 0 * W_hh
+    functions.linear_gradients(sums["dW_xh"], sums["db_h"], rows(x), rows(da))
+    functions.linear_gradients(sums["dW_hh"], None, rows(before), rows(da))
 
     for name, value in seen.items():
         compare(value, example.steps[name], example.atol, name)
@@ -191,26 +189,36 @@ def check_functions(functions, example, dtype="float64"):
     assert set(sums) == set(example.sums)
 
 
-def loss_of_rows(functions, example, rows, t=None):
-    """Return the loss of all steps or of step t; the rows become gradients."""
-    targets = np.array(example.targets if t is None else example.targets[t : t + 1])
+def blank(columns, dtype):
+    """Return memory for one sequence that shows what was not written."""
+    return np.full((STEPS, 1, columns), np.nan, dtype)
+
+
+def rows(array):
+    return array.reshape(STEPS, -1)
+
+
+def losses_of(functions, example, y):
+    """Return the loss of every step; y becomes its gradient."""
+    losses, targets = np.full((STEPS, 1), np.nan), np.array(example.targets)[:, None]
     if example.loss == "softmax":
-        return functions.softmax_loss(rows, targets.astype(np.intp), 1.0)
-    return functions.mse_loss(rows, targets.astype(rows.dtype), np.ones(len(rows), bool), 1.0)
+        functions.softmax_loss(losses, y, targets.astype(np.intp), 1.0)
+    else:
+        valid = np.ones((STEPS, 1), bool)
+        functions.mse_loss(losses, y, targets.astype(y.dtype), valid, 1.0)
+    return losses
 
 
-def walk_back(functions, example, dh, h0, tape, W_hh_T):
+def walk_back(functions, example, dh, tape, W_hh_T):
     """Return "next", "dh" and "da" of every step, with one call of rnn_backward a step."""
     coming, total, da = np.zeros_like(dh), np.zeros_like(dh), np.zeros_like(dh)
-    dstate, dW_hh = 0 * h0, 0 * W_hh_T
+    dstate = 0 * dh[0]
     for t in reversed(range(STEPS)):
-        coming[t], total[t] = dstate[0], dh[t] + dstate[0]
-        one = dh[t].reshape(1, 1, HIDDEN).copy()
-        previous = tape[t - 1] if t else h0
+        coming[t], total[t] = dstate, dh[t] + dstate
+        da[t] = dh[t]
         functions.rnn_backward(
-            one, dstate, dW_hh, tape[t : t + 1], previous, W_hh_T, example.nonlinearity
+            da[t : t + 1], dstate, tape[t : t + 1], W_hh_T, example.nonlinearity
         )
-        da[t] = one[0, 0]
     return coming, total, da
 
 

@@ -8,11 +8,13 @@ import small_network
 from small_network import B, H, I, O, equal
 
 import crnn
+from crnn import engine
 
 T = 7
 net, x, state = small_network.net, small_network.x, small_network.state
 LENGTHS = np.array([3, 7, 0, 5])
-FLOAT, CLASS, CHECKS = 4, 8, 24  # bytes of a number, of a token, of a target while it is checked
+FLOAT, CLASS = 4, 8  # bytes of a number and of a token
+CHECKS = 24 + 1  # of a token, its target and its loss; and where blocks begin, which is little
 
 
 # --- how much ------------------------------------------------------------------------------------
@@ -36,15 +38,20 @@ EACH = {"floats": False, "tokens": True}
 
 
 def growth(sizes, is_tokens, action, dtype="float32"):
-    """Bytes per time step and sequence: how a peak grows from 1000 steps to 2000."""
+    """Bytes per time step and sequence: how a peak grows from 1000 steps to 2000.
+
+    Of sequences with many blocks; what is held for one block does not grow.
+    """
     inputs, hidden, outputs = sizes
     net = crnn.RNN(inputs, hidden, outputs, seed=0, dtype=dtype)
     peaks = []
-    for steps in (10, 1000, 2000):  # the first makes what is made only once
-        shape = (steps, B) if is_tokens else (steps, B, inputs)
-        x = np.zeros(shape, np.intp if is_tokens else dtype)
-        targets = np.zeros((steps, B), np.intp)
-        peaks.append(peak(lambda x=x, targets=targets: action(net, x, targets)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "BLOCK_NUMBERS", 64 * B * max(hidden, outputs or 0))
+        for steps in (10, 1000, 2000):  # the first makes what is made only once
+            shape = (steps, B) if is_tokens else (steps, B, inputs)
+            x = np.zeros(shape, np.intp if is_tokens else dtype)
+            targets = np.zeros((steps, B), np.intp)
+            peaks.append(peak(lambda x=x, targets=targets: action(net, x, targets)))
     return (peaks[2] - peaks[1]) / (1000 * B)
 
 
@@ -126,6 +133,18 @@ def test_many_to_one_holds_no_outputs(backend):
         net.loss_and_gradients(x, targets[-1])
 
     check(growth((8, 16, 256), True, train), FLOAT * 16 + CLASS, backend, CLASS)
+
+
+@pytest.mark.parametrize("train", [False, True], ids=["loss", "training"])
+@pytest.mark.parametrize("sizes", [(4, 16, 2048), (4, 512, 16), (4, 3, 1024)], ids=str)
+def test_a_block_is_small(sizes, train, backend):
+    """Its states, outputs and gradients, be they ever so many for a single step."""
+    net, steps = crnn.RNN(*sizes, seed=0), 2000
+    x = np.zeros((steps, B), np.intp)
+    pass_ = net.loss_and_gradients if train else net.loss
+    held = FLOAT * B * steps * sizes[1] * train * (1 if backend == "compiled" else 3)
+    held += FLOAT * 4 * net.num_parameters + B * steps * CHECKS
+    assert peak(lambda: pass_(x, x)) <= held + 2**24
 
 
 # --- whose ---------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from optimizer_cases import ONE_EACH, SIZE, FakeNet, gradients, make, random_run
 
 from crnn import optim
 
-pytestmark = pytest.mark.no_backend  # FakeNet has no kernels
+pytestmark = pytest.mark.no_backend  # nothing is refused by a kernel
 
 GOOD = {
     "SGD": {"lr": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": 0.0},
@@ -160,7 +160,7 @@ def test_another_network_changes_nothing(name, size, dtype):
 
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_network_may_change_where_no_slots_forbid_it(nesterov):
-    # Without slots at any step; with them after going back to none. Scratch memory must follow.
+    # Without slots at any step; with them after going back to none.
     options = {"momentum": 0.9, "nesterov": True} if nesterov else {}
     opt = optim.SGD(0.1, weight_decay=0.05, **options)
     for size, dtype in ((3, np.float64), (5, np.float64), (5, np.float32)):
@@ -173,7 +173,7 @@ def test_network_may_change_where_no_slots_forbid_it(nesterov):
 
 def test_a_network_that_refuses_to_be_written_changes_nothing():
     class Locked(FakeNet):
-        def _writable_vector(self):
+        def _changing_vector(self):
             raise RuntimeError("in use")
 
     opt = optim.Adam()

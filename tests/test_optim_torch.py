@@ -6,8 +6,6 @@ from optimizer_cases import ALL, CASES, ONE_EACH, STEPS, make, random_run
 
 from crnn import schedules
 
-pytestmark = pytest.mark.no_backend  # FakeNet has no kernels
-
 
 def torch_optimizer(torch, name, options, values):
     # A copy: torch writes in place. One tensor at a time is the documented formula.

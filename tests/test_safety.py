@@ -55,9 +55,8 @@ def test_a_state_that_is_replaced_during_a_step_is_seen(batch_size, backend):
         stepper.reset(batch_size)  # as another thread might
         return np.ones((2, 3), np.float32), out
 
-    p = crnn.RNN(3, 8, 4, seed=0).parameters
-    weights = [p[name] for name in ("W_xh_l0", "W_hh_l0", "b_h_l0", "W_hy", "b_y")]
-    stepper = kernels(backend, np.dtype(np.float32)).Stepper(*weights, "tanh", prepare)
+    weights = crnn.RNN(3, 8, 4, seed=0)._engine.weights
+    stepper = kernels(backend, np.dtype(np.float32)).Stepper(weights, "tanh", prepare)
     stepper.reset(2)
     for out in (None, np.zeros((2, 4), np.float32)):
         with pytest.raises((ValueError, RuntimeError)):

@@ -1,4 +1,4 @@
-"""The compiled tanh against exact values, in units in the last place (ulp), on every build."""
+"""The compiled tanh and exp against exact values, in units in the last place, on every build."""
 
 import importlib
 
@@ -13,7 +13,11 @@ DIGITS = {"float32": 24, "float64": 53}  # bits of the significand
 SMALLEST = {"float32": -149, "float64": -1074}  # exponent of the smallest denormal
 INTEGERS = {"float32": np.uint32, "float64": np.uint64}
 CODES = {"float32": "float", "float64": "double"}
-LIMITS = {"float32": 2.5, "float64": 3.0}  # what crnn/kernels/tanh.pyx promises
+LIMITS = {"float32": 2.5, "float64": 3.0}  # what crnn/kernels/activations.pyx promises of tanh
+EXP_LIMIT = 1.5  # and of exp
+# exp(-x) is seen as it is from the first on, and gives 0 from the second on, in a softmax beside 1
+EXP_ALONE = {"float32": 18, "float64": 38}
+EXP_ENDS = {"float32": 87, "float64": 708}
 
 each_dtype = pytest.mark.parametrize("dtype", list(DIGITS))
 
@@ -31,6 +35,20 @@ def tanh(request):
     return function
 
 
+@pytest.fixture(params=cpu.instruction_sets())
+def second_share(request):
+    """Return x -> softmax([0, -x])[1] of one build as a function from an array to a new one."""
+    softmax_loss = importlib.import_module(f"crnn.kernels.{request.param}").softmax_loss
+
+    def function(x):
+        y = np.stack([np.zeros_like(x), -x], axis=1)[None]
+        losses, targets = np.empty((1, len(x))), np.zeros((1, len(x)), np.intp)
+        softmax_loss[CODES[x.dtype.name]](losses, y, targets, 1.0)
+        return y[0, :, 1].copy()
+
+    return function
+
+
 def bit_patterns(dtype, limit, step):
     """Return every step-th float from 0 to limit, as many of each power of two."""
     last = np.array(limit, dtype).view(INTEGERS[dtype])
@@ -44,13 +62,17 @@ def ulps(y, exact):
     return np.ldexp(np.abs(y.astype(exact.dtype) - exact), -exponent)
 
 
-def exact_tanh(x):
-    """Return tanh(x) in a wider type."""
+def wider(x):
+    """Return x in a type with more digits."""
     if x.dtype == np.float32:
-        return np.tanh(x.astype(np.float64))
+        return x.astype(np.float64)
     if np.finfo(np.longdouble).nmant < 60:
         pytest.skip("longdouble is no wider than float64 here")
-    return np.tanh(x.astype(np.longdouble))
+    return x.astype(np.longdouble)
+
+
+def exact_tanh(x):
+    return np.tanh(wider(x))
 
 
 @pytest.mark.parametrize(("dtype", "step"), [("float32", 499), ("float64", (1 << 44) + 12345)])
@@ -72,6 +94,31 @@ def test_error_where_it_is_hardest(tanh, rng, dtype):
     middle = [rng.uniform(0.01, 10, 100_000), rng.uniform(0.1, 0.4, 100_000)]
     x = np.concatenate([*middle, near.ravel()]).astype(dtype)
     assert ulps(tanh(x), exact_tanh(x)).max() <= LIMITS[dtype]
+
+
+@pytest.mark.parametrize(("dtype", "step"), [("float32", 199), ("float64", (1 << 42) + 12345)])
+def test_error_of_exp_is_within_the_promise(second_share, dtype, step):
+    x = bit_patterns(dtype, EXP_ENDS[dtype], step)
+    x = x[x >= EXP_ALONE[dtype]]
+    assert len(x) > 3_000
+    assert ulps(second_share(x), np.exp(-wider(x))).max() <= EXP_LIMIT
+
+
+@each_dtype
+def test_softmax_of_two(second_share, rng, dtype):
+    """exp and three more roundings, of a half each: the sum's inverse, to real, and a product."""
+    x = rng.uniform(0, EXP_ALONE[dtype], 100_000).astype(dtype)
+    exact = np.exp(-wider(x)) / (1 + np.exp(-wider(x)))
+    assert ulps(second_share(x), exact).max() <= EXP_LIMIT + 1.5
+
+
+@each_dtype
+def test_exp_ends_before_denormals(second_share, dtype):
+    end = EXP_ENDS[dtype]
+    x = np.array([end, np.nextafter(np.array(end, dtype), np.inf), 2 * end, np.inf], dtype)
+    y = second_share(x)
+    assert y[0] >= np.finfo(dtype).tiny
+    np.testing.assert_array_equal(y[1:], 0)
 
 
 @each_dtype

@@ -3,12 +3,15 @@
 ``baseline.pyx``, ``avx2.pyx`` and ``avx512.pyx`` each include this file and are compiled with
 different flags; ``crnn/_dispatch.py`` imports the best one that the processor can run. The rooms:
 
-- ``products.pyx``  sums of products over memory: every matrix product of the package
-- ``tanh.pyx``      tanh, ReLU and their derivatives
-- ``linear.pyx``    input projection, token lookup, readout, and their gradients
-- ``rnn.pyx``       the vanilla cell: step, forward over T, backward over T
-- ``losses.pyx``    softmax, sigmoid and squared-error losses
-- ``stepper.pyx``   one time step of a whole network, for streams
+- ``products.pyx``     sums of products over memory: every matrix product of the package
+- ``activations.pyx``  tanh, ReLU and their derivatives, exp
+- ``linear.pyx``       input projection, token lookup, readout, and their gradients
+- ``rnn.pyx``          the vanilla cell: step, forward over T, backward over T
+- ``losses.pyx``       softmax, sigmoid and squared-error losses
+- ``optimisers.pyx``   updates of the parameter vector, norms of gradients
+- ``passes.pyx``       all these over whole sequences, for some sequences of a batch at a time
+- ``trainer.pyx``      the training pass of a small network, in one call
+- ``stepper.pyx``      one time step of a whole network, for streams
 
 A ``def`` is the edge: it takes typed memoryviews, once, and releases the GIL. What is below it is
 ``noexcept nogil``, works on rows in place and neither allocates, checks nor raises. Shapes were
@@ -26,9 +29,36 @@ ctypedef fused real:
     float
     double
 
+cdef extern from *:
+    """
+    /* a * b + c, with one rounding where the build has it. The compiler is told not to fuse such
+       sums by itself (-ffp-contract=off): it does in one loop and not in the next, and bits would
+       depend on which. */
+    #ifdef __FMA__
+    #define MULTIPLY_ADD_FLOAT(a, b, c) __builtin_fmaf((a), (b), (c))
+    #define MULTIPLY_ADD_DOUBLE(a, b, c) __builtin_fma((a), (b), (c))
+    #else
+    #define MULTIPLY_ADD_FLOAT(a, b, c) ((a) * (b) + (c))
+    #define MULTIPLY_ADD_DOUBLE(a, b, c) ((a) * (b) + (c))
+    #endif
+    """
+    float MULTIPLY_ADD_FLOAT(float a, float b, float c) noexcept nogil
+    double MULTIPLY_ADD_DOUBLE(double a, double b, double c) noexcept nogil
+
+
+cdef inline real multiply_add(real a, real b, real c) noexcept nogil:
+    if real is float:
+        return MULTIPLY_ADD_FLOAT(a, b, c)
+    else:
+        return MULTIPLY_ADD_DOUBLE(a, b, c)
+
+
 include "products.pyx"
-include "tanh.pyx"
+include "activations.pyx"
 include "linear.pyx"
 include "rnn.pyx"
 include "losses.pyx"
+include "optimisers.pyx"
+include "passes.pyx"
+include "trainer.pyx"
 include "stepper.pyx"

@@ -1,26 +1,43 @@
-# Losses over rows of outputs: each returns the sum over its valid targets, in double, and leaves in
-# y the gradient times `scale`, so that outputs and their gradients share one memory.
+# Losses over rows of outputs: each leaves the loss of every row in `losses`, in double, and in y
+# the gradient times `scale`, so that outputs and their gradients share one memory. A row without a
+# target has no loss and no gradient. Arrays are (T, B, n) and (T, B).
 
-from libc.math cimport exp, expf, fabs, log, log1p
+from libc.math cimport exp, fabs, log, log1p
 
-cdef extern from *:
-    """
-    /* a * b + c with one rounding where the build has it. Left to itself the compiler fuses such a
-       sum in one build and not in the next, and the same losses would differ in their last bit. */
-    #ifdef __FMA__
-    #define MULTIPLY_ADD(a, b, c) __builtin_fma((a), (b), (c))
-    #else
-    #define MULTIPLY_ADD(a, b, c) ((a) * (b) + (c))
-    #endif
-    """
-    double MULTIPLY_ADD(double a, double b, double c) noexcept nogil
+cdef enum:
+    LANES = 16              # partial results of a loop over a row, the same in every build
 
 
-cdef inline real exponential(real x) noexcept nogil:
-    if real is float:
-        return expf(x)
-    else:
-        return exp(x)
+cdef inline real largest_of(const real *y, Py_ssize_t n) noexcept nogil:
+    # y (n,).max()
+    cdef Py_ssize_t i, j, whole = n // LANES
+    cdef real largest[LANES]
+    for j in range(LANES):
+        largest[j] = y[0]
+    for i in range(whole):
+        for j in range(LANES):
+            largest[j] = y[i * LANES + j] if y[i * LANES + j] > largest[j] else largest[j]
+    for i in range(whole * LANES, n):
+        largest[0] = y[i] if y[i] > largest[0] else largest[0]
+    for j in range(1, LANES):
+        largest[0] = largest[j] if largest[j] > largest[0] else largest[0]
+    return largest[0]
+
+
+cdef inline double sum_of(const real *y, Py_ssize_t n) noexcept nogil:
+    # y (n,).sum(), in double
+    cdef Py_ssize_t i, j, whole = n // LANES
+    cdef double total[LANES]
+    for j in range(LANES):
+        total[j] = 0
+    for i in range(whole):
+        for j in range(LANES):
+            total[j] = total[j] + y[i * LANES + j]
+    for i in range(whole * LANES, n):
+        total[0] = total[0] + y[i]
+    for j in range(1, LANES):
+        total[0] = total[0] + total[j]
+    return total[0]
 
 
 cdef inline double softmax_row(
@@ -28,14 +45,11 @@ cdef inline double softmax_row(
 ) noexcept nogil:
     # -log softmax(y)[target]; y (n,) = scale * (softmax(y) - one_hot(target))
     cdef Py_ssize_t j
-    cdef real largest = y[0], factor
-    cdef double total = 0, chosen
-    for j in range(1, n):
-        largest = y[j] if y[j] > largest else largest
-    chosen = y[target] - largest
+    cdef real largest = largest_of(y, n), factor
+    cdef double total, chosen = y[target] - largest
     for j in range(n):
-        y[j] = exponential(y[j] - largest)
-        total += y[j]
+        y[j] = exp_below_1(y[j] - largest)
+    total = sum_of(y, n)
     factor = <real> (scale / total)
     for j in range(n):
         y[j] = y[j] * factor
@@ -52,7 +66,7 @@ cdef inline double sigmoid_row(
     for j in range(n):
         z = y[j]
         small = exp(-fabs(z))
-        total += MULTIPLY_ADD(-z, targets[j], 0 if z < 0 else z) + log1p(small)
+        total += multiply_add[double](-z, targets[j], 0 if z < 0 else z) + log1p(small)
         y[j] = <real> (scale * ((small if z < 0 else 1) / (1 + small) - targets[j]))
     return total
 
@@ -65,48 +79,56 @@ cdef inline double squared_error_row(
     cdef double error, total = 0
     for j in range(n):
         error = <double> y[j] - targets[j]
-        total = MULTIPLY_ADD(error, error, total)
+        total = multiply_add[double](error, error, total)
         y[j] = <real> (scale * 2 * error)
     return total
 
 
-def softmax_loss(real[:, ::1] y not None, const Py_ssize_t[::1] targets not None, double scale):
-    cdef Py_ssize_t r, rows = y.shape[0], n = y.shape[1]
-    cdef double total = 0
+cdef inline double no_loss(real *y, Py_ssize_t n) noexcept nogil:
+    # of a row without a target: 0; y (n,) = 0
+    memset(y, 0, n * sizeof(real))
+    return 0
+
+
+def softmax_loss(
+    double[:, ::1] losses not None, real[:, :, ::1] y not None,
+    const Py_ssize_t[:, ::1] targets not None, double scale,
+):
+    cdef Py_ssize_t t, b, n = y.shape[2]
     with nogil:
-        for r in range(rows):
-            if targets[r] < 0:
-                memset(&y[r, 0], 0, n * sizeof(real))
-            else:
-                total += softmax_row(&y[r, 0], targets[r], scale, n)
-    return total
+        for t in range(y.shape[0]):
+            for b in range(y.shape[1]):
+                if targets[t, b] < 0:
+                    losses[t, b] = no_loss(&y[t, b, 0], n)
+                else:
+                    losses[t, b] = softmax_row(&y[t, b, 0], targets[t, b], scale, n)
 
 
 def sigmoid_loss(
-    real[:, ::1] y not None, const real[:, ::1] targets not None,
-    const unsigned char[::1] valid not None, double scale,
+    double[:, ::1] losses not None, real[:, :, ::1] y not None,
+    const real[:, :, ::1] targets not None, const unsigned char[:, ::1] valid not None,
+    double scale,
 ):
-    cdef Py_ssize_t r, rows = y.shape[0], n = y.shape[1]
-    cdef double total = 0
+    cdef Py_ssize_t t, b, n = y.shape[2]
     with nogil:
-        for r in range(rows):
-            if valid[r]:
-                total += sigmoid_row(&y[r, 0], &targets[r, 0], scale, n)
-            else:
-                memset(&y[r, 0], 0, n * sizeof(real))
-    return total
+        for t in range(y.shape[0]):
+            for b in range(y.shape[1]):
+                if valid[t, b]:
+                    losses[t, b] = sigmoid_row(&y[t, b, 0], &targets[t, b, 0], scale, n)
+                else:
+                    losses[t, b] = no_loss(&y[t, b, 0], n)
 
 
 def mse_loss(
-    real[:, ::1] y not None, const real[:, ::1] targets not None,
-    const unsigned char[::1] valid not None, double scale,
+    double[:, ::1] losses not None, real[:, :, ::1] y not None,
+    const real[:, :, ::1] targets not None, const unsigned char[:, ::1] valid not None,
+    double scale,
 ):
-    cdef Py_ssize_t r, rows = y.shape[0], n = y.shape[1]
-    cdef double total = 0
+    cdef Py_ssize_t t, b, n = y.shape[2]
     with nogil:
-        for r in range(rows):
-            if valid[r]:
-                total += squared_error_row(&y[r, 0], &targets[r, 0], scale, n)
-            else:
-                memset(&y[r, 0], 0, n * sizeof(real))
-    return total
+        for t in range(y.shape[0]):
+            for b in range(y.shape[1]):
+                if valid[t, b]:
+                    losses[t, b] = squared_error_row(&y[t, b, 0], &targets[t, b, 0], scale, n)
+                else:
+                    losses[t, b] = no_loss(&y[t, b, 0], n)

@@ -1,99 +1,278 @@
-# Every matrix product of the package: y += x @ W, with the loop over outputs innermost, so that it
-# runs along memory and vectorises without reordering any sum. The sum over inputs is taken in the
-# order of the inputs, whatever the number of rows: any split of a batch gives the same bits.
+# Every matrix product of the package: y += x @ W. W is packed into panels, up to four vector
+# registers wide, each of which lies in memory in the order of its inputs:
+#
+#     panel 0 (inputs, width)   panel 1 (inputs, width)   ...   last panel (inputs, what is left)
+#
+# The last panel's columns are filled up with zeros to whole vectors. A panel's sums stay in
+# registers while x and the panel pass by (add_tile): four rows of y at a time, or a single one. The
+# loops over columns run along memory and vectorise without reordering any sum: each number of y
+# gets the sum over the first half of the inputs, in their order, that over the second half and, of
+# an odd number, the last. So any split of rows or columns gives the same bits, and a single row has
+# sums enough that do not wait for each other.
+
+from libc.string cimport memset
+
+cdef extern from *:
+    """
+    #if defined(__AVX512F__)
+    #define VECTOR_BYTES 64
+    #define PANEL_BYTES 256         /* of 32 registers 16 hold the sums of a tile, four rows high */
+    #define SIDE_BY_SIDE_BYTES 128  /* and so they do of half as wide a tile, both halves at once */
+    #elif defined(__AVX2__)
+    #define VECTOR_BYTES 32
+    #define PANEL_BYTES 64          /* of 16 registers 8 */
+    #define SIDE_BY_SIDE_BYTES 32
+    #else
+    #define VECTOR_BYTES 16
+    #define PANEL_BYTES 32
+    #define SIDE_BY_SIDE_BYTES 16
+    #endif
+    /* A width that the compiler knows is what keeps sums in registers: these must be inlined. */
+    #if defined(__GNUC__)
+    #define INLINED_VOID __attribute__((always_inline)) void
+    #else
+    #define INLINED_VOID void
+    #endif
+    """
+    enum:
+        VECTOR_BYTES
+        PANEL_BYTES
+        SIDE_BY_SIDE_BYTES
+    ctypedef void inlined_void "INLINED_VOID"
 
 cdef enum:
-    BLOCK_ROWS = 16         # y[block] stays in the nearest cache while W passes by
-    BLOCK_OUTPUTS = 512
+    WIDEST = 64             # columns of the widest panel: four vectors of 16 floats
+    TILE_ROWS = 4
+    GRADIENT_STEPS = 128    # rows of x and dy whose outer products are added up together
+    COPIED = 16             # numbers at a time
+    GRADIENT_INPUTS = 16    # columns of x that are copied together
+    PACKED_ROWS = 16        # rows of W that a transposing copy takes at a time: a cache line's
 
 
-cdef inline void add_four(
-    real *y, const real *x, Py_ssize_t x_step, const real *W, Py_ssize_t W_step, Py_ssize_t n
-) noexcept nogil:
-    # y (n,) += x[:4] @ W[:4]: y is loaded and stored once for four inputs
-    cdef Py_ssize_t j
-    cdef real x0 = x[0]
-    cdef real x1 = x[x_step]
-    cdef real x2 = x[2 * x_step]
-    cdef real x3 = x[3 * x_step]
-    cdef const real *W1 = W + W_step
-    cdef const real *W2 = W1 + W_step
-    cdef const real *W3 = W2 + W_step
-    for j in range(n):
-        y[j] = y[j] + x0 * W[j] + x1 * W1[j] + x2 * W2[j] + x3 * W3[j]
-
-
-cdef inline void add_four_to_two(
-    real *y, real *z, const real *x, const real *u, Py_ssize_t x_step,
-    const real *W, Py_ssize_t W_step, Py_ssize_t n,
-) noexcept nogil:
-    # y (n,) += x[:4] @ W[:4] and z (n,) += u[:4] @ W[:4]: W is loaded once for two rows
-    cdef Py_ssize_t j
-    cdef real w0, w1, w2, w3
-    cdef real x0 = x[0], u0 = u[0]
-    cdef real x1 = x[x_step], u1 = u[x_step]
-    cdef real x2 = x[2 * x_step], u2 = u[2 * x_step]
-    cdef real x3 = x[3 * x_step], u3 = u[3 * x_step]
-    cdef const real *W1 = W + W_step
-    cdef const real *W2 = W1 + W_step
-    cdef const real *W3 = W2 + W_step
-    for j in range(n):
-        w0, w1, w2, w3 = W[j], W1[j], W2[j], W3[j]
-        y[j] = y[j] + x0 * w0 + x1 * w1 + x2 * w2 + x3 * w3
-        z[j] = z[j] + u0 * w0 + u1 * w1 + u2 * w2 + u3 * w3
-
-
-cdef inline void add_scaled(real *y, real x, const real *W, Py_ssize_t n) noexcept nogil:
+cdef inline inlined_void add_scaled(real *y, real x, const real *W, Py_ssize_t n) noexcept nogil:
     # y (n,) += x * W (n,)
     cdef Py_ssize_t j
     for j in range(n):
-        y[j] = y[j] + x * W[j]
+        y[j] = multiply_add(x, W[j], y[j])
 
 
-cdef inline void add_block(
-    real *y, const real *x, const real *W, Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs,
-    Py_ssize_t x_row, Py_ssize_t x_step, Py_ssize_t width,
+cdef inline void copy_rows(
+    real *to, Py_ssize_t to_row, const real *rows, Py_ssize_t row, Py_ssize_t n, Py_ssize_t columns
 ) noexcept nogil:
-    # y[:, :outputs] += x @ W[:, :outputs], where y and W are `width` wide
-    cdef Py_ssize_t i, r
-    for i in range(0, inputs - 3, 4):
-        for r in range(0, rows - 1, 2):
-            add_four_to_two(y + r * width, y + (r + 1) * width,
-                            x + r * x_row + i * x_step, x + (r + 1) * x_row + i * x_step, x_step,
-                            W + i * width, width, outputs)
-        if rows % 2:
-            r = rows - 1
-            add_four(y + r * width, x + r * x_row + i * x_step, x_step,
-                     W + i * width, width, outputs)
-    for i in range(inputs - inputs % 4, inputs):
+    # to[:n, :columns] = rows[:n, :columns]; a call of memcpy a row would take longer
+    cdef Py_ssize_t r, i, j
+    for r in range(n):
+        for i in range(columns // COPIED):
+            for j in range(COPIED):
+                to[r * to_row + i * COPIED + j] = rows[r * row + i * COPIED + j]
+        for j in range(columns - columns % COPIED, columns):
+            to[r * to_row + j] = rows[r * row + j]
+
+
+cdef inline inlined_void add_sums(
+    real *y, const real *first, const real *second, Py_ssize_t width, bint both
+) noexcept nogil:
+    # y (width,) += first, then second if there are both
+    cdef Py_ssize_t j
+    for j in range(width):
+        y[j] = y[j] + first[j] + second[j] if both else y[j] + first[j]
+
+
+cdef inline inlined_void add_tile(
+    real *y, Py_ssize_t y_row, const real *x, Py_ssize_t x_row, Py_ssize_t x_step, const real *W,
+    Py_ssize_t inputs, Py_ssize_t rows, Py_ssize_t width, bint single, bint both,
+) noexcept nogil:
+    # y[:rows, :width] += x[:rows] @ W (inputs, width), of a single row or of 2 to 4, of which the
+    # last is repeated; with both, inputs and W go on for as many again, in sums of their own
+    cdef Py_ssize_t j, i = 0, x_half = inputs * x_step
+    cdef const real *x1 = x + x_row
+    cdef const real *x2 = x + min(2, rows - 1) * x_row
+    cdef const real *x3 = x + min(3, rows - 1) * x_row
+    cdef const real *W_half = W + inputs * width
+    cdef real s0[WIDEST]
+    cdef real s1[WIDEST]
+    cdef real s2[WIDEST]
+    cdef real s3[WIDEST]
+    cdef real t0[WIDEST]
+    cdef real t1[WIDEST]
+    cdef real t2[WIDEST]
+    cdef real t3[WIDEST]
+    for j in range(width):
+        s0[j] = s1[j] = s2[j] = s3[j] = t0[j] = t1[j] = t2[j] = t3[j] = 0
+    while True:             # at least one input, or the sums would go through memory
+        add_scaled(s0, x[i * x_step], W + i * width, width)
+        if both:
+            add_scaled(t0, x[x_half + i * x_step], W_half + i * width, width)
+        if not single:
+            add_scaled(s1, x1[i * x_step], W + i * width, width)
+            add_scaled(s2, x2[i * x_step], W + i * width, width)
+            add_scaled(s3, x3[i * x_step], W + i * width, width)
+        if both and not single:
+            add_scaled(t1, x1[x_half + i * x_step], W_half + i * width, width)
+            add_scaled(t2, x2[x_half + i * x_step], W_half + i * width, width)
+            add_scaled(t3, x3[x_half + i * x_step], W_half + i * width, width)
+        i += 1
+        if i == inputs:
+            break
+    add_sums(y, s0, t0, width, both)
+    if not single:
+        add_sums(y + y_row, s1, t1, width, both)
+        if rows > 2:
+            add_sums(y + 2 * y_row, s2, t2, width, both)
+        if rows > 3:
+            add_sums(y + 3 * y_row, s3, t3, width, both)
+
+
+cdef inline inlined_void add_tiles(
+    real *y, Py_ssize_t y_row, const real *x, Py_ssize_t x_row, Py_ssize_t x_step, const real *W,
+    Py_ssize_t inputs, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t width,
+    bint single, bint both,
+) noexcept nogil:
+    # y (rows, columns) += x (rows, inputs) @ W (inputs, width), tile after tile. Where a panel has
+    # less columns than its width, tiles are worked on in memory that is wide enough.
+    cdef Py_ssize_t n, r = 0
+    cdef real edge[TILE_ROWS * WIDEST]
+    if columns < width:
+        memset(edge, 0, sizeof(edge))
+    while r < rows:
+        n = min(TILE_ROWS, rows - r)
+        if columns < width:
+            copy_rows(edge, width, y + r * y_row, y_row, n, columns)
+        add_tile(&edge[0] if columns < width else y + r * y_row,
+                 width if columns < width else y_row,
+                 x + r * x_row, x_row, x_step, W, inputs, n, width, single, both)
+        if columns < width:
+            copy_rows(y + r * y_row, y_row, edge, width, n, columns)
+        r += TILE_ROWS
+
+
+cdef inline inlined_void add_panel(
+    real *y, Py_ssize_t y_row, const real *x, Py_ssize_t x_row, Py_ssize_t x_step, const real *W,
+    Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t columns, Py_ssize_t width,
+) noexcept nogil:
+    # y (rows, columns) += x (rows, inputs) @ W (inputs, width)
+    cdef Py_ssize_t r, half = inputs // 2, last = inputs - 1
+    cdef Py_ssize_t tiled = rows - (rows % TILE_ROWS == 1)
+    if half and width * <Py_ssize_t> sizeof(real) <= SIDE_BY_SIDE_BYTES:
+        add_tiles(y, y_row, x, x_row, x_step, W, half, tiled, columns, width, False, True)
+    elif half:
+        add_tiles(y, y_row, x, x_row, x_step, W, half, tiled, columns, width, False, False)
+        add_tiles(y, y_row, x + half * x_step, x_row, x_step, W + half * width, half, tiled,
+                  columns, width, False, False)
+    if half and tiled < rows:
+        add_tiles(y + tiled * y_row, y_row, x + tiled * x_row, x_row, x_step, W, half, 1,
+                  columns, width, True, True)
+    if inputs % 2:
         for r in range(rows):
-            add_scaled(y + r * width, x[r * x_row + i * x_step], W + i * width, outputs)
+            add_scaled(y + r * y_row, x[r * x_row + last * x_step], W + last * width, columns)
 
 
-cdef void add_strided_product(
-    real *y, const real *x, const real *W, Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs,
-    Py_ssize_t x_row, Py_ssize_t x_step,
+cdef inline Py_ssize_t panel_width(const real *panel, Py_ssize_t columns) noexcept nogil:
+    # of a panel that holds so many columns or the first of them, in whole vectors
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real)
+    return min(<Py_ssize_t> (PANEL_BYTES // sizeof(real)), (columns + lanes - 1) // lanes * lanes)
+
+
+cdef void add_any_panel(
+    real *y, Py_ssize_t y_row, const real *x, Py_ssize_t x_row, Py_ssize_t x_step, const real *W,
+    Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t columns,
 ) noexcept nogil:
-    # y += x @ W in blocks; x[r, i] lies at x[r * x_row + i * x_step]
-    cdef Py_ssize_t r, j = 0
-    while j < outputs:
-        r = 0
-        while r < rows:
-            add_block(y + r * outputs + j, x + r * x_row, W + j, min(BLOCK_ROWS, rows - r), inputs,
-                      min(BLOCK_OUTPUTS, outputs - j), x_row, x_step, outputs)
-            r += BLOCK_ROWS
-        j += BLOCK_OUTPUTS
+    # add_panel with a width that is known where it is compiled
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real), width = panel_width(W, columns)
+    columns = min(columns, width)
+    if width == lanes:
+        add_panel(y, y_row, x, x_row, x_step, W, rows, inputs, columns, lanes)
+    elif width == 2 * lanes:
+        add_panel(y, y_row, x, x_row, x_step, W, rows, inputs, columns, 2 * lanes)
+    elif PANEL_BYTES > 2 * VECTOR_BYTES and width == 3 * lanes:
+        add_panel(y, y_row, x, x_row, x_step, W, rows, inputs, columns, 3 * lanes)
+    elif PANEL_BYTES > 2 * VECTOR_BYTES:
+        add_panel(y, y_row, x, x_row, x_step, W, rows, inputs, columns, 4 * lanes)
 
 
-cdef inline void add_product(
+cdef void add_product(
     real *y, const real *x, const real *W, Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs
 ) noexcept nogil:
-    # y (rows, outputs) += x (rows, inputs) @ W (inputs, outputs)
-    add_strided_product(y, x, W, rows, inputs, outputs, inputs, 1)
+    # y (rows, outputs) += x (rows, inputs) @ packed W (inputs, outputs)
+    cdef Py_ssize_t j = 0
+    while j < outputs:
+        add_any_panel(y + j, outputs, x, inputs, 1, W + j * inputs, rows, inputs, outputs - j)
+        j += PANEL_BYTES // sizeof(real)
 
 
-cdef inline void add_outer_products(
-    real *dW, const real *x, const real *dy, Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs
+cdef inline void pack_panel(
+    real *packed, const real *W, Py_ssize_t W_row, Py_ssize_t W_column,
+    Py_ssize_t inputs, Py_ssize_t columns, Py_ssize_t width,
 ) noexcept nogil:
-    # dW (inputs, outputs) += x (rows, inputs).T @ dy (rows, outputs)
-    add_strided_product(dW, x, dy, inputs, rows, outputs, 1, inputs)
+    # packed (inputs, width) = W (inputs, columns), then zeros; W[i, j] lies at
+    # W[i * W_row + j * W_column]
+    cdef Py_ssize_t i, j, stop, start = 0
+    for i in range(inputs):
+        memset(packed + i * width + columns, 0, (width - columns) * sizeof(real))
+    if W_column == 1:
+        copy_rows(packed, width, W, W_row, inputs, columns)
+        return
+    while start < inputs:
+        stop = min(start + PACKED_ROWS, inputs)
+        for j in range(columns):
+            for i in range(start, stop):
+                packed[i * width + j] = W[i * W_row + j * W_column]
+        start = stop
+
+
+cdef void pack_panels(
+    real *packed, const real *W, Py_ssize_t W_row, Py_ssize_t W_column,
+    Py_ssize_t inputs, Py_ssize_t outputs,
+) noexcept nogil:
+    # packed = W (inputs, outputs) in panels
+    cdef Py_ssize_t j = 0, width
+    while j < outputs:
+        width = panel_width(packed, outputs - j)
+        pack_panel(packed + j * inputs, W + j * W_column, W_row, W_column, inputs,
+                   min(width, outputs - j), width)
+        j += PANEL_BYTES // sizeof(real)
+
+
+cdef inline void add_panel_gradients(
+    real *dW, Py_ssize_t dW_row, const real *x, Py_ssize_t x_row, const real *dy,
+    Py_ssize_t steps, Py_ssize_t inputs, Py_ssize_t columns,
+) noexcept nogil:
+    # dW (inputs, columns) += x (steps, inputs).T @ packed dy (steps, columns). Some columns of x
+    # are copied together: apart, at a power of two, they would push each other out of the cache.
+    cdef real few[GRADIENT_STEPS * GRADIENT_INPUTS]
+    cdef Py_ssize_t n, i = 0
+    while i < inputs:
+        n = min(GRADIENT_INPUTS, inputs - i)
+        copy_rows(few, GRADIENT_INPUTS, x + i, x_row, steps, n)
+        add_any_panel(dW + i * dW_row, dW_row, few, 1, GRADIENT_INPUTS, dy, n, steps, columns)
+        i += n
+
+
+cdef void add_outer_products(
+    real *dW, Py_ssize_t dW_row, const real *x, Py_ssize_t x_row, const real *dy, Py_ssize_t dy_row,
+    Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs,
+) noexcept nogil:
+    # dW (inputs, outputs) += x (rows, inputs).T @ dy (rows, outputs), some rows at a time: dy is
+    # what is packed, and rows are what is summed over
+    cdef char memory[GRADIENT_STEPS * PANEL_BYTES + VECTOR_BYTES]
+    cdef real *packed = <real *> (memory + VECTOR_BYTES - <size_t> &memory[0] % VECTOR_BYTES)
+    cdef Py_ssize_t r, steps, width, j = 0
+    while j < outputs:
+        width = panel_width(packed, outputs - j)
+        r = 0
+        while r < rows:
+            steps = min(GRADIENT_STEPS, rows - r)
+            pack_panel(packed, dy + r * dy_row + j, dy_row, 1, steps,
+                       min(width, outputs - j), width)
+            add_panel_gradients(dW + j, dW_row, x + r * x_row, x_row, packed, steps, inputs,
+                                outputs - j)
+            r += steps
+        j += PANEL_BYTES // sizeof(real)
+
+
+def pack(real[:, ::1] packed not None, const real[:, :] W not None):
+    cdef Py_ssize_t inputs = W.shape[0], outputs = W.shape[1]
+    if inputs and outputs:
+        with nogil:
+            pack_panels(&packed[0, 0], &W[0, 0], W.strides[0] // <Py_ssize_t> sizeof(real),
+                        W.strides[1] // <Py_ssize_t> sizeof(real), inputs, outputs)

@@ -6,7 +6,7 @@ cdef inline void rnn_step(
     real *h, const real *previous, const real *W_hh,
     Py_ssize_t batch, Py_ssize_t hidden, bint relu,
 ) noexcept nogil:
-    # h (batch, hidden) = f(h + previous @ W_hh); h comes in holding x @ W_xh + b_h
+    # h (batch, hidden) = f(h + previous @ packed W_hh); h comes in holding x @ W_xh + b_h
     add_product(h, previous, W_hh, batch, hidden, hidden)
     activate(h, batch * hidden, relu)
 
@@ -27,15 +27,17 @@ cdef inline void rnn_step_backward(
     Py_ssize_t t, Py_ssize_t batch, Py_ssize_t hidden, bint relu,
 ) noexcept nogil:
     # dh (batch, hidden) = (dh + dstate) * f'(a), the gradient of the pre-activation;
-    # dstate (batch, hidden) = dh @ W_hh.T. Of a finished sequence, dh = 0 and dstate stays.
+    # dstate (batch, hidden) = dh @ packed W_hh.T. Of a finished sequence, dh = 0 and dstate stays.
     cdef Py_ssize_t b
-    add_scaled(dh, 1, dstate, batch * hidden)
-    multiply_by_slope(dh, h, batch * hidden, relu)
-    for b in range(batch):
-        if lengths != NULL and lengths[b] <= t:
-            memset(dh + b * hidden, 0, hidden * sizeof(real))
-        else:
-            memset(dstate + b * hidden, 0, hidden * sizeof(real))
+    if lengths == NULL:
+        back_through_activation(dh, dstate, h, batch * hidden, relu)
+    else:
+        for b in range(batch):
+            if lengths[b] <= t:
+                memset(dh + b * hidden, 0, hidden * sizeof(real))
+            else:
+                back_through_activation(dh + b * hidden, dstate + b * hidden, h + b * hidden,
+                                        hidden, relu)
     add_product(dstate, dh, W_hh_T, batch, hidden, hidden)
 
 
@@ -58,8 +60,7 @@ def rnn_forward(
 
 
 def rnn_backward(
-    real[:, :, ::1] dh not None, real[:, ::1] dstate not None, real[:, ::1] dW_hh not None,
-    const real[:, :, ::1] h not None, const real[:, ::1] h0 not None,
+    real[:, :, ::1] dh not None, real[:, ::1] dstate not None, const real[:, :, ::1] h not None,
     const real[:, ::1] W_hh_T not None, str nonlinearity, const Py_ssize_t[::1] lengths=None,
 ):
     cdef Py_ssize_t t, steps = h.shape[0], batch = h.shape[1], hidden = h.shape[2]
@@ -73,8 +74,3 @@ def rnn_backward(
         for t in range(steps - 1, -1, -1):
             rnn_step_backward(&dh[t, 0, 0], &dstate[0, 0], &h[t, 0, 0], &W_hh_T[0, 0],
                               ends, t, batch, hidden, relu)
-        # dW_hh += sum over t of h_{t-1}.T @ dh_t
-        add_outer_products(&dW_hh[0, 0], &h0[0, 0], &dh[0, 0, 0], batch, hidden, hidden)
-        if steps > 1:
-            add_outer_products(&dW_hh[0, 0], &h[0, 0, 0], &dh[1, 0, 0],
-                               (steps - 1) * batch, hidden, hidden)

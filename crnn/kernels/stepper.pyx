@@ -8,7 +8,8 @@ cdef void network_step(
     Py_ssize_t batch, Py_ssize_t inputs, Py_ssize_t hidden, Py_ssize_t outputs, bint relu,
 ) noexcept nogil:
     # h (batch, hidden) = f(x @ W_xh + b_h + previous @ W_hh); y (batch, outputs) = h @ W_hy + b_y.
-    # Tokens, where there are any, stand for x; without a readout (W_hy is NULL) y is h.
+    # Tokens, where there are any, stand for x; without a readout (W_hy is NULL) y is h. Weights are
+    # packed, but for the W_xh in which tokens are looked up.
     if tokens != NULL:
         lookup_rows(h, tokens, W_xh, b_h, batch, hidden)
     else:
@@ -18,10 +19,6 @@ cdef void network_step(
         linear_rows(y, h, W_hy, b_y, batch, hidden, outputs)
     else:
         memcpy(y, h, batch * hidden * sizeof(real))
-
-
-cdef inline void *address(cnp.ndarray a) noexcept:
-    return cnp.PyArray_DATA(a)
 
 
 cdef inline bint overlap(cnp.ndarray a, cnp.ndarray b) noexcept:
@@ -38,8 +35,11 @@ cdef class Stepper:
     cdef Py_ssize_t inputs, hidden, outputs
     cdef int type_number
     cdef bint relu
-    cdef tuple weights                       # keeps alive what the pointers point to
+    cdef object weights                      # keeps alive what the pointers point to
+    cdef cnp.ndarray changes
+    cdef cnp.int64_t change                  # of the packed weights in use
     cdef void *W_xh
+    cdef void *W_xh_packed                   # NULL before the first input that is not a token
     cdef void *W_hh
     cdef void *b_h
     cdef void *W_hy
@@ -48,24 +48,36 @@ cdef class Stepper:
     cdef cnp.ndarray h_next
     cdef object prepare
 
-    def __init__(self, W_xh, W_hh, b_h, W_hy, b_y, str nonlinearity, prepare):
-        self.weights = (W_xh, W_hh, b_h, W_hy, b_y)
-        self.inputs, self.hidden = W_xh.shape
-        self.outputs = self.hidden if W_hy is None else W_hy.shape[1]
-        self.type_number = cnp.PyArray_TYPE(W_hh)
+    def __init__(self, weights, str nonlinearity, prepare):
+        parameters = weights.parameters
+        self.weights, self.changes, self.change = weights, weights.changes, -1
+        self.inputs, self.hidden = parameters["W_xh_l0"].shape
+        self.type_number = cnp.PyArray_TYPE(parameters["W_xh_l0"])
         self.relu = nonlinearity == "relu"
-        self.W_xh = address(W_xh)
-        self.W_hh = address(W_hh)
-        self.b_h = address(b_h)
-        self.W_hy = NULL if W_hy is None else address(W_hy)
-        self.b_y = NULL if b_y is None else address(b_y)
+        self.W_xh, self.W_xh_packed = data(parameters["W_xh_l0"]), NULL
+        self.b_h = data(parameters["b_h_l0"])
+        self.outputs, self.W_hy, self.b_y = self.hidden, NULL, NULL
+        if "W_hy" in parameters:
+            self.outputs, self.b_y = parameters["W_hy"].shape[1], data(parameters["b_y"])
         self.prepare = prepare
         self.reset(None)
+
+    cdef bint refresh(self, bint floats) except False:
+        # look for packed weights again, where parameters have changed since the last step
+        cdef cnp.int64_t change = (<cnp.int64_t *> data(self.changes))[0]
+        packed = self.weights.packed
+        self.W_hh = data(packed("W_hh_l0"))
+        if self.b_y != NULL:
+            self.W_hy = data(packed("W_hy"))
+        if floats or self.W_xh_packed != NULL:
+            self.W_xh_packed = data(packed("W_xh_l0"))
+        self.change = change
+        return True
 
     def reset(self, batch_size):
         """Zero the state; one sequence for None, else ``batch_size`` of them."""
         rows = 1 if batch_size is None else batch_size
-        h = np.zeros((rows, self.hidden), self.weights[1].dtype)
+        h = np.zeros((rows, self.hidden), self.weights.dtype)
         self.h, self.h_next = h, np.zeros_like(h)  # nothing has changed if memory runs out
         self.batched, self.batch_size = batch_size is not None, rows
 
@@ -82,11 +94,7 @@ cdef class Stepper:
         # an aligned, C-contiguous native array of this type with one row of `columns` (or, for
         # columns = 0, one number) for each sequence
         cdef int axes = self.batched + (columns > 0)
-        if type(a) is not cnp.ndarray:
-            return False
-        if cnp.PyArray_TYPE(<cnp.ndarray> a) != type_number:
-            return False
-        if not cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> a):
+        if not is_ready(a, type_number):
             return False
         if cnp.PyArray_NDIM(<cnp.ndarray> a) != axes:
             return False
@@ -99,7 +107,7 @@ cdef class Stepper:
         cdef const Py_ssize_t *tokens
         if not self.is_array(a, cnp.NPY_INTP, 0):
             return False
-        tokens = <const Py_ssize_t *> address(a)
+        tokens = <const Py_ssize_t *> data(a)
         for b in range(self.batch_size):
             if not 0 <= tokens[b] < self.inputs:
                 return False
@@ -126,19 +134,23 @@ cdef class Stepper:
             floats = self.is_array(x, self.type_number, self.inputs)
             if not ((floats or self.is_tokens(x)) and (out is None or self.is_output(out, x))):
                 raise RuntimeError("the stream was changed while x was being converted")
+        if (self.change != (<cnp.int64_t *> data(self.changes))[0]
+                or (floats and self.W_xh_packed == NULL)):
+            self.refresh(floats)
         if out is None:
             out = self.new_output()
         if self.type_number == cnp.NPY_FLOAT:
-            self.run[float](<float *> address(out), x, floats)
+            self.run[float](<float *> data(out), x, floats)
         else:
-            self.run[double](<double *> address(out), x, floats)
+            self.run[double](<double *> data(out), x, floats)
         self.h, self.h_next = self.h_next, self.h
         return out
 
     cdef void run(self, real *y, cnp.ndarray x, bint floats) noexcept:
         network_step(
-            y, <real *> address(self.h_next), <real *> address(self.h),
-            <real *> address(x) if floats else NULL, NULL if floats else <Py_ssize_t *> address(x),
-            <real *> self.W_xh, <real *> self.W_hh, <real *> self.b_h,
+            y, <real *> data(self.h_next), <real *> data(self.h),
+            <real *> data(x) if floats else NULL, NULL if floats else <Py_ssize_t *> data(x),
+            <real *> (self.W_xh_packed if floats else self.W_xh), <real *> self.W_hh,
+            <real *> self.b_h,
             <real *> self.W_hy, <real *> self.b_y,
             self.batch_size, self.inputs, self.hidden, self.outputs, self.relu)

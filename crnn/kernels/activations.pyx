@@ -1,0 +1,131 @@
+# exp(x) = 2^n exp(r), where x = n ln 2 + r and |r| <= ln(2) / 2; exp(r) - 1 is its Taylor series.
+# tanh(x) = e / (e + 2) with e = exp(2|x|) - 1, and the sign of x put back. Nothing cancels, so that
+# the error of tanh stays below 2.5 (float) and 3 (double) units in the last place; NaN stays NaN,
+# the sign of zero is kept and tanh is never beyond 1. Branch-free, so that loops over them
+# vectorise. Whole numbers are cast: Cython writes a bare 2 as a double.
+
+from libc.math cimport copysign, copysignf, fabs, fabsf
+from libc.stdint cimport uint32_t, uint64_t
+
+cdef union FloatBits:
+    float value
+    uint32_t bits
+
+cdef union DoubleBits:
+    double value
+    uint64_t bits
+
+
+cdef inline float split_exp_float(float x, float *power) noexcept nogil:
+    # returns exp(r) - 1 and leaves 2^n in power; n must be from -126 to 127
+    cdef float shifted, n, r, p
+    cdef FloatBits two_to_n
+    # 1.5 * 2^23: rounds to a whole number
+    shifted = multiply_add[float](x, <float> 1.44269504, <float> 12582912)
+    n = shifted - <float> 12582912
+    r = multiply_add[float](n, <float> -0.693359375, x)        # ln 2 in two parts
+    r = multiply_add[float](n, <float> 2.12194440e-4, r)
+    p = <float> (1.0 / 5040.0)
+    p = multiply_add[float](p, r, <float> (1.0 / 720.0))
+    p = multiply_add[float](p, r, <float> (1.0 / 120.0))
+    p = multiply_add[float](p, r, <float> (1.0 / 24.0))
+    p = multiply_add[float](p, r, <float> (1.0 / 6.0))
+    p = multiply_add[float](p, r, <float> 0.5)
+    two_to_n.value = shifted
+    two_to_n.bits = (two_to_n.bits + 127) << 23
+    power[0] = two_to_n.value
+    return multiply_add[float](p * r, r, r)
+
+
+cdef inline double split_exp_double(double x, double *power) noexcept nogil:
+    # returns exp(r) - 1 and leaves 2^n in power; n must be from -1022 to 1023
+    cdef double shifted, n, r, p
+    cdef DoubleBits two_to_n
+    shifted = multiply_add[double](x, 1.4426950408889634, 6755399441055744.0)       # 1.5 * 2^52
+    n = shifted - 6755399441055744.0
+    r = multiply_add[double](n, -6.93147180369123816490e-01, x)
+    r = multiply_add[double](n, -1.90821492927058770002e-10, r)
+    p = 1.0 / 6227020800.0
+    p = multiply_add[double](p, r, 1.0 / 479001600.0)
+    p = multiply_add[double](p, r, 1.0 / 39916800.0)
+    p = multiply_add[double](p, r, 1.0 / 3628800.0)
+    p = multiply_add[double](p, r, 1.0 / 362880.0)
+    p = multiply_add[double](p, r, 1.0 / 40320.0)
+    p = multiply_add[double](p, r, 1.0 / 5040.0)
+    p = multiply_add[double](p, r, 1.0 / 720.0)
+    p = multiply_add[double](p, r, 1.0 / 120.0)
+    p = multiply_add[double](p, r, 1.0 / 24.0)
+    p = multiply_add[double](p, r, 1.0 / 6.0)
+    p = multiply_add[double](p, r, 0.5)
+    two_to_n.value = shifted
+    two_to_n.bits = (two_to_n.bits + 1023) << 52
+    power[0] = two_to_n.value
+    return multiply_add[double](p * r, r, r)
+
+
+cdef inline float tanh_float(float x) noexcept nogil:
+    cdef float z, p, power, e
+    z = <float> 2 * fabsf(x)
+    z = <float> 18.5 if z > <float> 18.5 else z          # from here on tanh rounds to 1
+    p = split_exp_float(z, &power)
+    e = multiply_add[float](power, p, power - <float> 1)
+    return copysignf(e / (e + <float> 2), x)
+
+
+cdef inline double tanh_double(double x) noexcept nogil:
+    cdef double z, p, power, e
+    z = 2 * fabs(x)
+    z = 38.5 if z > 38.5 else z
+    p = split_exp_double(z, &power)
+    e = multiply_add[double](power, p, power - 1)
+    return copysign(e / (e + 2), x)
+
+
+cdef inline real exp_below_1(real x) noexcept nogil:
+    # exp(x) of x <= 0; 0 where it would be denormal
+    cdef real z, p, power
+    if real is float:
+        z = <float> -87 if x < <float> -87 else x
+        p = split_exp_float(z, &power)
+        return <float> 0 if x < <float> -87 else multiply_add(power, p, power)
+    else:
+        z = -708 if x < -708 else x
+        p = split_exp_double(z, &power)
+        return 0 if x < -708 else multiply_add(power, p, power)
+
+
+cdef inline void activate(real *h, Py_ssize_t n, bint relu) noexcept nogil:
+    # h (n,) = np.maximum(h, 0) if relu else np.tanh(h)
+    cdef Py_ssize_t j
+    if relu:
+        for j in range(n):
+            h[j] = 0 if h[j] < 0 else h[j]    # in this order NaN stays NaN
+    elif real is float:
+        for j in range(n):
+            h[j] = tanh_float(h[j])
+    else:
+        for j in range(n):
+            h[j] = tanh_double(h[j])
+
+
+cdef inline void back_through_activation(
+    real *dh, real *dstate, const real *h, Py_ssize_t n, bint relu
+) noexcept nogil:
+    # dh (n,) = (dh + dstate) * f'(a), where f' is written in terms of h = f(a); dstate (n,) = 0
+    cdef Py_ssize_t j
+    if relu:
+        for j in range(n):
+            dh[j] = (dh[j] + dstate[j]) * (<real> 1 if h[j] > 0 else <real> 0)
+            dstate[j] = 0
+    else:
+        for j in range(n):
+            dh[j] = (dh[j] + dstate[j]) * (<real> 1 - h[j] * h[j])
+            dstate[j] = 0
+
+
+def activation(real[::1] a not None, str nonlinearity):
+    cdef Py_ssize_t n = a.shape[0]
+    cdef bint relu = nonlinearity == "relu"
+    if n:
+        with nogil:
+            activate(&a[0], n, relu)

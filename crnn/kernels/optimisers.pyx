@@ -1,0 +1,156 @@
+# Updates of the parameter vector w from the gradient g, each in one pass over memory: w, g and the
+# optimiser's slots, all (n,), are loaded once and stored once, with nothing in between. A slot that
+# a formula does without is NULL. Numbers that are the same for all of w are worked out in double.
+
+from libc.math cimport sqrt, sqrtf
+
+cdef enum:
+    PARTIAL_SUMS = 64       # of squares: more than the widest vectors need to hide their latency
+
+
+cdef inline real square_root(real x) noexcept nogil:
+    if real is float:
+        return sqrtf(x)
+    else:
+        return sqrt(x)
+
+
+cdef inline void sgd(
+    real *w, real *m, const real *g, real lr, real momentum, bint nesterov, real weight_decay,
+    Py_ssize_t n,
+) noexcept nogil:
+    # u = g + weight_decay * w; m = momentum * m + u; w -= lr * (u + momentum * m, or m)
+    cdef Py_ssize_t j
+    cdef real u
+    for j in range(n):
+        u = g[j] + weight_decay * w[j]
+        if m != NULL:
+            m[j] = momentum * m[j] + u
+            u = u + momentum * m[j] if nesterov else m[j]
+        w[j] = w[j] - lr * u
+
+
+cdef inline void adagrad(
+    real *w, real *s, const real *g, real rate, real eps, real weight_decay, Py_ssize_t n
+) noexcept nogil:
+    # u = g + weight_decay * w; s += u**2; w -= rate * u / (sqrt(s) + eps)
+    cdef Py_ssize_t j
+    cdef real u
+    for j in range(n):
+        u = g[j] + weight_decay * w[j]
+        s[j] = s[j] + u * u
+        w[j] = w[j] - rate * (u / (square_root(s[j]) + eps))
+
+
+cdef inline void rmsprop(
+    real *w, real *v, real *a, real *m, const real *g, real lr, real alpha, real rest, real eps,
+    real weight_decay, real momentum, Py_ssize_t n,
+) noexcept nogil:
+    # u = g + weight_decay * w; v = alpha * v + rest * u**2; a += rest * (u - a);
+    # u /= sqrt(v - a**2) + eps; m = momentum * m + u; w -= lr * m
+    cdef Py_ssize_t j
+    cdef real u, square
+    for j in range(n):
+        u = g[j] + weight_decay * w[j]
+        square = v[j] = multiply_add(alpha, v[j], rest * (u * u))
+        if a != NULL:
+            a[j] = a[j] + rest * (u - a[j])
+            square = square - a[j] * a[j]
+        u = u / (square_root(square) + eps)
+        if m != NULL:
+            u = m[j] = momentum * m[j] + u
+        w[j] = w[j] - lr * u
+
+
+cdef inline void adam(
+    real *w, real *m, real *v, const real *g, real rate, real beta1, real rest1, real beta2,
+    real rest2, real correction, real eps, real weight_decay, real keep, Py_ssize_t n,
+) noexcept nogil:
+    # u = g + weight_decay * w; m = beta1 * m + rest1 * u; v = beta2 * v + rest2 * u**2;
+    # w = keep * w - rate * m / (sqrt(v) * correction + eps)
+    cdef Py_ssize_t j
+    cdef real u
+    for j in range(n):
+        u = g[j] + weight_decay * w[j]
+        m[j] = multiply_add(beta1, m[j], rest1 * u)
+        v[j] = multiply_add(beta2, v[j], rest2 * (u * u))
+        u = m[j] / (square_root(v[j]) * correction + eps)
+        w[j] = multiply_add(-rate, u, keep * w[j])
+
+
+cdef inline void add_squares(double *sums, const real *x, Py_ssize_t n) noexcept nogil:
+    # sums (n,) += x**2
+    cdef Py_ssize_t j
+    for j in range(n):
+        sums[j] = sums[j] + <double> x[j] * x[j]
+
+
+cdef inline double squared_sum(const real *x, Py_ssize_t n) noexcept nogil:
+    # np.sum(x**2), in an order that does not depend on the width of vectors
+    cdef double sums[PARTIAL_SUMS]
+    cdef Py_ssize_t j, width = PARTIAL_SUMS
+    memset(sums, 0, sizeof(sums))
+    for j in range(n // PARTIAL_SUMS):
+        add_squares(sums, x + j * PARTIAL_SUMS, PARTIAL_SUMS)
+    add_squares(sums, x + n - n % PARTIAL_SUMS, n % PARTIAL_SUMS)
+    while width > 1:
+        width //= 2
+        for j in range(width):
+            sums[j] = sums[j] + sums[j + width]
+    return sums[0]
+
+
+def sgd_update(
+    real[::1] w not None, real[::1] m, const real[::1] g not None,
+    double lr, double momentum, bint nesterov, double weight_decay,
+):
+    cdef real *velocity = NULL if m is None else &m[0]
+    with nogil:
+        sgd(&w[0], velocity, &g[0], <real> lr, <real> momentum, nesterov, <real> weight_decay,
+            w.shape[0])
+
+
+def adagrad_update(
+    real[::1] w not None, real[::1] s not None, const real[::1] g not None,
+    double rate, double eps, double weight_decay,
+):
+    with nogil:
+        adagrad(&w[0], &s[0], &g[0], <real> rate, <real> eps, <real> weight_decay, w.shape[0])
+
+
+def rmsprop_update(
+    real[::1] w not None, real[::1] v not None, real[::1] a, real[::1] m,
+    const real[::1] g not None,
+    double lr, double alpha, double eps, double weight_decay, double momentum,
+):
+    cdef real *average = NULL if a is None else &a[0]
+    cdef real *velocity = NULL if m is None else &m[0]
+    with nogil:
+        rmsprop(&w[0], &v[0], average, velocity, &g[0], <real> lr, <real> alpha,
+                <real> (1 - alpha), <real> eps, <real> weight_decay, <real> momentum, w.shape[0])
+
+
+def adam_update(
+    real[::1] w not None, real[::1] m not None, real[::1] v not None, const real[::1] g not None,
+    double lr, double beta1, double beta2, double correction1, double correction2, double eps,
+    double weight_decay, double keep,
+):
+    with nogil:
+        adam(&w[0], &m[0], &v[0], &g[0], <real> (lr / correction1), <real> beta1,
+             <real> (1 - beta1), <real> beta2, <real> (1 - beta2), <real> (1 / sqrt(correction2)),
+             <real> eps, <real> weight_decay, <real> keep, w.shape[0])
+
+
+def norm(const real[::1] x not None):
+    cdef double total
+    with nogil:
+        total = squared_sum(&x[0], x.shape[0])
+    return sqrt(total)
+
+
+def is_finite(const real[::1] x not None):
+    cdef Py_ssize_t j, others = 0
+    with nogil:
+        for j in range(x.shape[0]):
+            others += x[j] - x[j] != 0      # infinity - infinity is NaN, and NaN is not 0
+    return others == 0

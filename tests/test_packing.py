@@ -1,0 +1,250 @@
+"""Packed copies of weights follow the parameters, however these change.
+
+A network that ran before a change must afterwards give the bits of a new one that has never had
+other parameters, in every pass and in streams of before.
+"""
+
+import gc
+import pickle
+
+import numpy as np
+import pytest
+from optimizer_cases import ONE_EACH, make
+
+import crnn
+from crnn.weights import Weights
+
+T, B, I, H, O = 3, 5, 4, 19, 33  # noqa: E741
+READOUTS = [pytest.param(O, id="readout"), pytest.param(None, id="bare")]
+WEIGHTS = ("W_xh_l0", "W_hh_l0", "W_hy")
+
+
+def network(outputs=O, dtype="float32"):
+    return crnn.RNN(I, H, outputs, seed=0, dtype=dtype)
+
+
+@pytest.fixture
+def x(rng):
+    return rng.standard_normal((T, B, I)).astype(np.float32)
+
+
+@pytest.fixture
+def tokens(rng):
+    return rng.integers(0, I, (T, B))
+
+
+@pytest.fixture
+def vectors(rng):
+    return rng.uniform(-0.5, 0.5, (4, network().num_parameters)).astype(np.float32)
+
+
+class Streams:
+    """A stream for floats, one for tokens, and one that gets tokens first and then floats."""
+
+    def __init__(self, net):
+        self.streams = [net.stream() for _ in range(3)]
+
+    def results(self, x, tokens):
+        for stream in self.streams:
+            stream.reset(B)
+        floats, only_tokens, both = self.streams
+        return [floats.step(x[0]), only_tokens.step(tokens[0]), both.step(tokens[0]),
+                both.step(x[0])]
+
+
+def results(net, x, tokens):
+    """What every pass makes of floats and of tokens, forward and back, and single steps."""
+    found = []
+    for inputs in (x, tokens):
+        y, last, cache = net.forward(inputs)
+        loss, grads, _ = net.loss_and_gradients(inputs, tokens)
+        found += [*net(inputs), y, last, net.loss(inputs, tokens)[0], loss]
+        for each in (grads, net.backward(cache, y, last)):
+            found += [each.vector, each.state] + [each.x] * (each.x is not None)
+    net.reset(B)
+    return [*found, net.step(tokens[0]), net.step(x[0])]
+
+
+def same(ours, theirs):
+    return all(
+        np.asarray(each).tobytes() == np.asarray(other).tobytes()
+        for each, other in zip(ours, theirs, strict=True)
+    )
+
+
+def is_fresh(net, streams, x, tokens):
+    """Return whether a network and streams of before a change are as if they were new."""
+    new = network(net.output_size, net.dtype)
+    new.vector = net.vector
+    return (same(results(net, x, tokens), results(new, x, tokens))
+            and same(streams.results(x, tokens), Streams(new).results(x, tokens)))
+
+
+def used(net, x, tokens):
+    """Make a network pack all it has; return streams that have, too."""
+    streams = Streams(net)
+    streams.results(x, tokens)
+    results(net, x, tokens)
+    return streams
+
+
+def of_size(net, vector):
+    return vector[: net.num_parameters]
+
+
+# --- every way to change them --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outputs", READOUTS)
+def test_assigning_the_vector(x, tokens, vectors, outputs):
+    net = network(outputs)
+    streams = used(net, x, tokens)
+    before = results(net, x, tokens)
+    for vector in vectors:
+        net.vector = of_size(net, vector)
+        assert is_fresh(net, streams, x, tokens)
+    assert not same(results(net, x, tokens), before)
+
+
+@pytest.mark.parametrize("name", network().parameters)
+def test_assigning_one_parameter(x, tokens, vectors, name):
+    net = network()
+    streams = used(net, x, tokens)
+    for scale in (0.5, 2, 0):
+        net.parameters[name] = scale * net.parameters[name] + np.float32(0.01)
+        assert is_fresh(net, streams, x, tokens)
+
+
+@pytest.mark.parametrize("outputs", READOUTS)
+@pytest.mark.parametrize(("name", "options"), ONE_EACH)
+def test_an_optimisers_steps(x, tokens, name, options, outputs):
+    net, optimizer = network(outputs), make(name, options)
+    streams = used(net, x, tokens)
+    for inputs in (x, tokens, x):
+        optimizer.step(net, net.loss_and_gradients(inputs, tokens)[1])
+        assert is_fresh(net, streams, x, tokens)
+
+
+def test_training(x, tokens):
+    net = network()
+    streams = used(net, x, tokens)
+    crnn.fit(net, (x, tokens), crnn.Adam(0.01), epochs=3)
+    assert is_fresh(net, streams, x, tokens)
+
+
+def test_gradients_are_those_of_the_new_parameters(rng, x, tokens):
+    net = network(dtype="float64")
+    x = x.astype(float)
+    used(net, x, tokens)
+    for _ in range(3):
+        net.vector = rng.uniform(-0.5, 0.5, net.num_parameters)
+        for inputs in (x, tokens):
+            errors = crnn.gradcheck(net, inputs, tokens, max_entries=20)
+            assert max(errors.values()) < 1e-12
+
+
+# --- copies --------------------------------------------------------------------------------------
+
+
+COPIES = {
+    "copy": lambda net, folder: net.copy(),
+    "pickle": lambda net, folder: pickle.loads(pickle.dumps(net)),
+    "load": lambda net, folder: net.save(folder / "net") or crnn.load(folder / "net"),
+}
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+def test_copies_pack_their_own(tmp_path, x, tokens, vectors, copied):
+    net = network()
+    streams = used(net, x, tokens)
+    net.vector = vectors[0]  # not packed when it is copied
+    other = copied(net, tmp_path)
+    assert is_fresh(other, Streams(other), x, tokens)
+    assert is_fresh(net, streams, x, tokens)
+    others = used(other, x, tokens)
+    other.vector = vectors[1]
+    net.parameters["W_hh_l0"] = np.eye(H, dtype=np.float32)
+    assert is_fresh(other, others, x, tokens)
+    assert is_fresh(net, streams, x, tokens)
+    assert not same(results(net, x, tokens), results(other, x, tokens))
+
+
+# --- streams -------------------------------------------------------------------------------------
+
+
+def test_floats_after_tokens(x, tokens, vectors):
+    """A network of tokens has no packed W_xh until the first floats come."""
+    net = network()
+    stream = net.stream()
+    for vector in vectors:
+        net.vector = vector
+        new = network()
+        new.vector = vector
+        for inputs in (tokens[0], tokens[1], x[0], tokens[2], x[1]):
+            stream.reset()
+            assert same([stream.step(inputs)], [new.stream().step(inputs)])
+
+
+def test_what_streams_point_to_stays(x, tokens, vectors):
+    """Through many changes, and when the network is gone."""
+    net, new = network(), network()
+    streams, late = used(net, x, tokens), net.stream()
+    gc.collect()
+    for i in range(1000):
+        net.vector = new.vector = vectors[i % 4]
+        if i % 50 == 0 or i > 990:
+            wanted = Streams(new).results(x, tokens)
+            assert same(streams.results(x, tokens), wanted)
+    del net
+    gc.collect()
+    rubbish = [np.full((H, 48), 7, np.float32) for _ in range(1000)]
+    assert same(streams.results(x, tokens), wanted)
+    assert same([late.step(x[0])], [new.stream().step(x[0])])
+    assert len(rubbish) == 1000
+
+
+def test_nothing_is_packed_twice_for_the_same_parameters(monkeypatch, x, tokens, vectors):
+    net, packed = network(), []
+    pack = net._engine.weights._pack
+
+    def counted(copy, weight):
+        packed.append(weight.shape)
+        pack(copy, weight)
+
+    monkeypatch.setattr(net._engine.weights, "_pack", counted)
+    for vector in vectors:
+        net.vector = vector
+        used(net, x, tokens)
+        once = len(packed)
+        assert 0 < once <= 2 * len(WEIGHTS)  # each and its transpose
+        used(net, x, tokens)
+        assert len(packed) == once
+        packed.clear()
+
+
+# --- these checks can fail -----------------------------------------------------------------------
+
+
+def stale(*which):
+    """Return Weights.packed with a bug: one copy is never made again."""
+    right = Weights.packed
+
+    def packed(self, name, transposed=False):
+        if (name, transposed) == which and which in self._copies:
+            return self._copies[which][0]
+        return right(self, name, transposed)
+
+    return packed
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize("transposed", [False, True], ids=["forward", "back"])
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_a_stale_copy_is_seen(monkeypatch, x, tokens, vectors, name, transposed):
+    monkeypatch.setenv("CRNN_BACKEND", "compiled")
+    net = network()
+    streams = used(net, x, tokens)
+    monkeypatch.setattr(Weights, "packed", stale(name, transposed))
+    assert is_fresh(net, streams, x, tokens)
+    net.vector = vectors[0]
+    assert not is_fresh(net, streams, x, tokens)

@@ -1,0 +1,112 @@
+"""The hot loops of every build are made of vector instructions: read off the disassembly.
+
+A compiler that finds no vectors in a loop says nothing, and results stay right; only the time would
+tell, and a clock is no test. So the innermost loops of the functions that matter are looked for
+instructions that they must have (multiply-adds or divisions on whole registers) and must not have
+(sums going through the stack).
+"""
+
+import importlib
+import re
+import shutil
+import subprocess
+from typing import NamedTuple
+
+import pytest
+
+from crnn.kernels import cpu
+
+pytestmark = [
+    pytest.mark.no_backend,
+    pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump (binutils)"),
+    pytest.mark.skipif(not cpu.compiler().startswith("gcc"), reason="reads what gcc makes"),
+]
+REGISTERS = {"baseline": "xmm", "avx2": "ymm", "avx512": "zmm"}
+MULTIPLY_ADD = {"baseline": "mul", "avx2": "vfmadd", "avx512": "vfmadd"}
+DIVIDE = {"baseline": "div", "avx2": "vdiv", "avx512": "vdiv"}
+TILE = {"baseline": 8, "avx2": 8, "avx512": 16}  # multiply-adds for an input: rows x registers
+FUNCTION = re.compile(r"^[0-9a-f]+ <(?P<name>.*)>:$")
+INSTRUCTION = re.compile(r"^\s*(?P<address>[0-9a-f]+):\t(?P<text>.*)$")
+JUMP = re.compile(r"^j\w+ +(?P<target>[0-9a-f]+)")
+
+
+class Instruction(NamedTuple):
+    """One line of a disassembly."""
+
+    address: int
+    text: str
+
+
+def disassembled(path):
+    """Return the instructions of each function of a shared library."""
+    lines = subprocess.run(
+        ["objdump", "-d", "--no-show-raw-insn", path], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    functions, current = {}, []
+    for line in lines:
+        if start := FUNCTION.match(line):
+            current = functions.setdefault(start["name"], [])
+        elif found := INSTRUCTION.match(line):
+            current.append(Instruction(int(found["address"], 16), found["text"]))
+    return functions
+
+
+def innermost_loops(instructions):
+    """Yield the text of each stretch that ends with a jump to its start and has no loop in it."""
+    index = {each.address: number for number, each in enumerate(instructions)}
+    loops = []
+    for number, each in enumerate(instructions):
+        jump = JUMP.match(each.text)
+        start = index.get(int(jump["target"], 16)) if jump else None
+        if start is not None and start <= number:
+            loops.append((start, number))
+    for start, stop in loops:
+        if not any(start <= a and b <= stop and (a, b) != (start, stop) for a, b in loops):
+            yield [each.text for each in instructions[start : stop + 1]]
+
+
+def counts(loops, operation, suffix, register):
+    """Return how many of an operation on whole registers each loop has, and stores to the stack."""
+    wanted = re.compile(rf"^{operation}\w*{suffix}\b.*%{register}")
+    stored = re.compile(rf"^v?mov[au]p[sd] .*%{register}\d+,.*\(%r[sb]p")
+    return [(sum(map(bool, map(wanted.match, loop))), sum(map(bool, map(stored.match, loop))))
+            for loop in loops]
+
+
+@pytest.fixture(scope="module", params=cpu.instruction_sets())
+def build(request):
+    """A build's name, and its functions."""
+    module = importlib.import_module(f"crnn.kernels.{request.param}")
+    return request.param, disassembled(module.__file__)
+
+
+def loops_of(functions):
+    return [loop for body in functions.values() for loop in innermost_loops(body)]
+
+
+@pytest.mark.parametrize("suffix", ["ps", "pd"])
+def test_sums_of_a_tile_stay_in_registers(build, suffix):
+    name, loops = build[0], loops_of(build[1])
+    assert (TILE[name], 0) in counts(loops, MULTIPLY_ADD[name], suffix, REGISTERS[name])
+
+
+@pytest.mark.parametrize(("suffix", "terms"), [("ps", 9), ("pd", 15)])
+def test_tanh_and_the_exponential_are_vectorised(build, suffix, terms):
+    """Both are a polynomial; tanh also divides. Each is in more than one function."""
+    name, loops = build[0], loops_of(build[1])
+    sums = counts(loops, MULTIPLY_ADD[name], suffix, REGISTERS[name])
+    quotients = counts(loops, DIVIDE[name], suffix, REGISTERS[name])
+    polynomials = [(count >= terms, divided > 0)
+                   for (count, _), (divided, _) in zip(sums, quotients, strict=True)]
+    assert polynomials.count((True, True)) >= 2
+    assert polynomials.count((True, False)) >= 1
+
+
+def test_narrow_or_spilled_loops_are_seen(build):
+    """What the checks look for is not in a build for narrower registers, nor in scalar code."""
+    name, loops = build[0], loops_of(build[1])
+    wider = {"baseline": "ymm", "avx2": "zmm", "avx512": "tmm"}[name]
+    assert all(count == 0 for count, _ in counts(loops, MULTIPLY_ADD[name], "ps", wider))
+    spilled = ["vfmadd231ps %zmm1,%zmm2,%zmm3", "vmovaps %zmm3,0x40(%rsp)", "jne 10"]
+    assert counts([spilled], "vfmadd", "ps", "zmm") == [(1, 1)]
+    assert counts([["vfmadd231ss %xmm1,%xmm2,%xmm3"]], "vfmadd", "ps", "xmm") == [(0, 0)]
