@@ -1,9 +1,12 @@
 """Whether rivals agree, how long they take, and the memory that they use."""
 
+import contextlib
+import os
 import statistics
 import time
 import timeit
 import tracemalloc
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,17 +14,28 @@ import numpy as np
 # Largest difference between two rivals, as a part of the largest entry of the same array.
 TOLERANCES = {"float32": 1e-5, "float64": 1e-13}
 CALLS_COMPARED = 3  # the state of a step goes on from call to call
+SETTLED = 0.03  # s, after which threads that have worked no longer wait for more at full speed
+ELSEWHERE = 0.05  # part of the CPU time in other threads up to which it is not a rival's own
 
 
 class Pace(NamedTuple):
     """How long to measure."""
 
-    rounds: int  # windows for each rival
-    window: float  # of CPU time, ns: this long or up to twice as long, or one call
+    rounds: int  # windows for each rival, at most
+    fewest: int  # and at least, however long they take
+    window: float  # ns: this long or up to twice as long, or one call
+    seconds: float  # after which there are no more rounds than the fewest
+    rest: float = 0  # seconds before each window
 
 
-FULL = Pace(rounds=51, window=2e6)
-QUICK = Pace(rounds=3, window=5e4)
+FULL = Pace(rounds=51, fewest=7, window=1e6, seconds=6)
+QUICK = Pace(rounds=3, fewest=3, window=5e4, seconds=6)
+TWO_THREADS = Pace(rounds=15, fewest=7, window=5e6, seconds=8, rest=SETTLED)
+TRIAL = {"rounds": 5, "fewest": 2, "seconds": 0.5}  # of a pace, to choose among forms
+
+
+class DisagreementError(Exception):
+    """Results differ; the message has a line for each that does."""
 
 
 # --- results -------------------------------------------------------------------------------------
@@ -70,10 +84,22 @@ def disagreements(found, tolerance):
     return {key: value for key, value in found.items() if not value <= tolerance}
 
 
-def compare(rivals):
-    """Run all rivals some times; return the largest of the `differences` of all runs."""
+def compare(rivals, oracle):
+    """Run all forms of all rivals some times; return the largest `differences` of all runs.
+
+    Parameters
+    ----------
+    rivals : dict of str to list of rivals.Rival
+    oracle : rivals.Rival
+        Whose results are right.
+    """
+    forms = {
+        f"{name} ({each.form})" if each.form else name: each
+        for name, forms in rivals.items()
+        for each in forms
+    }
     runs = [
-        differences({name: rival.run() for name, rival in rivals.items()})
+        differences({name: each.run() for name, each in {"reference": oracle, **forms}.items()})
         for _ in range(CALLS_COMPARED)
     ]
     return {key: float(np.max([run[key] for run in runs])) for key in runs[0]}  # NaN stays NaN
@@ -82,43 +108,82 @@ def compare(rivals):
 # --- time and memory -----------------------------------------------------------------------------
 
 
-def warmed_timer(rival):
-    """Return a timer whose windows start with one call that is not timed.
+def cpu_clocks():
+    """Return the CPU time of this thread and, as the imaginary part, of the whole process, ns.
 
-    The rival before has filled the caches with its own.
+    A clock for `timeit`, which only takes differences.
     """
-    warm_up = rival.expression
-    return timeit.Timer(rival.expression, warm_up, time.thread_time_ns, rival.names)
+    return complex(time.thread_time_ns(), time.process_time_ns())
 
 
-def calls_in_window(timer, window):
-    """Return how often to call for one window: the least power of two that fills it."""
-    calls = 1
-    while timer.timeit(calls) < window:
-        calls *= 2
-    return calls
+class Timer:
+    """Times one rival window by window.
+
+    By CPU time, because other programs count as little as possible in it: of this thread, or of
+    the whole process where other threads take part in the work. Or by the wall clock.
+    """
+
+    def __init__(self, rival, pace, wall=False):
+        # Before each window one call that is not timed: the rival before has filled the caches.
+        warm_up = f"{rival.setup}\n{rival.expression}"
+        clock = time.perf_counter_ns if wall else cpu_clocks
+        self._timer = timeit.Timer(rival.expression, warm_up, clock, rival.names)
+        self._rest = pace.rest
+        self._calls = 1
+        while self._window()[0] < pace.window:
+            self._calls *= 2
+
+    def _window(self):
+        """Return the nanoseconds of a window, and the part of them in other threads."""
+        elapsed = self._timer.timeit(self._calls)
+        elsewhere = max(0, 1 - elapsed.real / elapsed.imag) if elapsed.imag else 0
+        return elapsed.imag if elsewhere > ELSEWHERE else elapsed.real, elsewhere
+
+    def window(self):
+        """Return microseconds a call, and the part of them in other threads."""
+        time.sleep(self._rest)
+        ns, elsewhere = self._window()
+        return ns / self._calls / 1000, elsewhere
 
 
-def interleaved(rivals, pace):
-    """Time all rivals in turn, window by window, by the CPU time of this thread.
+def interleaved(rivals, pace, wall=False):
+    """Time all rivals in turn, window by window.
+
+    Parameters
+    ----------
+    rivals : dict of str to rivals.Rival
+    pace : Pace
+    wall : bool
+        By the wall clock; see `Timer`.
 
     Returns
     -------
     times : dict of str to list of float
         Microseconds a call, one number for each window.
-    elsewhere : float
-        Part of the process's CPU time that other threads took: anything much above 0 says that a
-        rival's work was missed.
+    elsewhere : dict of str to float
+        The part of each rival's work in other threads, the median; 0 by the wall clock.
     """
-    timers = {name: warmed_timer(rival) for name, rival in rivals.items()}
-    calls = {name: calls_in_window(timer, pace.window) for name, timer in timers.items()}
-    times = {name: [] for name in timers}
-    thread, process = time.thread_time_ns(), time.process_time_ns()
-    for _ in range(pace.rounds):
+    timers = {name: Timer(rival, pace, wall) for name, rival in rivals.items()}
+    windows = {name: [] for name in timers}
+    end = time.monotonic() + pace.seconds
+    for count in range(pace.rounds):
+        if count >= pace.fewest and time.monotonic() > end:
+            break
         for name, timer in timers.items():
-            times[name].append(timer.timeit(calls[name]) / calls[name] / 1000)
-    thread, process = time.thread_time_ns() - thread, time.process_time_ns() - process
-    return times, max(0.0, 1 - thread / process)
+            windows[name].append(timer.window())
+    times = {name: [us for us, _ in each] for name, each in windows.items()}
+    elsewhere = {
+        name: statistics.median(part for _, part in each) for name, each in windows.items()
+    }
+    return times, elsewhere
+
+
+def fastest(forms, pace, wall=False):
+    """Return the position of the form that takes the least time."""
+    if len(forms) == 1:
+        return 0
+    times, _ = interleaved(dict(enumerate(forms)), pace._replace(**TRIAL), wall)
+    return min(times, key=lambda number: min(times[number]))
 
 
 def summary(times):
@@ -146,6 +211,31 @@ def summary(times):
         }
         for name, each in times.items()
     }
+
+
+class OthersLoad:
+    """How many processors other programs keep busy, from its making to the call of `processors`."""
+
+    def __init__(self):
+        self._start = self._now()
+
+    def processors(self):
+        """Return the number; None where the system does not tell, as only Linux does."""
+        now = self._now()
+        if None in (now[0], self._start[0]):
+            return None
+        busy, own, wall = (late - early for late, early in zip(now, self._start, strict=True))
+        return max(0.0, (busy - own) / wall)
+
+    @staticmethod
+    def _now():
+        """Return seconds that all processors were busy, that this process ran, and of the clock."""
+        busy = None
+        with contextlib.suppress(OSError):
+            fields = Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
+            user, nice, system, _idle, _waiting, *interrupted = map(int, fields)
+            busy = (user + nice + system + sum(interrupted)) / os.sysconf("SC_CLK_TCK")
+        return busy, time.process_time(), time.monotonic()
 
 
 def peak_memory(rival):

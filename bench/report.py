@@ -1,11 +1,10 @@
-"""The run from first to last, as Markdown on the way and as JSON at the end."""
+"""The run from first to last: what was measured on what, ready for JSON."""
 
-import json
 import platform
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
+import limits
 import measure
 import numpy as np
 import rivals
@@ -13,113 +12,170 @@ import tasks
 
 import crnn
 
-MISSED = 0.05  # part of the CPU time in other threads from which times are not to be trusted
+OVER = 1000  # us that a call takes on one thread, from which two are to help
 
 
-class Cell(NamedTuple):
-    """A task at some sizes, with all that take part."""
-
-    task: tasks.Task
-    sizes: dict
-    rivals: dict  # of str to rivals.Rival
-
-    def __str__(self):
-        return f"{self.task.name} {sizes_text(self.sizes)}"
-
-
-def run(chosen, dtype, quick=False, json_path=None):
-    """Compare, time and report.
+def one_thread(chosen, dtype, quick=False):
+    """Compare, then time, on one thread.
 
     Parameters
     ----------
-    chosen : list of tasks.Task
+    chosen : list of str
+        Names of tasks.
     dtype : {"float32", "float64"}
     quick : bool
         Small sizes and few repetitions.
-    json_path : str, optional
-        Where to write everything that was measured.
 
     Returns
     -------
-    int
-        The exit status: 1 if results differ, and then nothing was timed.
+    dict
+        Ready for JSON.
+
+    Raises
+    ------
+    measure.DisagreementError
+        Before a cell is timed whose results differ.
     """
-    contenders, missing = rivals.find()
-    cells = [
-        make_cell(task, sizes, dtype, contenders)
-        for task in chosen
-        for sizes in (task.quick_cells if quick else task.cells)
-    ]
-    found = [measure.compare(cell.rivals) for cell in cells]
-    if complaints := complain(cells, found, measure.TOLERANCES[dtype]):
-        print("\n".join(complaints), file=sys.stderr)
-        return 1
-    about = describe(contenders, missing, dtype, max(max(each.values()) for each in found))
-    print(head(about, chosen))
-    print(table_head(contenders))
+    packages, missing = rivals.find()
+    cells = tasks.cells(chosen, quick)
+    pace = measure.QUICK if quick else measure.FULL
     rows = []
-    for cell in cells:
-        rows.append(measure_cell(cell, measure.QUICK if quick else measure.FULL))
-        print(table_row(rows[-1], contenders), flush=True)
-    for text in memory_table(rows) + warnings(rows):
-        print(text)
-    if json_path:
-        Path(json_path).write_text(json.dumps({"about": about, "cells": rows}, indent=1) + "\n")
-    return 0
+    for number, cell in enumerate(cells):
+        progress(f"{number + 1}/{len(cells)} {cell}")
+        rows.append(measure_cell(cell, dtype, packages, pace))
+    return {"about": describe(packages, missing, dtype, quick, rows), "cells": rows}
 
 
-def make_cell(task, sizes, dtype, contenders):
-    """Return a cell, its problem the same in every run."""
-    problem = task.problem(np.random.default_rng(0), dtype, **sizes)
-    return Cell(task, sizes, rivals.enter(contenders, task, problem))
-
-
-def complain(cells, found, tolerance):
-    """Return a line for each result that differs by more than the tolerance."""
-    return [
-        f"{cell}: {name} of {rival} and of the reference differ by {value:.2g} of the largest"
-        f" entry; {tolerance:g} is allowed"
-        for cell, each in zip(cells, found, strict=True)
-        for (rival, name), value in measure.disagreements(each, tolerance).items()
-    ]
-
-
-def measure_cell(cell, pace):
-    """Return what there is to know of a cell, ready for JSON."""
-    times, elsewhere = measure.interleaved(cell.rivals, pace)
+def measure_cell(cell, dtype, packages, pace):
+    """Return what there is to know of a cell."""
+    problem = make_problem(cell, dtype)
+    entered = rivals.enter({"crnn": rivals.Crnn("compiled"), **packages}, cell.task.name, problem)
+    difference = check(cell, entered, problem)
+    forms = choose(entered, pace)
+    limit = limits.Limit(packages, cell.work, problem.net.dtype)
+    times, elsewhere = measure.interleaved(forms | limit.entries(), pace)
     row = {
         "task": cell.task.name,
+        "table": cell.table.title,
+        "line": cell.line,
+        "unit": cell.task.unit,
+        "unit_us": cell.task.unit_us(cell.sizes),
         "sizes": cell.sizes,
-        "rivals": measure.summary(times),
-        "in_other_threads": elsewhere,
+        "largest_difference": difference,
+        "rivals": described(times, elsewhere, forms),
+        "limit": limit.summary(times),
     }
-    if cell.task.reports_memory:
-        T, B, H = (cell.sizes[letter] for letter in "TBH")
-        net = cell.rivals["crnn"].names["net"]
-        row["memory"] = {
-            "peak_bytes": measure.peak_memory(cell.rivals["crnn"]),
-            "states_bytes": T * B * H * net.dtype.itemsize,
-            "gradients_bytes": net.num_parameters * net.dtype.itemsize,
-        }
+    if cell.goal is not None and dtype == "float32":
+        row["goal_us"] = cell.goal * row["unit_us"]
+        scale = row["limit"]["us"] / limits.goals_limit(cell.work)
+        row["goal_here_us"] = row["goal_us"] * scale
+    if cell.task.holds_memory:
+        row["memory"] = memory(cell, forms["crnn"])
     return row
+
+
+def make_problem(cell, dtype):
+    """Return a cell's problem, the same in every run."""
+    return cell.task.problem(np.random.default_rng(0), dtype, **cell.sizes)
+
+
+def check(cell, entered, problem):
+    """Return the largest difference of any result from the reference's, or raise."""
+    (oracle,) = getattr(rivals.Crnn("reference"), cell.task.name)(problem)
+    found = measure.compare(entered, oracle)
+    tolerance = measure.TOLERANCES[problem.net.dtype.name]
+    if wrong := measure.disagreements(found, tolerance):
+        raise measure.DisagreementError("\n".join(
+            f"{cell}: {name} of {rival} and of the reference differ by {value:.2g} of the largest"
+            f" entry; {tolerance:g} is allowed"
+            for (rival, name), value in wrong.items()
+        ))
+    return max(found.values())
+
+
+def choose(entered, pace, wall=False):
+    """Return the fastest form of each rival."""
+    return {name: forms[measure.fastest(forms, pace, wall)] for name, forms in entered.items()}
+
+
+def described(times, elsewhere, forms):
+    """Return each rival's form and figures."""
+    figures = measure.summary({name: times[name] for name in forms})
+    return {
+        name: {"form": form.form, "in_other_threads": elsewhere[name], **figures[name]}
+        for name, form in forms.items()
+    }
+
+
+def memory(cell, rival):
+    """Return crnn's bytes at the peak, and what of them it is asked for."""
+    T, B, H = (cell.sizes[letter] for letter in "TBH")
+    net = rival.names["net"]
+    needed = {"states_bytes": T * B * H * net.dtype.itemsize}
+    if cell.task is tasks.TRAINING:
+        needed["gradients_bytes"] = net.num_parameters * net.dtype.itemsize
+    return {"peak_bytes": measure.peak_memory(rival), **needed}
+
+
+# --- two threads ---------------------------------------------------------------------------------
+
+
+def two_threads(chosen, dtype, quick=False):
+    """Compare, then time by the wall clock, those batches that take one thread long.
+
+    Parameters, result and error are those of `one_thread`.
+    """
+    packages, missing = rivals.find()
+    batches = [cell for cell in tasks.cells(chosen, quick) if cell.sizes.get("B", 1) > 1]
+    rows = []
+    for number, cell in enumerate(batches):
+        progress(f"two threads, {number + 1}/{len(batches)} {cell}")
+        rows += measure_two(cell, dtype, packages, quick)
+    return {"about": describe(packages, missing, dtype, quick, rows), "cells": rows}
+
+
+def measure_two(cell, dtype, packages, quick):
+    """Return a list of what there is to know of a cell, empty if one thread is fast enough."""
+    pace = measure.QUICK if quick else measure.TWO_THREADS
+    problem = make_problem(cell, dtype)
+    contenders = {"crnn": rivals.Crnn("compiled", 2), **packages}
+    contenders["one thread"] = rivals.Crnn("compiled", 1)
+    entered = rivals.enter(contenders, cell.task.name, problem)
+    (one,) = entered["one thread"]
+    if not quick and measure.Timer(one, pace, wall=True).window()[0] < OVER:
+        return []
+    difference = check(cell, entered, problem)
+    forms = choose(entered, pace, wall=True)
+    load = measure.OthersLoad()
+    times, elsewhere = measure.interleaved(forms, pace, wall=True)
+    others = load.processors()
+    figures = described(times, elsewhere, forms)
+    return [{
+        "task": cell.task.name,
+        "table": cell.table.title,
+        "sizes": cell.sizes,
+        "largest_difference": difference,
+        "others_processors": others,
+        "one_thread": figures.pop("one thread"),
+        "rivals": figures,
+    }]
 
 
 # --- what was measured on what -------------------------------------------------------------------
 
 
-def describe(contenders, missing, dtype, largest_difference):
-    """Return what the figures were taken with, ready for JSON."""
+def describe(packages, missing, dtype, quick, rows):
+    """Return what the figures were taken with."""
     return {
         **crnn.build_info(),
         "processor": processor(),
         "dtype": dtype,
-        "threads": 1,
-        "packages": {
-            name: contenders[name].VERSION for name in rivals.PACKAGES if name in contenders
-        },
+        "quick": quick,
+        "threads": rivals.threads(),
+        "packages": {name: package.VERSION for name, package in packages.items()},
         "missing": missing,
         "tolerance": measure.TOLERANCES[dtype],
-        "largest_difference": largest_difference,
+        "largest_difference": max((row["largest_difference"] for row in rows), default=0),
     }
 
 
@@ -133,104 +189,6 @@ def processor():
     return names[0] if names else platform.processor() or platform.machine()
 
 
-# --- Markdown ------------------------------------------------------------------------------------
-
-
-def head(about, chosen):
-    """Return the lines above the table."""
-    return "\n".join([
-        ", ".join([
-            f"crnn {about['version']} ({about['instruction_set']}, {about['compiler']})",
-            about["processor"], f"Python {about['python']}", f"NumPy {about['numpy']}",
-            *(f"{name} {version}" for name, version in about["packages"].items()),
-            about["dtype"], "1 thread",
-        ]),
-        "",
-        *(f"- {task.name}: {task.about}" for task in chosen),
-        *(f"- {name} is skipped: {reason}" for name, reason in about["missing"].items()),
-        f"- results agree: they differ by at most {about['largest_difference']:.1g} of the largest"
-        f" entry, {about['tolerance']:g} is allowed",
-        "- medians of microseconds a call and of ratios to crnn; in brackets, of the minima",
-        "",
-    ])
-
-
-def table_head(contenders):
-    """Return the table's first two lines."""
-    others = [column for name in others_of(contenders) for column in (f"{name} us", "ratio")]
-    columns = ["task", "sizes", "crnn us", *others]
-    return markdown_row(columns) + "\n" + rule(columns, words=2)
-
-
-def table_row(row, contenders):
-    """Return one line of the table; "-" for who cannot do the task."""
-    figures = row["rivals"]
-    columns = [row["task"], sizes_text(row["sizes"]), time_text(figures["crnn"])]
-    for name in others_of(contenders):
-        if name in figures:
-            columns += [time_text(figures[name]), ratio_text(figures[name])]
-        else:
-            columns += ["-", "-"]
-    return markdown_row(columns)
-
-
-def time_text(figures):
-    return f"{number(figures['median_us'])} ({number(figures['minimum_us'])})"
-
-
-def ratio_text(figures):
-    return f"{number(figures['ratio'])} ({number(figures['ratio_of_minima'])})"
-
-
-def others_of(contenders):
-    return [name for name in contenders if name != "crnn"]
-
-
-def memory_table(rows):
-    """Return the lines about memory, none if no row has any."""
-    rows = [row for row in rows if "memory" in row]
-    if not rows:
-        return []
-    columns = ["sizes", "peak", "states", "gradients"]
-    return [
-        "",
-        "Memory of crnn's training pass, KiB: its peak, and of that the hidden states (T x B x H"
-        " numbers) and the gradients.",
-        "",
-        markdown_row(columns),
-        rule(columns, words=1),
-        *(
-            markdown_row([
-                sizes_text(row["sizes"]), *(number(each / 1024) for each in row["memory"].values())
-            ])
-            for row in rows
-        ),
-    ]
-
-
-def warnings(rows):
-    """Return a line for each row whose times miss work."""
-    return [
-        f"\nMistrust {row['task']} {sizes_text(row['sizes'])}: {row['in_other_threads']:.0%} of the"
-        " CPU time went to other threads, which is not counted above."
-        for row in rows
-        if row["in_other_threads"] > MISSED
-    ]
-
-
-def markdown_row(columns):
-    return f"| {' | '.join(columns)} |"
-
-
-def rule(columns, words):
-    """Return the line below the head: the first ``words`` columns are words, the others numbers."""
-    return markdown_row(["---"] * words + ["---:"] * (len(columns) - words))
-
-
-def sizes_text(sizes):
-    return " ".join(f"{letter}={size}" for letter, size in sizes.items())
-
-
-def number(value):
-    """Return a number to about three digits."""
-    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+def progress(text):
+    """Tell a person who waits what is being done."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,11 +1,13 @@
 """Who is compared: how each package does each task.
 
 A contender is an object with a function for each task that it can do, by the task's name, which
-takes a `tasks.Problem` and returns a `Rival`. A further package is a module ``<name>_rival.py``
-with such functions and a ``VERSION``, and ``<name>`` in `PACKAGES`.
+takes a `tasks.Problem` and returns a list of `Rival`, one for each form worth trying: the fastest
+of a contender's forms is what counts. A further package is a module ``<name>_rival.py`` with such
+functions and a ``VERSION``, and ``<name>`` in `PACKAGES`.
 """
 
 import importlib
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,48 +15,59 @@ import numpy as np
 
 import crnn
 
-PACKAGES = ("torch",)  # each is skipped if it cannot be imported
+PACKAGES = ("numpy", "numba", "jax", "onnxruntime", "torch")  # skipped if they cannot be imported
+PARAMETERS = ("W_xh_l0", "W_hh_l0", "b_h_l0", "W_hy", "b_y")
 
 
 class Rival(NamedTuple):
-    """One contender at one problem."""
+    """One contender at one problem, in one form."""
 
+    form: str  # which of its ways to do the task this is
     expression: str  # what is timed, on its own: a function around it would cost as much as a step
     names: dict  # what the expression refers to
     results: Callable  # results(value of the expression) -> dict of str to array_like
+    setup: str = "pass"  # run before, not timed
 
     def run(self):
         """Evaluate the expression once and return copies of its results."""
+        exec(self.setup, self.names)
         value = eval(self.expression, self.names)
         return {name: np.array(result) for name, result in self.results(value).items()}
 
 
+class Gauge(NamedTuple):
+    """Something that does nothing but compute, or nothing but read."""
+
+    rival: Rival
+    amount: float  # floating-point operations, or bytes, of one run
+
+
 class Crnn:
-    """crnn on one of its backends."""
+    """crnn on one of its backends, on a number of threads."""
 
-    def __init__(self, backend):
+    def __init__(self, backend, threads=1):
         self._backend = backend
+        self._threads = threads
 
-    def _network(self, net):
-        sizes = net.input_size, net.hidden_size, net.output_size
-        copy = crnn.RNN(*sizes, dtype=net.dtype, backend=self._backend)
-        copy.vector = net.vector
-        return copy
+    def _rival(self, expression, net, results, **names):
+        names["net"] = _copied(net, self._backend)
+        names |= {"set_num_threads": crnn.set_num_threads, "threads": self._threads}
+        return [Rival("", expression, names, results, setup="set_num_threads(threads)")]
 
     def step(self, problem):
-        net, x = self._network(problem.net), problem.x
-        y = np.empty(net.hidden_size, net.dtype)
-        return Rival("net.step(x, out=y)", {"net": net, "x": x, "y": y}, lambda y: {"y": y})
+        y = np.empty(problem.net.hidden_size, problem.net.dtype)
+        return self._rival(
+            "net.step(x, out=y)", problem.net, lambda y: {"y": y}, x=problem.x, y=y
+        )
 
     def sequence(self, problem):
-        names = {"net": self._network(problem.net), "x": problem.x}
-        return Rival("net(x)", names, lambda value: dict(zip(("y", "state"), value, strict=True)))
+        return self._rival("net(x)", problem.net, sequence_results, x=problem.x)
 
     def training(self, problem):
-        names = {
-            "net": self._network(problem.net), "x": problem.x, "targets": problem.targets
-        }
-        return Rival("net.loss_and_gradients(x, targets)", names, self._training_results)
+        return self._rival(
+            "net.loss_and_gradients(x, targets)", problem.net, self._training_results,
+            x=problem.x, targets=problem.targets,
+        )
 
     @staticmethod
     def _training_results(value):
@@ -62,28 +75,46 @@ class Crnn:
         return {"loss": loss, "state": state, **gradients.parameters}
 
 
+def _copied(net, backend):
+    copy = crnn.RNN(
+        net.input_size, net.hidden_size, net.output_size, dtype=net.dtype, backend=backend
+    )
+    copy.vector = net.vector
+    return copy
+
+
+def sequence_results(value):
+    """Return the results of a task "sequence" by name, from outputs and last state."""
+    return dict(zip(("y", "state"), value, strict=True))
+
+
+def threads():
+    """Return the number of threads that this process was started for."""
+    return int(os.environ.get("OMP_NUM_THREADS", 1))
+
+
 def find():
-    """Return the contenders by name, and why others are missing.
+    """Return the packages that are there by name, and why others are missing.
 
     Returns
     -------
-    contenders : dict of str to object
-        "crnn", the compiled one, and "reference" come first.
+    packages : dict of str to object
     missing : dict of str to str
     """
-    contenders, missing = {"crnn": Crnn("compiled"), "reference": Crnn("reference")}, {}
-    for package in PACKAGES:
+    packages, missing = {}, {}
+    for name in PACKAGES:
         try:
-            contenders[package] = importlib.import_module(f"{package}_rival")
+            packages[name] = importlib.import_module(f"{name}_rival")
         except ImportError as error:
-            missing[package] = str(error)
-    return contenders, missing
+            missing[name] = str(error)
+    return packages, missing
 
 
-def enter(contenders, task, problem):
-    """Return the `Rival` of every contender that can do the task, by name."""
-    return {
-        name: getattr(contender, task.name)(problem)
+def enter(contenders, task, *arguments):
+    """Return the forms of every contender that can do the task, by its name."""
+    entered = {
+        name: getattr(contender, task)(*arguments)
         for name, contender in contenders.items()
-        if hasattr(contender, task.name)
+        if hasattr(contender, task)
     }
+    return {name: forms for name, forms in entered.items() if forms}

@@ -1,30 +1,70 @@
-"""PyTorch, eager: RNNCell for a step, RNN for a sequence, autograd for training."""
+"""PyTorch, eager: its modules, operations with ``out=`` written by hand, autograd for training."""
+
+import itertools
 
 import torch
-from rivals import Rival
+from rivals import PARAMETERS, Gauge, Rival, sequence_results, threads
 
 VERSION = torch.__version__
 
-torch.set_num_threads(1)
+torch.set_num_threads(threads())
 
 
 def step(problem):
+    return [_step_module(problem), _step_by_hand(problem)]
+
+
+def _step_module(problem):
     cell = _with_parameters(torch.nn.RNNCell, problem.net).requires_grad_(False)
     x = torch.from_numpy(problem.x)[None]
     h = torch.zeros(1, problem.net.hidden_size, dtype=x.dtype)
 
-    def step():
+    def step(x):
         nonlocal h
         h = cell(x, h)
         return h
 
-    return Rival("step()", {"step": step}, lambda h: {"y": h[0].numpy()})
+    return Rival("RNNCell", "step(x)", {"step": step, "x": x}, lambda h: {"y": h[0].numpy()})
+
+
+def _step_by_hand(problem):
+    """One product of all weights with [x, h]."""
+    W_xh, W_hh, b = _tensors(problem.net)[:3]
+    W, x = torch.cat([W_xh, W_hh]).T.contiguous(), torch.from_numpy(problem.x)
+    z, a = torch.zeros(len(W_xh) + len(W_hh), dtype=x.dtype), torch.empty_like(b)
+    x_part, h = z[: len(W_xh)], z[len(W_xh) :]
+
+    def step(x):
+        x_part.copy_(x)
+        torch.addmv(b, W, z, out=a)
+        return torch.tanh(a, out=h)
+
+    return Rival("addmv, tanh", "step(x)", {"step": step, "x": x}, lambda h: {"y": h.numpy()})
 
 
 def sequence(problem):
+    return [_sequence_module(problem), _sequence_by_hand(problem)]
+
+
+def _sequence_module(problem):
     rnn = _with_parameters(torch.nn.RNN, problem.net).requires_grad_(False)
     names = {"rnn": rnn, "x": torch.from_numpy(problem.x)}
-    return Rival("rnn(x)", names, lambda value: {"y": value[0].numpy(), "state": value[1].numpy()})
+    return Rival("RNN", "rnn(x)", names, sequence_results)
+
+
+def _sequence_by_hand(problem):
+    x, (W_xh, W_hh, b) = torch.from_numpy(problem.x), _tensors(problem.net)[:3]
+    (T, B, _), H = x.shape, len(b)
+    h = torch.zeros(T + 1, B, H, dtype=x.dtype)
+    states, rows = list(h), h[1:].view(T * B, H)
+
+    def run(x):
+        torch.addmm(b, x.view(T * B, -1), W_xh, out=rows)
+        for before, now in itertools.pairwise(states):
+            now.addmm_(before, W_hh).tanh_()
+        return h[1:], h[-1:]
+
+    return Rival("addmm, tanh", "run(x)", {"run": run, "x": x}, sequence_results)
 
 
 def training(problem):
@@ -58,7 +98,18 @@ def training(problem):
             "b_y": readout.bias.grad.numpy(),
         }
 
-    return Rival("train()", {"train": train}, results)
+    return [Rival("RNN", "train()", {"train": train}, results)]
+
+
+def peak(dtype):
+    """Return the product of two matrices that fit in the caches."""
+    a = torch.ones(512, 512, dtype=getattr(torch, dtype))
+    names = {"mm": torch.mm, "a": a, "out": torch.empty_like(a)}
+    return [Gauge(Rival("torch.mm", "mm(a, a, out=out)", names, dict), 2 * 512**3)]
+
+
+def _tensors(net):
+    return [torch.tensor(net.parameters[name]) for name in PARAMETERS if name in net.parameters]
 
 
 def _with_parameters(cls, net):

@@ -1,0 +1,161 @@
+"""The figure: how many times as long as crnn the others take.
+
+    python bench/figure.py all.json speed.svg
+
+draws it from the JSON of a run (see ``run.py``).
+"""
+
+import itertools
+import json
+import sys
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+from tables import GAIN, NAMES, number
+
+COLOURS = {  # of Okabe and Ito, told apart by most who see few colours
+    "numpy": "#0072B2", "numba": "#E69F00", "jax": "#009E73", "onnxruntime": "#CC79A7",
+    "torch": "#D55E00",
+}
+GREYS = ("black", "#777777", "#AAAAAA")
+SHORT = {"onnxruntime": "ONNX RT"}
+GREY = "#555555"
+STYLE = {
+    "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY,
+    "xtick.color": GREY, "ytick.color": GREY, "svg.hashsalt": "crnn", "svg.fonttype": "none",
+}
+COLUMNS = 4
+RATIOS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # ticks
+LABEL_GAP = 0.07  # least distance of two labels, as a part of the axis
+
+
+def draw(report, path):
+    """Draw a report to a file; the end of its name chooses the format."""
+    cells = report["one_thread"]["cells"]
+    tables = by_table(cells)
+    two = by_table(report.get("two_threads", {"cells": []})["cells"])
+    count = len(tables) + bool(two)
+    columns = min(COLUMNS, count)
+    rows = -(-count // columns)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(3 * columns, 0.7 + 2.5 * rows), layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False).flat
+        for (title, own), axes in zip(tables.items(), panels, strict=False):
+            panel(axes, title, own, limits(cells))
+        if two:
+            gain_panel(panels[len(tables)], two)
+        for axes in panels[count:]:
+            axes.axis("off")
+        figure.suptitle(
+            "How many times as long as crnn the others take: above the line crnn is faster",
+            x=0.01, ha="left", size=12, weight="bold",
+        )
+        figure.supxlabel(caption(report["one_thread"]["about"]), x=0.01, ha="left", size=7.5,
+                         color=GREY)
+        figure.savefig(path, dpi=150)
+
+
+def by_table(cells):
+    """Return the cells of each table."""
+    titles = dict.fromkeys(cell["table"] for cell in cells)
+    return {title: [cell for cell in cells if cell["table"] == title] for title in titles}
+
+
+def limits(cells):
+    """Return the limits of y, the same for all panels."""
+    ratios = [each["ratio"] for cell in cells for each in cell["rivals"].values()]
+    return min(0.7, min(ratios) / 1.2), max(ratios) * 1.3
+
+
+def caption(about):
+    """Return what the figure was measured on and with."""
+    versions = [f"{NAMES[name]} {version}" for name, version in about["packages"].items()]
+    return (
+        f"{about['processor']}, {about['dtype']}, one thread; medians, measured in turn; each in"
+        f" the fastest of its forms: {', '.join(versions)}"
+    )
+
+
+def panel(axes, title, cells, y_limits):
+    """Draw one table: a line for each peer, crnn the line at 1."""
+    sizes = [cell["sizes"]["H"] for cell in cells]
+    starts = {"crnn": (1, "black")}
+    for name, colour in COLOURS.items():
+        ratios = [cell["rivals"].get(name, {}).get("ratio") for cell in cells]
+        if None not in ratios:
+            line(axes, sizes, ratios, colour)
+            starts[SHORT.get(name, NAMES[name])] = ratios[0], colour
+    axes.plot(sizes, [1] * len(sizes), color="black", linewidth=2)
+    axes.axhspan(y_limits[0], 1, color="black", alpha=0.07, linewidth=0)
+    axes.set_yscale("log")
+    axes.set_ylim(y_limits)
+    axes.set_yticks([ratio for ratio in RATIOS if y_limits[0] <= ratio <= y_limits[1]])
+    times = [number(cell["rivals"]["crnn"]["median_us"] / cell["unit_us"]) for cell in cells]
+    texts = [f"{size}\n{time}" for size, time in zip(sizes, times, strict=True)]
+    finish(axes, title, dict(zip(sizes, texts, strict=True)))
+    unit = cells[0]["unit"].replace("us", "\N{MICRO SIGN}s")
+    axes.set_xlabel(f"H; below it crnn's {unit}", size=7.5, color=GREY)
+    label(axes, sizes[0], starts)
+
+
+def gain_panel(axes, tables):
+    """Draw how many times as fast crnn is on two threads as on one."""
+    for cells, colour in zip(tables.values(), GREYS, strict=False):
+        gains = [cell["one_thread"]["ratio"] for cell in cells]
+        line(axes, [cell["sizes"]["H"] for cell in cells], gains, colour)
+        axes.lines[-1].set_label(f"{cells[0]['task']} B={cells[0]['sizes']['B']}")
+    sizes = sorted({cell["sizes"]["H"] for cells in tables.values() for cell in cells})
+    axes.axhline(GAIN, color=GREY, linewidth=1, linestyle=":", label="goal")
+    axes.set_ylim(top=2.05)
+    finish(axes, "crnn on two threads: times as fast", {size: str(size) for size in sizes})
+    axes.set_xlim(left=sizes[0] / 1.25)
+    axes.set_xlabel("H", size=7.5, color=GREY)
+    axes.legend(loc="lower right", fontsize=7.5, edgecolor="none")
+
+
+def line(axes, x, y, colour):
+    axes.plot(x, y, color=colour, marker="o", markersize=3, linewidth=1.5)
+
+
+def finish(axes, title, sizes):
+    """Give a panel its title, its grid and an x-axis of sizes with room for labels on the left."""
+    axes.set_title(title, loc="left", size=8.5, weight="bold")
+    axes.grid(axis="y", alpha=0.25)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}x"))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_xscale("log", base=2)
+    first, last = min(sizes), max(sizes)
+    axes.set_xlim(first / (last / first) ** 0.45, last * 1.25)
+    axes.set_xticks(list(sizes), list(sizes.values()), size=7)
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def label(axes, x, starts):
+    """Write each line's name before its start, (y, colour), names apart from each other."""
+    to_axes = axes.transData + axes.transAxes.inverted()
+    places = {name: to_axes.transform((x, y)) for name, (y, _) in starts.items()}
+    heights = spread({name: place[1] for name, place in places.items()}, LABEL_GAP)
+    for name, (_, colour) in starts.items():
+        axes.annotate(
+            name, places[name], (places[name][0] - 0.05, heights[name]), "axes fraction",
+            ha="right", va="center", color=colour, weight="bold" if name == "crnn" else "normal",
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkB": 3},
+        )
+
+
+def spread(places, gap):
+    """Return places moved as little as may be, in the same order, so that none are too close."""
+    names = sorted(places, key=places.get)
+    moved = dict(places)
+    for _ in range(200):
+        for low, high in itertools.pairwise(names):
+            missing = max(0, gap - (moved[high] - moved[low]))
+            moved[low] -= missing / 2
+            moved[high] += missing / 2
+    return moved
+
+
+if __name__ == "__main__":
+    draw(json.loads(Path(sys.argv[1]).read_text()), sys.argv[2])

@@ -1,0 +1,294 @@
+"""RNN passes in Numba, the way one writes them who knows it.
+
+Every loop that counts runs over contiguous outputs with no dependence between them, so that LLVM
+makes vectors of it; the matrix products are either such loops, four rows and four terms at a time,
+or `numpy.dot`, which Numba hands to SciPy's BLAS. With ``fastmath`` all of it may contract to fused
+multiply-adds and add up in any order.
+"""
+
+import functools
+import math
+from types import SimpleNamespace
+
+import numba
+import numpy as np
+import scipy.linalg.cython_blas  # noqa: F401  numpy.dot becomes a call of it
+
+compiled = numba.njit(fastmath=True, error_model="numpy")
+
+# --- scalars -------------------------------------------------------------------------------------
+
+# tanh(x) = x p(x^2) / q(x^2) on [-BOUND, BOUND], the rational approximation that Eigen uses too
+BOUND = np.float32(7.90531110763549805)
+P0, P1, P2, P3, P4, P5, P6 = np.array([
+    4.89352455891786e-03, 6.37261928875436e-04, 1.48572235717979e-05, 5.12229709037114e-08,
+    -8.60467152213735e-11, 2.00018790482477e-13, -2.76076847742355e-16,
+], np.float32)
+Q0, Q1, Q2, Q3 = np.array([
+    4.89352518554385e-03, 2.26843463243900e-03, 1.18534705686654e-04, 1.19825839466702e-06,
+], np.float32)
+LOG2_E, LN_2 = np.float32(1.44269504088896341), np.float32(0.693147180559945309)
+SMALLEST = np.float32(-87)  # exp of it is about the smallest normal number
+HALF = np.float32(0.5)
+E2, E3, E4, E5, E6 = np.array([1 / math.factorial(n) for n in range(2, 7)], np.float32)
+ONE = np.float32(1)
+
+
+@compiled
+def tanh32(x):
+    x = min(max(x, -BOUND), BOUND)
+    s = x * x
+    p = ((((((P6 * s + P5) * s + P4) * s + P3) * s + P2) * s + P1) * s + P0) * x
+    return p / (((Q3 * s + Q2) * s + Q1) * s + Q0)
+
+
+@compiled
+def exp32(x):
+    """Return exp(x) for x <= 0, as 2**n exp(r)."""
+    x = max(x, SMALLEST)
+    n = np.int32(x * LOG2_E - HALF)
+    r = x - np.float32(n) * LN_2
+    p = (((((E6 * r + E5) * r + E4) * r + E3) * r + E2) * r + ONE) * r + ONE
+    return p * np.int32((n + 127) << 23).view(np.float32)
+
+
+@compiled
+def tanh64(x):
+    return math.tanh(x)
+
+
+@compiled
+def exp64(x):
+    return math.exp(x)
+
+
+# --- products: out = z W and out = z W^T ----------------------------------------------------------
+
+
+@compiled
+def row_product(out, z, W):  # out (N,), z (K,), W (K, N)
+    K, N = W.shape
+    out[:] = 0
+    for k in range(0, K - K % 8, 8):
+        z0, z1, z2, z3 = z[k], z[k + 1], z[k + 2], z[k + 3]
+        z4, z5, z6, z7 = z[k + 4], z[k + 5], z[k + 6], z[k + 7]
+        for j in range(N):
+            out[j] += (
+                z0 * W[k, j] + z1 * W[k + 1, j] + z2 * W[k + 2, j] + z3 * W[k + 3, j]
+                + z4 * W[k + 4, j] + z5 * W[k + 5, j] + z6 * W[k + 6, j] + z7 * W[k + 7, j]
+            )
+    for k in range(K - K % 8, K):
+        for j in range(N):
+            out[j] += z[k] * W[k, j]
+
+
+@compiled
+def four_rows_product(out, z, W):  # out (4, N), z (4, K), W (K, N)
+    K, N = W.shape
+    out[:] = 0
+    for k in range(0, K - K % 4, 4):
+        a0, a1, a2, a3 = z[0, k], z[0, k + 1], z[0, k + 2], z[0, k + 3]
+        b0, b1, b2, b3 = z[1, k], z[1, k + 1], z[1, k + 2], z[1, k + 3]
+        c0, c1, c2, c3 = z[2, k], z[2, k + 1], z[2, k + 2], z[2, k + 3]
+        d0, d1, d2, d3 = z[3, k], z[3, k + 1], z[3, k + 2], z[3, k + 3]
+        for j in range(N):
+            w0, w1, w2, w3 = W[k, j], W[k + 1, j], W[k + 2, j], W[k + 3, j]
+            out[0, j] += a0 * w0 + a1 * w1 + a2 * w2 + a3 * w3
+            out[1, j] += b0 * w0 + b1 * w1 + b2 * w2 + b3 * w3
+            out[2, j] += c0 * w0 + c1 * w1 + c2 * w2 + c3 * w3
+            out[3, j] += d0 * w0 + d1 * w1 + d2 * w2 + d3 * w3
+    for k in range(K - K % 4, K):
+        for b in range(4):
+            for j in range(N):
+                out[b, j] += z[b, k] * W[k, j]
+
+
+@compiled
+def loops_product(out, z, W):  # out (B, N), z (B, K), W (K, N)
+    B = len(z)
+    for b in range(0, B - B % 4, 4):
+        four_rows_product(out[b : b + 4], z[b : b + 4], W)
+    for b in range(B - B % 4, B):
+        row_product(out[b], z[b], W)
+
+
+@compiled
+def loops_product_transposed(out, z, W):  # out (B, N), z (B, K), W (N, K)
+    for b in range(len(z)):
+        row, each = out[b], z[b]
+        for i in range(len(row)):
+            total = row.dtype.type(0)
+            for k in range(len(each)):
+                total += each[k] * W[i, k]
+            row[i] = total
+
+
+@compiled
+def blas_product(out, z, W):
+    if len(z) == 1:
+        np.dot(z[0], W, out[0])
+    else:
+        np.dot(z, W, out)
+
+
+@compiled
+def blas_product_transposed(out, z, W):
+    if len(z) == 1:
+        np.dot(W, z[0], out[0])
+    else:
+        np.dot(z, W.T, out)
+
+
+FORMS = {
+    "loops": (loops_product, loops_product_transposed),
+    "np.dot": (blas_product, blas_product_transposed),
+}
+
+# --- passes --------------------------------------------------------------------------------------
+
+
+@functools.cache
+def passes(dtype, form):
+    """Return step, sequence and training for a dtype, their recurrent products in one form.
+
+    Parameters
+    ----------
+    dtype : {"float32", "float64"}
+    form : str
+        One of `FORMS`.
+    """
+    tanh, exp = (tanh32, exp32) if dtype == "float32" else (tanh64, exp64)
+    product, transposed = FORMS[form]
+
+    @compiled
+    def step(x, w, y):
+        """Turn the state y (H,) into the next one; w is W_xh, W_hh, b_h and two rows to use."""
+        N, H = len(x), len(y)
+        b, a, c = w[N + H], w[N + H + 1 : N + H + 2], w[N + H + 2 : N + H + 3]
+        product(a, x.reshape(1, N), w[:N])
+        product(c, y.reshape(1, H), w[N : N + H])
+        for j in range(H):
+            y[j] = tanh(a[0, j] + c[0, j] + b[j])
+
+    @compiled
+    def recurrence(h, h0, W_hh, scratch):
+        """Turn h (T, B, H) from what inputs give into hidden states."""
+        T, B, H = h.shape
+        before = h0
+        for t in range(T):
+            now = h[t]
+            product(scratch, before, W_hh)
+            for b in range(B):
+                for j in range(H):
+                    now[b, j] = tanh(now[b, j] + scratch[b, j])
+            before = now
+
+    @compiled
+    def sequence(h, x, h0, W_xh, W_hh, b_h, scratch):
+        T, B, H = h.shape
+        a = h.reshape(T * B, H)
+        np.dot(x.reshape(T * B, x.shape[2]), W_xh, a)
+        for row in range(T * B):
+            for j in range(H):
+                a[row, j] += b_h[j]
+        recurrence(h, h0, W_hh, scratch)
+
+    @compiled
+    def softmax(y, targets, scale):
+        """Turn logits y (N, V) into their gradient; return the summed loss."""
+        N, V = y.shape
+        loss = 0.0
+        for n in range(N):
+            row, target = y[n], targets[n]
+            largest = row[0]
+            for v in range(V):
+                largest = max(largest, row[v])
+            at_target = row[target] - largest
+            total = row.dtype.type(0)
+            for v in range(V):
+                row[v] = exp(row[v] - largest)
+                total += row[v]
+            loss += math.log(total) - at_target
+            factor = scale / total
+            for v in range(V):
+                row[v] *= factor
+            row[target] -= scale
+        return loss
+
+    @compiled
+    def column_sums(out, a):
+        out[:] = 0
+        for n in range(len(a)):
+            for j in range(len(out)):
+                out[j] += a[n, j]
+
+    @compiled
+    def backward(da, h, W_hh, scratch):
+        """Turn da (T, B, H) from gradients of h into those of what tanh is applied to."""
+        T, B, H = h.shape
+        scratch[:] = 0
+        for t in range(T - 1, -1, -1):
+            d, now = da[t], h[t]
+            for b in range(B):
+                for j in range(H):
+                    d[b, j] = (d[b, j] + scratch[b, j]) * (1 - now[b, j] * now[b, j])
+            if t:
+                transposed(scratch, d, W_hh)
+
+    @compiled
+    def training(x, targets, W_xh, W_hh, b_h, W_hy, b_y, dW_xh, dW_hh, db_h, dW_hy, db_y,
+                 h, da, y, scratch):
+        """Fill the gradients; return the loss. h (T + 1, B, H) starts with the initial state."""
+        T, B = x.shape
+        H, V = W_hy.shape
+        after = h[1:]
+        rows, d_rows = after.reshape(T * B, H), da.reshape(T * B, H)
+        tokens, targets = x.reshape(-1), targets.reshape(-1)
+        for n in range(T * B):
+            for j in range(H):
+                rows[n, j] = W_xh[tokens[n], j] + b_h[j]
+        recurrence(after, h[0], W_hh, scratch)
+        np.dot(rows, W_hy, y)
+        for n in range(T * B):
+            for v in range(V):
+                y[n, v] += b_y[v]
+        loss = softmax(y, targets, y.dtype.type(1 / (T * B)))
+        np.dot(rows.T, y, dW_hy)
+        column_sums(db_y, y)
+        np.dot(y, W_hy.T, d_rows)
+        backward(da, after, W_hh, scratch)
+        np.dot(h[:-1].reshape(T * B, H).T, d_rows, dW_hh)
+        column_sums(db_h, d_rows)
+        dW_xh[:] = 0
+        for n in range(T * B):
+            for j in range(H):
+                dW_xh[tokens[n], j] += d_rows[n, j]
+        return loss / (T * B)
+
+    return SimpleNamespace(step=step, sequence=sequence, training=training)
+
+
+# --- the machine's limits ------------------------------------------------------------------------
+
+DEGREE = 8
+
+
+@compiled
+def polynomials(y, x, c, times):
+    """Evaluate a polynomial of every x, again and again; c is each of its coefficients."""
+    for _ in range(times):
+        for i in range(len(x)):
+            p = c
+            for _ in range(DEGREE):
+                p = p * x[i] + c
+            y[i] = p
+
+
+@compiled
+def total(a, times):
+    """Return the sum of an array, added up again and again."""
+    s = a.dtype.type(0)
+    for _ in range(times):
+        for i in range(len(a)):
+            s += a[i]
+    return s

@@ -1,0 +1,183 @@
+"""A report as Markdown: the verdict first, then a table for each task."""
+
+from measure import ELSEWHERE
+
+NAMES = {
+    "crnn": "crnn", "numpy": "NumPy", "numba": "Numba", "jax": "JAX",
+    "onnxruntime": "ONNX Runtime", "torch": "PyTorch",
+}
+GAIN = 1.85  # of two threads, wanted
+SMALL = ["**Small sizes, hardly timed: that the results agree is what counts.**"]
+GOALS = {"goal_us": "goal", "goal_here_us": "goal here"}
+
+
+def markdown(report):
+    """Return a whole report."""
+    lines = []
+    if one := report.get("one_thread"):
+        names, cells = ["crnn", *one["about"]["packages"]], one["cells"]
+        lines += head(one["about"], cells)
+        lines += SMALL if one["about"]["quick"] else verdict(cells)
+        for title in dict.fromkeys(cell["table"] for cell in cells):
+            lines += table(title, [cell for cell in cells if cell["table"] == title], names)
+    two = report.get("two_threads")
+    if two and two["cells"]:
+        lines += two_threads(two["cells"], ["crnn", *two["about"]["packages"]])
+    return "\n".join(lines)
+
+
+# --- what was measured, and what came of it ------------------------------------------------------
+
+
+def head(about, cells):
+    """Return the lines above the verdict."""
+    versions = [f"{NAMES[name]} {version}" for name, version in about["packages"].items()]
+    gauges = {cell["limit"][name] for cell in cells for name in ("peak", "read")} - {None}
+    return [
+        ", ".join([
+            f"crnn {about['version']} ({about['instruction_set']}, {about['compiler']})",
+            about["processor"], f"Python {about['python']}", *versions, about["dtype"],
+        ]),
+        "",
+        *(f"- {NAMES[name]} is left out: {reason}" for name, reason in about["missing"].items()),
+        f"- Results agree: they differ by at most {about['largest_difference']:.1g} of the largest"
+        f" entry; {about['tolerance']:g} is allowed.",
+        "- Times are medians of CPU time on one thread; in brackets how many times as long as crnn"
+        " (median of rounds). Each rival is in the fastest of its forms. Bold: the fastest.",
+        *timed_by_process(cells),
+        "- Of limit: the part that crnn reaches of what the arithmetic of this machine, and reading"
+        f" weights from its caches, allow, as measured beside it ({', '.join(sorted(gauges))})."
+        " In steps of less than a microsecond the call itself is most of the time.",
+        *["- Goal: as set on an AMD Zen 5, and here: scaled by what the two machines allow."]
+        * any("goal_us" in cell for cell in cells),
+        "",
+    ]
+
+
+def timed_by_process(cells):
+    """Return a line about rivals that leave work to other threads than the one that asks."""
+    found = {
+        f"{NAMES[name]} ({cell['task']})": None
+        for cell in cells
+        for name, each in cell["rivals"].items()
+        if each["in_other_threads"] > ELSEWHERE
+    }
+    if not found:
+        return []
+    return [f"- With work in threads of their own, which counts as well: {', '.join(found)}."]
+
+
+def verdict(cells):
+    """Return lines that say where crnn is not the fastest, and which goals are not met."""
+    behind = [cell for cell in cells if not lead(cell)[1] >= 1]
+    lines = [f"**crnn is the fastest in {len(cells) - len(behind)} of {len(cells)} cells.**"]
+    lines += [
+        f"- {cell_text(cell)}: {peer} takes {ratio:.2f}x"
+        for cell in behind
+        for peer, ratio in [lead(cell)]
+    ]
+    for key, what in GOALS.items():
+        goals = [cell for cell in cells if key in cell]
+        if goals:
+            met = [cell for cell in goals if meets(cell, key)]
+            lines.append(f"- {what} met in {len(met)} of {len(goals)} cells")
+    return lines
+
+
+def lead(cell):
+    """Return the fastest peer's name and how many times as long as crnn it takes."""
+    ratios = {name: each["ratio"] for name, each in cell["rivals"].items() if name != "crnn"}
+    peer = min(ratios, key=ratios.get)
+    return NAMES[peer], ratios[peer]
+
+
+def meets(cell, key):
+    return cell["rivals"]["crnn"]["median_us"] <= cell[key]
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def table(title, cells, names):
+    """Return the lines of a table of one task."""
+    columns = ["", *(NAMES[name] for name in names), "of limit"]
+    columns += [head for key, head in GOALS.items() if key in cells[0]]
+    if "memory" in cells[0]:
+        columns.append("peak KiB (states)")
+    return [
+        "", f"### {title}: {cells[0]['unit']}", "",
+        markdown_row(columns), rule(len(columns)), *(table_row(cell, names) for cell in cells),
+    ]
+
+
+def table_row(cell, names):
+    """Return one line of a table."""
+    columns = [cell["line"], *rival_columns(cell, names, cell["unit_us"])]
+    columns.append(f"{cell['limit']['reached']:.0%}")
+    for key in GOALS:
+        if key in cell:
+            answer = "yes" if meets(cell, key) else "no"
+            columns.append(f"{number(cell[key] / cell['unit_us'])} {answer}")
+    if "memory" in cell:
+        peak, states = (cell["memory"][f"{name}_bytes"] / 1024 for name in ("peak", "states"))
+        columns.append(f"{number(peak)} ({number(states)})")
+    return markdown_row(columns)
+
+
+def rival_columns(cell, names, unit_us):
+    """Return each rival's time and ratio, the fastest one's bold; "-" for who takes no part."""
+    rivals = cell["rivals"]
+    first = min(rivals, key=lambda name: rivals[name]["ratio"])
+    columns = []
+    for name in names:
+        text = "-"
+        if name in rivals:
+            text = number(rivals[name]["median_us"] / unit_us)
+            if name != "crnn":
+                text += f" ({number(rivals[name]['ratio'])}x)"
+        columns.append(f"**{text}**" if name == first else text)
+    return columns
+
+
+def two_threads(cells, names):
+    """Return the lines of the table of two threads."""
+    ahead = [cell for cell in cells if lead(cell)[1] >= 1]
+    gaining = [cell for cell in cells if cell["one_thread"]["ratio"] >= GAIN]
+    columns = ["", "crnn, one thread", "gain", *(NAMES[name] for name in names), "load"]
+    return [
+        "", "### Two threads, wall clock: ms", "",
+        "Batches that take one thread more than 1 ms; all but the second column on two threads."
+        f" **crnn is the fastest in {len(ahead)} of {len(cells)} cells**, and gains {GAIN}x at"
+        f" least in {len(gaining)}. Load: how many processors other programs kept busy meanwhile;"
+        " with much more than 0 it tells little.",
+        "", markdown_row(columns), rule(len(columns)),
+        *(two_threads_row(cell, names) for cell in cells),
+    ]
+
+
+def two_threads_row(cell, names):
+    alone, load = cell["one_thread"], cell["others_processors"]
+    return markdown_row([
+        cell_text(cell), number(alone["median_us"] / 1000), f"{alone['ratio']:.2f}x",
+        *rival_columns(cell, names, 1000), "-" if load is None else f"{load:.1f}",
+    ])
+
+
+def markdown_row(columns):
+    return f"| {' | '.join(columns)} |"
+
+
+def rule(columns):
+    """Return the line below the head: words in the first column, numbers in the others."""
+    return markdown_row(["---"] + ["---:"] * (columns - 1))
+
+
+def cell_text(cell):
+    sizes = " ".join(f"{letter}={size}" for letter, size in cell["sizes"].items())
+    return f"{cell['task']} {sizes}"
+
+
+def number(value):
+    """Return a number to about three digits."""
+    digits = 3 if value < 0.1 else 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:.{digits}f}"

@@ -1,0 +1,277 @@
+"""The parts of the benchmark: what it compares, how it times, what it makes of the figures."""
+
+import importlib
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.no_backend
+
+BENCH = Path(__file__).resolve().parents[1] / "bench"
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """Import a module of the benchmark for the length of a test."""
+    monkeypatch.syspath_prepend(BENCH)
+    yield importlib.import_module
+    for path in BENCH.glob("*.py"):
+        sys.modules.pop(path.stem, None)
+
+
+# --- results -------------------------------------------------------------------------------------
+
+
+def results_of_two(change):
+    """Return equal results of two rivals, and what ``change`` makes of the first one's."""
+    expected = {"loss": np.array(2.0), "W": np.array([[1.0, -4.0], [0.0, 2.0]])}
+    mine = {name: array.copy() for name, array in expected.items()}
+    change(mine)
+    return {"crnn": mine, "reference": expected}
+
+
+def test_differences_are_parts_of_the_largest_entry(bench):
+    def change(results):
+        results["W"][1, 0] += 0.5
+
+    found = bench("measure").differences(results_of_two(change))
+    assert found == {("crnn", "W"): 0.125, ("crnn", "loss"): 0}
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda results: results["W"].__setitem__((1, 0), 1e-3), "W"),
+        (lambda results: results["W"].__setitem__((1, 0), np.nan), "W"),
+        (lambda results: results.update(W=results["W"].T), "W"),
+        (lambda results: results.update(W=results["W"][:1]), "W"),
+        (lambda results: results.update(loss=results["loss"] * 1.001), "loss"),
+        (lambda results: results.pop("W"), "W"),
+        (lambda results: results.update(V=results["W"]), "V"),
+    ],
+    ids=["entry", "nan", "transposed", "shape", "loss", "missing", "additional"],
+)
+def test_disagreements_are_found(bench, change, name):
+    measure = bench("measure")
+    found = measure.differences(results_of_two(change))
+    assert list(measure.disagreements(found, 1e-4)) == [("crnn", name)]
+
+
+def test_every_form_and_the_state_of_a_step_are_compared(bench):
+    """A step that forgets its state is right the first time only."""
+    measure, rivals, tasks = bench("measure"), bench("rivals"), bench("tasks")
+    problem = tasks.step_problem(np.random.default_rng(0), "float64", I=3, H=4)
+    (oracle,) = rivals.Crnn("reference").step(problem)
+    (right,) = rivals.Crnn("compiled").step(problem)
+    (wrong,) = rivals.Crnn("compiled").step(problem)
+    wrong = wrong._replace(form="forgetful", expression="[net.reset(), net.step(x)][1]")
+    found = measure.compare({"crnn": [right, wrong]}, oracle)
+    assert found["crnn", "y"] < 1e-13
+    assert found["crnn (forgetful)", "y"] > 1e-3
+
+
+# --- time ----------------------------------------------------------------------------------------
+
+
+def test_every_rival_is_timed_in_every_round(bench):
+    measure, rivals = bench("measure"), bench("rivals")
+    calls = []
+    names = {"calls": calls}
+    entered = {
+        name: rivals.Rival("", f"calls.append({name!r})", names, dict) for name in ("crnn", "peer")
+    }
+    pace = measure.Pace(rounds=4, fewest=4, window=0, seconds=0)
+    times, _ = measure.interleaved(entered, pace)
+    turn = ["crnn"] * 2 + ["peer"] * 2  # one call to warm up, one that is timed
+    assert calls == turn * 5  # the first to see how long it takes
+    assert [len(each) for each in times.values()] == [4, 4]
+
+
+def test_work_in_other_threads_counts(bench):
+    measure, rivals = bench("measure"), bench("rivals")
+
+    def work():
+        end = time.thread_time() + 0.02
+        while time.thread_time() < end:
+            pass
+
+    def elsewhere():
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+    forms = {
+        name: rivals.Rival("", "run()", {"run": run}, dict)
+        for name, run in (("crnn", work), ("peer", elsewhere))
+    }
+    times, parts = measure.interleaved(forms, measure.Pace(3, 3, window=0, seconds=9))
+    assert min(times["crnn"] + times["peer"]) >= 20_000
+    assert parts["crnn"] < measure.ELSEWHERE < 0.9 < parts["peer"]
+
+
+def test_load_of_others(bench):
+    load = bench("measure").OthersLoad()
+    time.sleep(0.05)
+    processors = load.processors()
+    if processors is None:
+        pytest.skip("this system does not tell")
+    assert 0 <= processors <= os.cpu_count() + 0.5
+
+
+def test_the_fastest_form_is_chosen(bench, monkeypatch):
+    measure = bench("measure")
+    times = {0: [5, 6], 1: [7, 4], 2: [9, 9]}
+    monkeypatch.setattr(measure, "interleaved", lambda *_: (times, {}))
+    assert measure.fastest([None] * 3, measure.QUICK) == 1
+
+
+def test_summary(bench):
+    summary = bench("measure").summary({"crnn": [2.0, 9.0, 1.0], "peer": [3.0, 4.5, 5.0]})
+    assert summary["crnn"] == {
+        "median_us": 2, "minimum_us": 1, "ratio": 1, "ratio_of_minima": 1
+    }
+    assert summary["peer"] == {  # of the rounds' ratios 1.5, 0.5 and 5
+        "median_us": 4.5, "minimum_us": 3, "ratio": 1.5, "ratio_of_minima": 3
+    }
+
+
+def test_number_of_threads(bench):
+    environment = {"OMP_NUM_THREADS": "8", "OPENBLAS_CORETYPE": "Haswell", "HOME": "/"}
+    bench("run").keep_to_threads(2, environment)
+    assert environment.pop("HOME") == "/"
+    assert "OPENBLAS_NUM_THREADS" in environment
+    assert set(environment.values()) == {"2"}
+
+
+# --- limits and goals ----------------------------------------------------------------------------
+
+
+def test_a_limit_is_of_arithmetic_or_of_reading_phase_by_phase(bench):
+    limits, tasks = bench("limits"), bench("tasks")
+    work = tasks.Work(weights=10, phases=[(100, 1), (100, 5)])
+    assert limits.shortest(work, 40, us_per_flop=1, us_per_byte=1) == 100 + 200
+    assert limits.shortest(work, 40, us_per_flop=1, us_per_byte=0) == 200
+
+
+def test_the_best_gauge_of_each_round_counts(bench):
+    limits, rivals, tasks = bench("limits"), bench("rivals"), bench("tasks")
+
+    class Package:
+        @staticmethod
+        def peak(dtype):
+            return [rivals.Gauge(rivals.Rival(name, "", {}, dict), 100) for name in ("a", "b")]
+
+    work = tasks.Work(weights=1, phases=[(200, 1)])
+    limit = limits.Limit({"package": Package}, work, np.dtype("float32"))
+    assert list(limit.entries()) == ["a", "b"]
+    summary = limit.summary({"a": [10, 10, 30], "b": [40, 30, 20], "crnn": [40, 40, 100]})
+    assert (summary["peak"], summary["read"]) == ("a", None)
+    assert summary["us"] == 20  # of 20, 20 and 40
+    assert summary["reached"] == 0.5  # of 0.5, 0.5 and 0.4
+
+
+@pytest.mark.parametrize(
+    ("task", "sizes", "flops"),
+    [
+        ("step", {"I": 3, "H": 5}, 2 * (3 + 5) * 5),
+        ("sequence", {"T": 7, "B": 2, "I": 3, "H": 5}, 2 * 7 * 2 * (3 + 5) * 5),
+        ("training", {"T": 7, "B": 2, "V": 3, "H": 5}, 6 * 7 * 2 * 5 * (5 + 3)),
+    ],
+)
+def test_operations(bench, task, sizes, flops):
+    assert sum(flops for flops, _ in bench("tasks").TASKS[task].work(**sizes).phases) == flops
+
+
+@pytest.mark.parametrize(("H", "us"), [(64, 0.06), (128, 0.65), (256, 2.0), (512, 17), (1024, 65)])
+def test_limit_of_the_machine_of_the_goals(bench, H, us):
+    limits, tasks = bench("limits"), bench("tasks")
+    assert limits.goals_limit(tasks.step_work(I=H, H=H)) == pytest.approx(us, rel=0.06)
+
+
+def test_every_goal_leaves_something_to_reach(bench):
+    limits, tasks = bench("limits"), bench("tasks")
+    cells = tasks.cells(tasks.TASKS, quick=False)
+    assert len(cells) == 46
+    for cell in cells:
+        goal_us = cell.goal * cell.task.unit_us(cell.sizes)
+        assert limits.goals_limit(cell.work) < goal_us, cell
+
+
+# --- what a person reads -------------------------------------------------------------------------
+
+
+def made_up_cell(**ratios):
+    """Return a cell in which crnn takes 100 us and the others what the ratios say."""
+    rivals = {
+        name: {"median_us": 100 * ratio, "ratio": ratio, "in_other_threads": 0}
+        for name, ratio in {"crnn": 1, **ratios}.items()
+    }
+    return {
+        "task": "step", "table": "Step", "line": "H=16", "unit": "us", "unit_us": 1,
+        "sizes": {"I": 16, "H": 16}, "rivals": rivals, "goal_us": 90, "goal_here_us": 110,
+        "limit": {"reached": 0.5, "peak": "product", "read": None},
+    }
+
+
+def test_verdict_names_what_is_behind(bench):
+    tables = bench("tables")
+    cells = [made_up_cell(numpy=3, numba=0.8), made_up_cell(numpy=2)]
+    assert tables.verdict(cells) == [
+        "**crnn is the fastest in 1 of 2 cells.**",
+        "- step I=16 H=16: Numba takes 0.80x",
+        "- goal met in 0 of 2 cells",
+        "- goal here met in 2 of 2 cells",
+    ]
+
+
+def test_table_row(bench):
+    row = bench("tables").table_row(made_up_cell(numpy=3, numba=0.8), ["crnn", "numpy", "numba"])
+    columns = ["H=16", "100", "300 (3.00x)", "**80.0 (0.80x)**", "50%", "90.0 no", "110 yes"]
+    assert row == f"| {' | '.join(columns)} |"
+
+
+def test_two_threads_table(bench):
+    one = {"median_us": 190, "ratio": 1.9}
+    cells = [
+        {**made_up_cell(numpy=3), "one_thread": one, "others_processors": 0.123},
+        {**made_up_cell(numpy=0.5), "one_thread": {**one, "ratio": 1.2}, "others_processors": None},
+    ]
+    lines = bench("tables").two_threads(cells, ["crnn", "numpy"])
+    told = " ".join(lines)
+    assert "**crnn is the fastest in 1 of 2 cells**, and gains 1.85x at least in 1." in told
+    assert lines[-2:] == [
+        "| step I=16 H=16 | 0.19 | 1.90x | **0.10** | 0.30 (3.00x) | 0.1 |",
+        "| step I=16 H=16 | 0.19 | 1.20x | 0.10 | **0.050 (0.50x)** | - |",
+    ]
+
+
+def test_names_in_the_figure_are_apart_and_in_order(bench):
+    places = bench("figure").spread({"a": 0.5, "b": 0.51, "c": 0.1, "d": 0.52}, gap=0.1)
+    order = ["c", "a", "b", "d"]
+    assert sorted(places, key=places.get) == order
+    assert np.diff([places[name] for name in order]).min() > 0.099
+    assert places["c"] == 0.1
+
+
+@pytest.mark.parametrize("ending", ["svg", "png"])
+def test_figure(bench, tmp_path, ending):
+    small, large = made_up_cell(numpy=30, torch=0.8), made_up_cell(numpy=2, torch=5)
+    large["sizes"] = {"I": 64, "H": 64}
+    two = {**small, "sizes": {"B": 16, "H": 16}, "one_thread": {"ratio": 1.9}}
+    about = {"processor": "P", "dtype": "float32", "packages": {"numpy": "2"}}
+    report = {
+        "one_thread": {"about": about, "cells": [small, large]}, "two_threads": {"cells": [two]}
+    }
+    path = tmp_path / f"speed.{ending}"
+    bench("figure").draw(report, path)
+    if ending == "svg":
+        drawn = path.read_text()
+        for text in ("NumPy", "PyTorch", "crnn", "step B=16"):
+            assert f">{text}</text>" in drawn
+    else:
+        assert path.read_bytes().startswith(b"\x89PNG")
