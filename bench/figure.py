@@ -108,7 +108,7 @@ def gain_panel(axes, tables):
         axes.lines[-1].set_label(f"{cells[0]['task']} B={cells[0]['sizes']['B']}")
     sizes = sorted({cell["sizes"]["H"] for cells in tables.values() for cell in cells})
     axes.axhline(GAIN, color=GREY, linewidth=1, linestyle=":", label="goal")
-    axes.set_ylim(top=2.05)
+    axes.set_ylim(0, 2.05)
     finish(axes, "crnn on two threads: times as fast", {size: str(size) for size in sizes})
     axes.set_xlim(left=sizes[0] / 1.25)
     axes.set_xlabel("H", size=7.5, color=GREY)
