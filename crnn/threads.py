@@ -121,11 +121,12 @@ def run(tasks):
 
 def _workers():
     global _pool
-    if _pool is None:
+    pool = _pool  # another thread may forget it at any time
+    if pool is None:
         from concurrent.futures import ThreadPoolExecutor  # milliseconds, where many need none
 
-        _pool = ThreadPoolExecutor(max(1, get_num_threads() - 1), "crnn")
-    return _pool
+        pool = _pool = ThreadPoolExecutor(max(1, get_num_threads() - 1), "crnn")
+    return pool
 
 
 def _forget_pool():

@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 from builds import INSTRUCTION_SETS, kernels_of
 from planted_bugs import BUGS, SOURCES
-from test_gradients import BARE, LAST, RAGGED, complex_twin, loss_function, point_of, problem
+from test_gradients import (
+    BARE,
+    LAST,
+    RAGGED,
+    B,
+    H,
+    O,
+    complex_twin,
+    loss_function,
+    point_of,
+    problem,
+)
 from test_handworked import RELU, TANH, check_functions
 from test_optim import BY_HAND, two_steps
 from test_same_bits import different, draw, everything
@@ -65,7 +76,7 @@ def check_complex_step(module):
     ):
         net, x, state, targets, given = problem(rng, **options, backend="reference")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(engine, "BLOCK_NUMBERS", 2 * state.size)
+            patch.setattr(engine, "BLOCK_NUMBERS", 2 * B * max(H, O))
             _, grads, _ = net.loss_and_gradients(x, targets, state, **given)
         point = point_of(net, x, state)
         function = loss_function(complex_twin(net), targets, given)

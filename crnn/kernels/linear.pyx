@@ -1,6 +1,5 @@
 # y = x @ W + b over any number of rows: the input projection of all time steps, and the readout.
-# Tokens stand for one-hot rows: their product with W is a row of W. Arrays are (T, B, n); some
-# sequences of a batch may be passed as a slice of it.
+# Tokens stand for one-hot rows: their product with W is a row of W. Arrays are (T, B, n).
 
 from libc.string cimport memcpy
 
