@@ -60,11 +60,11 @@ def function(value, name):
 
 
 def choice(value, name, allowed):
-    """Return value if it is one of the allowed strings."""
+    """Return value, as a plain str, if it is one of the allowed strings."""
     kind = ValueError if isinstance(value, str) else TypeError
     if kind is TypeError or value not in allowed:
         raise kind(f"{name} is {value!r}; it can be {', '.join(map(repr, allowed))}")
-    return value
+    return str(value)
 
 
 def float_dtype(dtype, backend):

@@ -17,7 +17,10 @@ from crnn import checks, threads
 from crnn._memory import aligned_empty, aligned_zeros
 
 BLOCK_NUMBERS = 2**19  # hidden states, or outputs, of a block: a millisecond's work or more
-SMALL_NUMBERS = 2**15  # hidden states of a pass whose memory is kept for the next one
+# Hidden states, or outputs, of a pass whose memory is kept for the next one. It is one block: were
+# it more, the sums of gradients over blocks would not have the same bits in both passes.
+SMALL_NUMBERS = 2**15
+SPARE_BYTES = 2**25  # of an array that is left for the next pass
 SEQUENCES, COLUMNS = 4, 16  # that a kernel takes at a time; threads take multiples of them
 
 
@@ -34,7 +37,8 @@ class Engine:
 
     def __init__(self, kernels, weights, nonlinearity):
         self.kernels, self.weights, self.nonlinearity = kernels, weights, nonlinearity
-        self._trainer = self._trainer_shape = None
+        self._trainers = {}  # the last pass over tokens: its shape, and its Trainer or None
+        self._spare = {}  # arrays that a training pass leaves for the next one, by their use
 
     def stepper(self, prepare):
         """Return the backend's Stepper over these weights."""
@@ -50,13 +54,15 @@ class Engine:
             readout = self.kernels.Readout(self.weights, states, y)
             state = self._without_tape(sequence, states, partial(readout.forward, 0))
         else:
-            states, _ = self._with_tape(sequence)
+            states = self._states(sequence.steps, sequence)
+            self._with_tape(sequence, states)
             y, state = states[1:], states[-1].copy()
         return _silence_finished(y, sequence.lengths), state
 
     def forward(self, sequence):
         """Return outputs, last state and the states (T + 1, B, H), the initial one first."""
-        states, _ = self._with_tape(sequence)
+        states = self._states(sequence.steps, sequence)
+        self._with_tape(sequence, states)
         y = self._outputs(sequence.steps, sequence)
         readout = self.kernels.Readout(self.weights, states, y)
         self._over_batch(sequence, partial(readout.forward, 0, 0, sequence.steps))
@@ -82,14 +88,12 @@ class Engine:
             state = self._without_tape(sequence, states, fill)
         return objective.total(losses), state
 
-    def _with_tape(self, sequence):
-        """Return the states (T + 1, B, H), and the layer that filled them in."""
-        shape = sequence.steps + 1, sequence.batch_size, self.weights.hidden_size
-        states = aligned_empty(shape, self.weights.dtype)
+    def _with_tape(self, sequence, states):
+        """Fill in the states (T + 1, B, H), and return the layer that did."""
         states[0] = sequence.h0
         layer = self._layer(sequence, states)
         self._over_batch(sequence, partial(layer.forward, 0, 0, sequence.steps))
-        return states, layer
+        return layer
 
     def _without_tape(self, sequence, states, each):
         """Return the last state; call ``each(start, count, first, last)`` after every block.
@@ -116,7 +120,10 @@ class Engine:
         )
 
     def _block_of_states(self, sequence):
-        shape = self._block_steps(sequence) + 1, sequence.batch_size, self.weights.hidden_size
+        return self._states(self._block_steps(sequence), sequence)
+
+    def _states(self, steps, sequence):
+        shape = steps + 1, sequence.batch_size, self.weights.hidden_size
         return aligned_empty(shape, self.weights.dtype)
 
     def _outputs(self, steps, sequence):
@@ -138,17 +145,21 @@ class Engine:
         def add(start, count, first, last):
             readout.gradients(start, start, count, first, last)
 
-        dh = self._gradient_of_states(sequence)
+        shape = self._block_steps(sequence), sequence.batch_size, self.weights.hidden_size
+        dh = aligned_empty(shape, self.weights.dtype)
         readout.prepare_backward(dh, gradients.vector)
         layer = self._layer(sequence, states)
         self._back_through_time(gradients, sequence, layer, dh, dstate, fill, add)
 
     def loss_and_gradients(self, gradients, sequence, objective, wants_x=True):
         """Fill the gradients; return the loss and the last state."""
-        states, layer = self._with_tape(sequence)
-        losses, dh = objective.empty_losses(), self._gradient_of_states(sequence)
-        dstate = aligned_zeros(sequence.h0.shape, self.weights.dtype)
-        readout = self.kernels.Readout(self.weights, states, self._outputs(len(dh), sequence))
+        block, batch, w = self._block_steps(sequence), sequence.batch_size, self.weights
+        states = self._borrow("states", (sequence.steps + 1, batch, w.hidden_size))
+        y = self._borrow("y", (block, batch, w.output_size))
+        dh = self._borrow("dh", (block, batch, w.hidden_size))
+        losses, dstate = objective.empty_losses(), aligned_zeros(sequence.h0.shape, w.dtype)
+        layer = self._with_tape(sequence, states)
+        readout = self.kernels.Readout(w, states, y)
         readout.prepare_loss(*objective.arguments(losses))
 
         def fill(start, count, first, last):
@@ -160,17 +171,33 @@ class Engine:
             readout.gradients(start, 0, count, first, last)
 
         if objective.last_only:
-            batch, last_step = sequence.batch_size, sequence.steps - 1
+            last_step = sequence.steps - 1
             readout.prepare_backward(dstate[None], gradients.vector)
             readout.forward(last_step, 0, 1, 0, batch)
             readout.loss(0, 0, 1, 0, batch)
             readout.backward(0, 1, 0, batch)
-            add(last_step, 1, 0, self.weights.output_size)
+            add(last_step, 1, 0, w.output_size)
             fill, add = partial(_zero, dh), None
         else:
             readout.prepare_backward(dh, gradients.vector)
         self._back_through_time(gradients, sequence, layer, dh, dstate, fill, add, wants_x)
-        return objective.total(losses), states[-1].copy()
+        last = states[-1].copy()
+        self._leave(states=states, y=y, dh=dh)
+        return objective.total(losses), last
+
+    def _borrow(self, use, shape):
+        """Return memory from the last pass, if it suits, or new memory.
+
+        Memory that is new comes from the system page by page, a fifth of the time of a pass.
+        """
+        array = self._spare.pop(use, None)  # taken out: no other thread finds it
+        if array is None or array.shape != shape:
+            array = aligned_empty(shape, self.weights.dtype)
+        return array
+
+    def _leave(self, **arrays):
+        """Leave memory for the next pass, unless it is much."""
+        self._spare = {use: a for use, a in arrays.items() if a.nbytes <= SPARE_BYTES}
 
     def quick_loss_and_gradients(self, gradients, x, targets, state):
         """Do a small pass over tokens in one call, softmax at every step, its mean.
@@ -181,14 +208,13 @@ class Engine:
         """
         if self.kernels.Trainer is None or type(x) is not np.ndarray or x.dtype != checks.INTP:
             return None
-        shape, trainer = x.shape, self._trainer
-        if trainer is None or shape != self._trainer_shape:
-            self._trainer = self._new_trainer(x) if shape == self._trainer_shape else None
-            self._trainer_shape = shape
+        trainer = self._trainers.pop(x.shape, False)  # no other thread finds it at work
+        if trainer is False:
+            self._trainers = {x.shape: None}
             return None
-        self._trainer = None  # no other thread finds it at work
-        result = trainer.run(x, targets, state, gradients.vector)
-        self._trainer = trainer
+        trainer = trainer or self._new_trainer(x)
+        result = trainer and trainer.run(x, targets, state, gradients.vector)
+        self._trainers = {x.shape: trainer}
         if result is None:
             return None
         loss, last, gradients.state = result
@@ -208,10 +234,6 @@ class Engine:
         return self.kernels.Trainer(
             w, self.nonlinearity, tokens, targets, states, y, losses, dh, dstate
         )
-
-    def _gradient_of_states(self, sequence):
-        shape = self._block_steps(sequence), sequence.batch_size, self.weights.hidden_size
-        return aligned_empty(shape, self.weights.dtype)
 
     def _back_through_time(
         self, gradients, sequence, layer, dh, dstate, fill, add, wants_x=True

@@ -51,8 +51,7 @@ def objective(loss, targets, sequence, output_size, reduction, dtype):
     reduction : {"mean", "sum"}
     dtype : numpy.dtype
     """
-    checks.choice(loss, "loss", LOSSES)
-    checks.choice(reduction, "reduction", REDUCTIONS)
+    loss, reduction = options(loss, reduction)
     steps, batch_size = sequence.steps, sequence.batch_size
     each = (batch_size,) if sequence.batched else ()
     features = () if loss == "softmax" else (output_size,)
@@ -73,6 +72,13 @@ def objective(loss, targets, sequence, output_size, reduction, dtype):
         count = int(valid.sum()) * output_size
     scale = 1.0 if reduction == "sum" else 1.0 / max(count, 1)
     return Objective(loss, array, valid, scale, WIDE[dtype.kind], last_only)
+
+
+def options(loss, reduction):
+    """Return a loss and a reduction, both checked."""
+    return (
+        checks.choice(loss, "loss", LOSSES), checks.choice(reduction, "reduction", REDUCTIONS)
+    )
 
 
 def _counts_last_only(array, all_steps, last_step, features):

@@ -48,7 +48,7 @@ class Network:
             None if output_size is None else checks.whole_number(output_size, "output_size")
         )
         self._nonlinearity = checks.choice(nonlinearity, "nonlinearity", NONLINEARITIES)
-        checks.choice(init, "init", METHODS)
+        init = checks.choice(init, "init", METHODS)
         self._layout = Layout(
             parameter_shapes(self._input_size, self._hidden_size, self._output_size)
         )
@@ -285,7 +285,7 @@ class Network:
     def _loss_and_gradients(self, x, targets, state, loss, reduction, lengths, wants_x=True):
         """Do the training pass; ``wants_x`` asks for the gradient of x, too."""
         gradients = Gradients(self._layout, self._dtype, self._backend)
-        if loss == "softmax" and reduction == "mean" and lengths is None:
+        if losses.options(loss, reduction) == ("softmax", "mean") and lengths is None:
             quick = self._engine.quick_loss_and_gradients(gradients, x, targets, state)
             if quick is not None:
                 return quick[0], gradients, quick[1]

@@ -64,7 +64,9 @@ def get_num_threads():
 def _default():
     text = os.environ.get("CRNN_NUM_THREADS")
     if not text:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        if hasattr(os, "sched_getaffinity"):
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1
     if not text.isdecimal() or int(text) == 0:
         raise ValueError(f"CRNN_NUM_THREADS is {text!r}; a whole number of at least 1 is wanted")
     return int(text)
@@ -114,7 +116,8 @@ def run(tasks):
             futures += (_workers().submit(work) for _ in range(others))
         work()
     finally:
-        errors = [future.exception() for future in futures]  # waits for each
+        # waits for each that has begun: what has not, as others keep the pool busy, need not
+        errors = [future.exception() for future in futures if not future.cancel()]
     for error in filter(None, errors):
         raise error
 

@@ -1,8 +1,22 @@
 """Weights as the kernels read them: copies that follow the parameters."""
 
+import os
+import threading
+
 from crnn._memory import aligned_empty
 
 COLUMNS = 16  # to a multiple of which the kernels may fill up the rows of a packed weight
+
+_packing = threading.Lock()  # held while a copy is made: two threads would write into each other's
+
+
+def _renew_lock():
+    global _packing
+    _packing = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # a thread that the child does not have may have held it
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class Weights:
@@ -50,14 +64,21 @@ class Weights:
 
     def packed(self, name, transposed=False):
         """Return a weight, or its transpose, in the order in which `linear` reads it."""
-        copy = self._copies.get((name, transposed))
-        changes = self.changes.item()
-        if copy is None or copy[1] != changes:
-            weight = self.parameters[name].T if transposed else self.parameters[name]
-            if copy is None:
-                inputs, outputs = weight.shape
-                rows = aligned_empty((inputs, -(-outputs // COLUMNS) * COLUMNS), self.dtype)
-                copy = self._copies.setdefault((name, transposed), [rows, None])
-            self._pack(copy[0], weight)
-            copy[1] = changes  # after packing: another thread finds a copy that is done, or packs
+        key = name, transposed
+        copy = self._copies.get(key)
+        if copy is None or copy[1] != self.changes.item():
+            with _packing:
+                copy = self._pack_anew(key, name, transposed)
         return copy[0]
+
+    def _pack_anew(self, key, name, transposed):
+        changes = self.changes.item()  # before packing: of what changes meanwhile, none is missed
+        weight = self.parameters[name].T if transposed else self.parameters[name]
+        if key not in self._copies:
+            inputs, outputs = weight.shape
+            rows = aligned_empty((inputs, -(-outputs // COLUMNS) * COLUMNS), self.dtype)
+            self._copies[key] = [rows, None]
+        copy = self._copies[key]
+        self._pack(copy[0], weight)
+        copy[1] = changes
+        return copy

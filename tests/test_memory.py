@@ -1,6 +1,7 @@
 """Memory: how much the passes hold, whose it is, and that nothing costs nothing."""
 
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -47,6 +48,7 @@ def growth(sizes, is_tokens, action, dtype="float32"):
     peaks = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "BLOCK_NUMBERS", 64 * B * max(hidden, outputs or 0))
+        patch.setattr(engine, "SPARE_BYTES", 0)
         for steps in (10, 500, 1000):  # the first makes what is made only once
             shape = (steps, B) if is_tokens else (steps, B, inputs)
             x = np.zeros(shape, np.intp if is_tokens else dtype)
@@ -126,6 +128,20 @@ def test_float64_takes_twice_as_much(backend):
         net.loss_and_gradients(x, targets)
 
     check(growth((8, 256, 4), False, train, "float64"), 2 * FLOAT * (256 + 8), backend, CHECKS)
+
+
+@pytest.mark.no_backend
+def test_training_keeps_its_memory_for_the_next_pass_unless_it_is_much(monkeypatch):
+    def kept(bytes_kept):
+        monkeypatch.setattr(engine, "SPARE_BYTES", bytes_kept)
+        net = crnn.RNN(8, 256, 4, seed=0, backend="compiled")
+        x, targets = np.zeros((1000, B), int), np.zeros((1000, B), int)
+        return [peak(partial(net.loss_and_gradients, x, targets)) for _ in range(2)]
+
+    first, second = kept(2**25)
+    assert second < first / 2
+    first, second = kept(2**10)
+    assert second > first * 0.9
 
 
 def test_many_to_one_holds_no_outputs(backend):

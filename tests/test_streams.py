@@ -241,6 +241,23 @@ def test_a_step_after_memory_ran_out_is_safe(backend_name):
     assert (done.returncode, done.stdout) == (0, 2 * "refused (1, 1000)\n"), done.stderr
 
 
+@no_backend
+def test_a_stream_that_is_reset_while_weights_are_packed_is_not_written_to(x, monkeypatch):
+    net = crnn.RNN(I, H, O, seed=3, backend="compiled")
+    stream, weights = net.stream(2), net._engine.weights
+    pack, out = weights.packed, np.full((2, O), 7, np.float32)
+
+    def reset_and_pack(name, transposed=False):
+        stream.reset(300)
+        return pack(name, transposed)
+
+    monkeypatch.setattr(weights, "packed", reset_and_pack)
+    with pytest.raises(ValueError, match="batch of 300"):
+        stream.step(x[0, :2], out)
+    assert (out == 7).all()
+    assert not stream.state.any()
+
+
 def test_the_first_batch_may_come_to_a_zero_state(net, x, tokens, state, backend):
     stream = net.stream()
     same(stream.step(x[0]), net(x[:1])[0][0], backend)
@@ -426,11 +443,15 @@ def test_a_thousand_calls_leave_nothing_behind(net, x, method):
         gc.collect()
         return sys.getallocatedblocks(), [sys.getrefcount(each) for each in watched]
 
+    def leaves_nothing():
+        blocks, references = counts()
+        for _ in range(times):
+            act(net, x, out)
+        blocks_after, references_after = counts()
+        return (blocks_after - blocks < times / 2
+                and np.abs(np.subtract(references_after, references)).max() < 10)
+
     for _ in range(10):
         act(net, x, out)
-    blocks, references = counts()
-    for _ in range(times):
-        act(net, x, out)
-    blocks_after, references_after = counts()
-    assert np.abs(np.subtract(references_after, references)).max() < 10
-    assert blocks_after - blocks < times / 2
+    # what leaks does so each time; Python's own free lists grow and shrink by a thousand blocks
+    assert any(leaves_nothing() for _ in range(10))

@@ -1,4 +1,5 @@
-# exp(x) = 2^n exp(r), where x = n ln 2 + r and |r| <= ln(2) / 2; exp(r) - 1 is its Taylor series.
+# exp(x) = 2^n exp(r), where x = n ln 2 + r and |r| <= ln(2) / 2; exp(r) - 1 is its Taylor series,
+# its terms in pairs, which do not wait for each other.
 # tanh(x) = e / (e + 2) with e = exp(2|x|) - 1, and the sign of x put back. Nothing cancels, so that
 # the error of tanh stays below 2.5 (float) and 3 (double) units in the last place; NaN stays NaN,
 # the sign of zero is kept and tanh is never beyond 1. Branch-free, so that loops over them
@@ -18,49 +19,43 @@ cdef union DoubleBits:
 
 cdef inline float split_exp_float(float x, float *power) noexcept nogil:
     # returns exp(r) - 1 and leaves 2^n in power; n must be from -126 to 127
-    cdef float shifted, n, r, p
+    cdef float shifted, n, r, r2, p
     cdef FloatBits two_to_n
     # 1.5 * 2^23: rounds to a whole number
     shifted = multiply_add[float](x, <float> 1.44269504, <float> 12582912)
     n = shifted - <float> 12582912
     r = multiply_add[float](n, <float> -0.693359375, x)        # ln 2 in two parts
     r = multiply_add[float](n, <float> 2.12194440e-4, r)
-    p = <float> (1.0 / 5040.0)
-    p = multiply_add[float](p, r, <float> (1.0 / 720.0))
-    p = multiply_add[float](p, r, <float> (1.0 / 120.0))
-    p = multiply_add[float](p, r, <float> (1.0 / 24.0))
-    p = multiply_add[float](p, r, <float> (1.0 / 6.0))
-    p = multiply_add[float](p, r, <float> 0.5)
+    r2 = r * r
+    p = multiply_add[float](<float> (1.0 / 5040.0), r, <float> (1.0 / 720.0))
+    p = multiply_add[float](
+        p, r2, multiply_add[float](<float> (1.0 / 120.0), r, <float> (1.0 / 24.0)))
+    p = multiply_add[float](p, r2, multiply_add[float](<float> (1.0 / 6.0), r, <float> 0.5))
     two_to_n.value = shifted
     two_to_n.bits = (two_to_n.bits + 127) << 23
     power[0] = two_to_n.value
-    return multiply_add[float](p * r, r, r)
+    return multiply_add[float](p, r2, r)
 
 
 cdef inline double split_exp_double(double x, double *power) noexcept nogil:
     # returns exp(r) - 1 and leaves 2^n in power; n must be from -1022 to 1023
-    cdef double shifted, n, r, p
+    cdef double shifted, n, r, r2, p
     cdef DoubleBits two_to_n
     shifted = multiply_add[double](x, 1.4426950408889634, 6755399441055744.0)       # 1.5 * 2^52
     n = shifted - 6755399441055744.0
     r = multiply_add[double](n, -6.93147180369123816490e-01, x)
     r = multiply_add[double](n, -1.90821492927058770002e-10, r)
-    p = 1.0 / 6227020800.0
-    p = multiply_add[double](p, r, 1.0 / 479001600.0)
-    p = multiply_add[double](p, r, 1.0 / 39916800.0)
-    p = multiply_add[double](p, r, 1.0 / 3628800.0)
-    p = multiply_add[double](p, r, 1.0 / 362880.0)
-    p = multiply_add[double](p, r, 1.0 / 40320.0)
-    p = multiply_add[double](p, r, 1.0 / 5040.0)
-    p = multiply_add[double](p, r, 1.0 / 720.0)
-    p = multiply_add[double](p, r, 1.0 / 120.0)
-    p = multiply_add[double](p, r, 1.0 / 24.0)
-    p = multiply_add[double](p, r, 1.0 / 6.0)
-    p = multiply_add[double](p, r, 0.5)
+    r2 = r * r
+    p = multiply_add[double](1.0 / 6227020800.0, r, 1.0 / 479001600.0)
+    p = multiply_add[double](p, r2, multiply_add[double](1.0 / 39916800.0, r, 1.0 / 3628800.0))
+    p = multiply_add[double](p, r2, multiply_add[double](1.0 / 362880.0, r, 1.0 / 40320.0))
+    p = multiply_add[double](p, r2, multiply_add[double](1.0 / 5040.0, r, 1.0 / 720.0))
+    p = multiply_add[double](p, r2, multiply_add[double](1.0 / 120.0, r, 1.0 / 24.0))
+    p = multiply_add[double](p, r2, multiply_add[double](1.0 / 6.0, r, 0.5))
     two_to_n.value = shifted
     two_to_n.bits = (two_to_n.bits + 1023) << 52
     power[0] = two_to_n.value
-    return multiply_add[double](p * r, r, r)
+    return multiply_add[double](p, r2, r)
 
 
 cdef inline float tanh_float(float x) noexcept nogil:

@@ -24,8 +24,9 @@ cdef inline void linear_rows(
 ) noexcept nogil:
     # y (rows, outputs) = x (rows, inputs) @ packed W (inputs, outputs) + b (outputs,), or no b;
     # so many rows at a time that they stay in the cache from one panel of W to the next
-    cdef Py_ssize_t block = max(ROWS_TOGETHER, NUMBERS_TOGETHER // max(inputs, outputs))
-    cdef Py_ssize_t n, start = 0
+    cdef Py_ssize_t n, start = 0, block = ROWS_TOGETHER
+    if rows > ROWS_TOGETHER:
+        block = max(block, NUMBERS_TOGETHER // max(inputs, outputs))
     while start < rows:
         n = min(block, rows - start)
         fill_rows(y + start * outputs, b, n, outputs)

@@ -21,12 +21,6 @@ cdef void network_step(
         memcpy(y, h, batch * hidden * sizeof(real))
 
 
-cdef inline bint overlap(cnp.ndarray a, cnp.ndarray b) noexcept:
-    cdef char *a_first = cnp.PyArray_BYTES(a)
-    cdef char *b_first = cnp.PyArray_BYTES(b)
-    return a_first < b_first + cnp.PyArray_NBYTES(b) and b_first < a_first + cnp.PyArray_NBYTES(a)
-
-
 cdef class Stepper:
     """One time step at a time on a state of its own; see ``crnn.reference.Stepper``."""
 
@@ -61,6 +55,10 @@ cdef class Stepper:
             self.outputs, self.b_y = parameters["W_hy"].shape[1], data(parameters["b_y"])
         self.prepare = prepare
         self.reset(None)
+
+    cdef bint is_stale(self, bint floats) noexcept:
+        return (self.change != (<cnp.int64_t *> data(self.changes))[0]
+                or (floats and self.W_xh_packed == NULL))
 
     cdef bint refresh(self, bint floats) except False:
         # look for packed weights again, where parameters have changed since the last step
@@ -113,10 +111,24 @@ cdef class Stepper:
                 return False
         return True
 
-    cdef bint is_output(self, object out, object x) noexcept:
-        return (self.is_array(out, self.type_number, self.outputs)
-                and cnp.PyArray_ISWRITEABLE(<cnp.ndarray> out)
-                and not overlap(<cnp.ndarray> out, <cnp.ndarray> x))
+    cdef bint takes(self, object x, object out, bint floats) noexcept:
+        # whether the loop can take these as they are; floats: x is_array of them
+        if not (floats or self.is_tokens(x)):
+            return False
+        return out is None or (
+            self.is_array(out, self.type_number, self.outputs)
+            and cnp.PyArray_ISWRITEABLE(<cnp.ndarray> out) and self.are_apart(x, out, floats))
+
+    cdef bint are_apart(self, object x, object out, bint floats) noexcept:
+        cdef Py_ssize_t x_bytes = sizeof(Py_ssize_t), out_bytes = sizeof(double)
+        cdef char *x_start = <char *> data(x)
+        cdef char *out_start = <char *> data(out)
+        if self.type_number == cnp.NPY_FLOAT:
+            out_bytes = sizeof(float)
+        if floats:
+            x_bytes = self.inputs * out_bytes
+        return (x_start + self.batch_size * x_bytes <= out_start
+                or out_start + self.batch_size * self.outputs * out_bytes <= x_start)
 
     cdef object new_output(self):
         cdef cnp.npy_intp[2] shape
@@ -129,14 +141,15 @@ cdef class Stepper:
     def step(self, x, out=None):
         """One time step; what is not ready for the loop goes through ``prepare`` first."""
         cdef bint floats = self.is_array(x, self.type_number, self.inputs)
-        if not ((floats or self.is_tokens(x)) and (out is None or self.is_output(out, x))):
+        if self.is_stale(floats):       # before the checks: meanwhile the state may be changed
+            self.refresh(floats)
+        if not self.takes(x, out, floats):
             x, out = self.prepare(self, x, out)
             floats = self.is_array(x, self.type_number, self.inputs)
-            if not ((floats or self.is_tokens(x)) and (out is None or self.is_output(out, x))):
+            if self.is_stale(floats):
+                self.refresh(floats)
+            if not self.takes(x, out, floats):
                 raise RuntimeError("the stream was changed while x was being converted")
-        if (self.change != (<cnp.int64_t *> data(self.changes))[0]
-                or (floats and self.W_xh_packed == NULL)):
-            self.refresh(floats)
         if out is None:
             out = self.new_output()
         if self.type_number == cnp.NPY_FLOAT:

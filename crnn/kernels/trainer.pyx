@@ -50,6 +50,7 @@ cdef class Trainer:
             Zeros, added to.
         """
         cdef int axes
+        cdef cnp.int64_t change
         if not self.take(self.tokens, x, self.inputs):
             return None
         if not self.take(self.targets, targets, self.outputs):
@@ -57,9 +58,10 @@ cdef class Trainer:
         axes = cnp.PyArray_NDIM(<cnp.ndarray> x)
         if cnp.PyArray_NDIM(<cnp.ndarray> targets) != axes or not self.take_state(state, axes + 1):
             return None
-        if self.change != (<cnp.int64_t *> data(self.changes))[0]:
-            self.change = (<cnp.int64_t *> data(self.changes))[0]
+        change = (<cnp.int64_t *> data(self.changes))[0]
+        if self.change != change:
             self.weights.refresh()
+            self.change = change
         self.layer.point_gradients(gradient)
         self.readout.point_gradients(gradient)
         with nogil:
