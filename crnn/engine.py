@@ -259,7 +259,7 @@ class Engine:
             self._over_batch(sequence, back)
             tasks = [partial(layer.gradients, start, count, *part) for part in hidden]
             tasks += [partial(add, start, count, *part) for part in outputs]
-            threads.run(tasks)
+            _run(tasks, in_threads=len(hidden) > 1)
         gradients.x = sequence.unbatch(dx, 1)
         gradients.state = sequence.unbatch(dstate[None], 1)
 
@@ -278,10 +278,7 @@ class Engine:
     def _over_batch(self, sequence, function):
         """Call ``function(first, last)`` for parts of the batch, in threads where it pays."""
         parts = self._parts(sequence.batch_size, SEQUENCES, sequence)
-        if len(parts) == 1:
-            function(*parts[0])
-        else:
-            threads.run([partial(function, *part) for part in parts])
+        _run([partial(function, *part) for part in parts], in_threads=len(parts) > 1)
 
     def _parts(self, size, multiple, sequence):
         if not self.kernels.RUN_IN_THREADS:
@@ -290,6 +287,14 @@ class Engine:
         inputs = 0 if sequence.is_tokens else w.input_size
         work = (inputs + w.hidden_size + w.output_size) * w.hidden_size
         return threads.split(size, multiple, work * sequence.steps * sequence.batch_size)
+
+
+def _run(tasks, in_threads):
+    if in_threads:
+        threads.run(tasks)
+    else:
+        for task in tasks:
+            task()
 
 
 def _nothing(start, count, first, last):
