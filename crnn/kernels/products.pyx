@@ -1,15 +1,17 @@
-# Every matrix product of the package: y += x @ W. W is packed into panels, up to four vector
-# registers wide, each of which lies in memory in the order of its inputs:
+# Every matrix product of the package: y += x @ W. W is packed into panels, four vector registers
+# wide (or two), each of which lies in memory in the order of its inputs:
 #
 #     panel 0 (inputs, width)   panel 1 (inputs, width)   ...   last panel (inputs, what is left)
 #
-# The last panel's columns are filled up with zeros to whole vectors. A panel's sums stay in
+# The last panel is filled up with zeros to whole vectors; rather than leave a single vector to a
+# panel of its own, it has one more than the others. A panel's sums stay in
 # registers while x and the panel pass by (add_tile): four rows of y at a time, or a single one. The
 # loops over columns run along memory and vectorise without reordering any sum: each number of y
 # gets the sum over the inputs in their order. Of few inputs it gets the sum over the first half of
 # them, that over the second half and, of an odd number, the last: W is then in the fastest cache,
 # and a single row needs more sums that do not wait for each other. Of many, two places to read from
-# at a time would slow reading down. So any split of rows or columns gives the same bits.
+# at a time would slow reading down. So any split of rows or columns gives the same bits. Gradients
+# of weights, where time steps are what is summed over, are never sums of halves.
 
 from libc.string cimport memset
 
@@ -17,15 +19,15 @@ cdef extern from *:
     """
     #if defined(__AVX512F__)
     #define VECTOR_BYTES 64
-    #define PANEL_BYTES 256         /* of 32 registers 16 hold the sums of a tile, four rows high */
+    #define PANEL_VECTORS 4         /* of 32 registers 16 hold the sums of a tile, four rows high */
     #define SIDE_BY_SIDE_BYTES 128  /* and so they do of half as wide a tile, both halves at once */
     #elif defined(__AVX2__)
     #define VECTOR_BYTES 32
-    #define PANEL_BYTES 64          /* of 16 registers 8 */
+    #define PANEL_VECTORS 2         /* of 16 registers 8 */
     #define SIDE_BY_SIDE_BYTES 32
     #else
     #define VECTOR_BYTES 16
-    #define PANEL_BYTES 32
+    #define PANEL_VECTORS 2
     #define SIDE_BY_SIDE_BYTES 16
     #endif
     /* A width that the compiler knows is what keeps sums in registers: these must be inlined. */
@@ -39,19 +41,19 @@ cdef extern from *:
     """
     enum:
         VECTOR_BYTES
-        PANEL_BYTES
+        PANEL_VECTORS
         SIDE_BY_SIDE_BYTES
     ctypedef void inlined_void "INLINED_VOID"
     void PREFETCH(const void *address) noexcept nogil
 
 cdef enum:
-    WIDEST = 64             # columns of the widest panel: four vectors of 16 floats
+    WIDEST = 80             # columns of the widest panel: five vectors of 16 floats
     TILE_ROWS = 4
     MANY_INPUTS = 128       # from which on they are added up in one sum
     FAR_BYTES = 3 << 19     # of a W that does not stay in the second cache: it is asked for early
     AHEAD_BYTES = 2048      # before it is read
     LINE_BYTES = 64         # of the caches
-    GRADIENT_STEPS = 128    # rows of x and dy whose outer products are added up together
+    GRADIENT_STEPS = 64     # rows of x and dy whose outer products are added up together
     COPIED = 16             # numbers at a time
     GRADIENT_INPUTS = 16    # columns of x that are copied together
     PACKED_ROWS = 16        # rows of W that a transposing copy takes at a time: a cache line's
@@ -185,11 +187,12 @@ cdef inline inlined_void add_halves(
 
 cdef inline inlined_void add_panel(
     real *y, Py_ssize_t y_row, const real *x, Py_ssize_t x_row, Py_ssize_t x_step, const real *W,
-    Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t columns, Py_ssize_t width, bint far,
+    Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t columns, Py_ssize_t width,
+    bint halved, bint far,
 ) noexcept nogil:
     # y (rows, columns) += x (rows, inputs) @ W (inputs, width)
     cdef Py_ssize_t tiled = rows - (rows % TILE_ROWS == 1)
-    if inputs < MANY_INPUTS:
+    if halved:
         add_halves(y, y_row, x, x_row, x_step, W, rows, tiled, inputs, columns, width)
         return
     add_tiles(y, y_row, x, x_row, x_step, W, inputs, tiled, columns, width, False, False, False)
@@ -200,27 +203,31 @@ cdef inline inlined_void add_panel(
         add_tiles(y, y_row, x, x_row, x_step, W, inputs, 1, columns, width, True, False, False)
 
 
-cdef inline Py_ssize_t panel_width(const real *panel, Py_ssize_t columns) noexcept nogil:
-    # of a panel that holds so many columns or the first of them, in whole vectors
+cdef inline Py_ssize_t panel_width(const real *W, Py_ssize_t columns) noexcept nogil:
+    # of the first of the panels that hold so many columns
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real)
-    return min(<Py_ssize_t> (PANEL_BYTES // sizeof(real)), (columns + lanes - 1) // lanes * lanes)
+    if columns > (PANEL_VECTORS + 1) * lanes:
+        return PANEL_VECTORS * lanes
+    return (columns + lanes - 1) // lanes * lanes
 
 
 cdef void add_any_panel(
     real *y, Py_ssize_t y_row, const real *x, Py_ssize_t x_row, Py_ssize_t x_step, const real *W,
-    Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t columns, bint far,
+    Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t columns, bint halved, bint far,
 ) noexcept nogil:
     # add_panel with a width that is known where it is compiled
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real), width = panel_width(W, columns)
     columns = min(columns, width)
     if width == lanes:
-        add_panel(y, y_row, x, x_row, x_step, W, rows, inputs, columns, lanes, far)
+        add_panel(y, y_row, x, x_row, x_step, W, rows, inputs, columns, lanes, halved, far)
     elif width == 2 * lanes:
-        add_panel(y, y_row, x, x_row, x_step, W, rows, inputs, columns, 2 * lanes, far)
-    elif PANEL_BYTES > 2 * VECTOR_BYTES and width == 3 * lanes:
-        add_panel(y, y_row, x, x_row, x_step, W, rows, inputs, columns, 3 * lanes, far)
-    elif PANEL_BYTES > 2 * VECTOR_BYTES:
-        add_panel(y, y_row, x, x_row, x_step, W, rows, inputs, columns, 4 * lanes, far)
+        add_panel(y, y_row, x, x_row, x_step, W, rows, inputs, columns, 2 * lanes, halved, far)
+    elif width == 3 * lanes:
+        add_panel(y, y_row, x, x_row, x_step, W, rows, inputs, columns, 3 * lanes, halved, far)
+    elif PANEL_VECTORS > 2 and width == 4 * lanes:
+        add_panel(y, y_row, x, x_row, x_step, W, rows, inputs, columns, 4 * lanes, halved, far)
+    elif PANEL_VECTORS > 2:
+        add_panel(y, y_row, x, x_row, x_step, W, rows, inputs, columns, 5 * lanes, halved, far)
 
 
 cdef void add_product(
@@ -230,8 +237,9 @@ cdef void add_product(
     cdef Py_ssize_t j = 0
     cdef bint far = inputs * outputs * <Py_ssize_t> sizeof(real) > FAR_BYTES
     while j < outputs:
-        add_any_panel(y + j, outputs, x, inputs, 1, W + j * inputs, rows, inputs, outputs - j, far)
-        j += PANEL_BYTES // sizeof(real)
+        add_any_panel(y + j, outputs, x, inputs, 1, W + j * inputs, rows, inputs, outputs - j,
+                      inputs < MANY_INPUTS, far)
+        j += panel_width(W, outputs - j)
 
 
 cdef inline void pack_panel(
@@ -264,7 +272,7 @@ cdef void pack_panels(
         width = panel_width(packed, outputs - j)
         pack_panel(packed + j * inputs, W + j * W_column, W_row, W_column, inputs,
                    min(width, outputs - j), width)
-        j += PANEL_BYTES // sizeof(real)
+        j += width
 
 
 cdef inline void add_panel_gradients(
@@ -279,7 +287,7 @@ cdef inline void add_panel_gradients(
         n = min(GRADIENT_INPUTS, inputs - i)
         copy_rows(few, GRADIENT_INPUTS, x + i, x_row, steps, n)
         add_any_panel(dW + i * dW_row, dW_row, few, 1, GRADIENT_INPUTS, dy, n, steps, columns,
-                      False)
+                      False, False)
         i += n
 
 
@@ -289,7 +297,7 @@ cdef void add_outer_products(
 ) noexcept nogil:
     # dW (inputs, outputs) += x (rows, inputs).T @ dy (rows, outputs), some rows at a time: dy is
     # what is packed, and rows are what is summed over
-    cdef char memory[GRADIENT_STEPS * PANEL_BYTES + VECTOR_BYTES]
+    cdef char memory[(GRADIENT_STEPS * (PANEL_VECTORS + 1) + 1) * VECTOR_BYTES]
     cdef real *packed = <real *> (memory + VECTOR_BYTES - <size_t> &memory[0] % VECTOR_BYTES)
     cdef Py_ssize_t r, steps, width, j = 0
     while j < outputs:
@@ -302,7 +310,7 @@ cdef void add_outer_products(
             add_panel_gradients(dW + j, dW_row, x + r * x_row, x_row, packed, steps, inputs,
                                 outputs - j)
             r += steps
-        j += PANEL_BYTES // sizeof(real)
+        j += width
 
 
 def pack(real[:, ::1] packed not None, const real[:, :] W not None):
