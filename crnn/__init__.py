@@ -10,7 +10,7 @@ A compiled core (``crnn.kernels``) beside a readable NumPy twin (``crnn.referenc
 
 from crnn import reference, text
 from crnn._dispatch import build_info
-from crnn.cells import RNN
+from crnn.cells import GRU, LSTM, RNN
 from crnn.disk import FormatError
 from crnn.gradcheck import gradcheck
 from crnn.history import History
@@ -24,6 +24,8 @@ from crnn.training import Event, evaluate, fit
 
 __version__ = "0.1.0"
 __all__ = [
+    "GRU",
+    "LSTM",
     "RNN",
     "SGD",
     "Adagrad",

@@ -27,11 +27,21 @@ class Progress:
     epochs_since_best: int = 0
     stopped_early: bool = False
     history: History = dataclasses.field(default_factory=History)
+    dropout: dict = dataclasses.field(default_factory=dict)  # where its generator is
     state: np.ndarray | None = None  # of the network, between two chunks of a batch
+    state_c: np.ndarray | None = None  # and of an LSTM the second array of its state
     best_vector: np.ndarray | None = None
 
-    ARRAYS = ("state", "best_vector")
+    ARRAYS = ("state", "state_c", "best_vector")
     COUNTS = ("seed", "epoch", "batch", "time", "update", "targets", "epochs_since_best")
+
+    def network_state(self):
+        """Return the state to go on from, as a network takes it."""
+        return self.state if self.state_c is None else (self.state, self.state_c)
+
+    def keep_state(self, state):
+        """Take the state that a network left, or None."""
+        self.state, self.state_c = state if isinstance(state, tuple) else (state, None)
 
     def numbers(self):
         """Return all that is not an array, ready for JSON."""
@@ -51,6 +61,7 @@ def save(path, net, optimizer, settings, progress):
         What training was asked to do; it must be the same when it goes on.
     progress : Progress
     """
+    progress.dropout = net.dropout_state
     tensors = dict(net.parameters)
     tensors |= {PREFIX + name: slot for name, slot in optimizer.state().items()}
     tensors |= {
@@ -100,13 +111,17 @@ def restore(path, net, optimizer, settings):
         optimizer.restore(training["steps"], slots)
     except (TypeError, ValueError) as error:
         raise FormatError(f"{path}: not a whole checkpoint: {error}") from None
+    try:
+        net.dropout_state = progress.dropout
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"{path}: not a state of the generator of dropout: {error}") from None
     net.vector = np.concatenate([tensors[name].ravel() for name in net.parameters])
     return progress
 
 
 def _check_arrays(path, net, arrays):
     for name, array in arrays.items():
-        if name == "state":
+        if name.startswith("state"):
             fits = array.ndim in (2, 3) and array.shape[-1] == net.hidden_size
         else:
             fits = array.shape == net.vector.shape

@@ -67,6 +67,18 @@ def choice(value, name, allowed):
     return str(value)
 
 
+def finite_number(value, name):
+    """Return value as a finite float."""
+    return option(name, value, numbers.Real, "a finite number", math.isfinite)
+
+
+def flag(value, name):
+    """Return value if it is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} is {value!r}; True or False is wanted")
+    return bool(value)
+
+
 def float_dtype(dtype, backend):
     """Return the NumPy dtype of a network."""
     try:
@@ -152,7 +164,7 @@ class Sequence(NamedTuple):
     """A checked input: T steps of B sequences."""
 
     x: np.ndarray  # (T, B, I) float, or (T, B) tokens
-    h0: np.ndarray  # (B, H)
+    states: list  # the initial ones (L * D, B, H): h, and of an LSTM c
     lengths: np.ndarray | None  # (B,)
     batched: bool
 
@@ -172,26 +184,34 @@ class Sequence(NamedTuple):
         """Return the array without the axis of the batch if the input had none."""
         return array if self.batched or array is None else array.squeeze(axis)
 
+    def public(self, states):
+        """Return states (L * D, B, H) as a caller gets them."""
+        return public([self.unbatch(each, 1) for each in states])
 
-def sequence(x, state, lengths, input_size, hidden_size, dtype):
+
+def public(states):
+    """Return a state of one array, or a tuple of two."""
+    return states[0] if len(states) == 1 else tuple(states)
+
+
+def sequence(x, state, lengths, weights):
     """Check the arguments of a whole-sequence call.
 
     Parameters
     ----------
     x : array_like
         (T, B, I) or (T, I) floats, (T, B) or (T,) integer tokens.
-    state : array_like or None
-        (1, B, H), or (1, H) for one sequence; zeros for None.
+    state : array_like, tuple or None
+        (L * D, B, H), or (L * D, H) for one sequence, two of them for an LSTM; zeros for None.
     lengths : array_like or None
         (B,), or () for one sequence: integers from 0 to T.
-    input_size, hidden_size : int
-    dtype : numpy.dtype
+    weights : Weights
 
     Returns
     -------
     Sequence
     """
-    array = plain_array(x, "x")
+    array, input_size, dtype = plain_array(x, "x"), weights.input_size, weights.dtype
     is_tokens = array.dtype.kind in "iu" and array.ndim in (1, 2)
     if is_tokens:
         batched = array.ndim == 2
@@ -203,12 +223,12 @@ def sequence(x, state, lengths, input_size, hidden_size, dtype):
     if not batched:
         array = np.expand_dims(array, 1)
     steps, batch_size = array.shape[:2]
-    h0 = initial_state(state, batch_size if batched else None, hidden_size, dtype)
+    initial = states(state, batch_size if batched else None, weights)
     if lengths is not None:
         lengths = _lengths(lengths, steps, batch_size if batched else None)
         if not is_tokens:  # what lies beyond the end must not reach any sum, not even a NaN
             array = np.where(valid_steps(lengths, steps)[:, :, None], array, dtype.type(0))
-    return Sequence(array, h0, lengths, batched)
+    return Sequence(array, initial, lengths, batched)
 
 
 def _check_features(array, input_size, batched):
@@ -225,13 +245,38 @@ def _check_features(array, input_size, batched):
         )
 
 
-def initial_state(state, batch_size, hidden_size, dtype, name="state"):
-    """Return a state as a new array (B, H); zeros for None."""
-    shape = (1, hidden_size) if batch_size is None else (1, batch_size, hidden_size)
+def states(state, batch_size, weights, name="state"):
+    """Return a state as a list of new arrays (L * D, B, H); zeros for None.
+
+    Parameters
+    ----------
+    state : array_like, tuple or None
+    batch_size : int or None
+        None for one sequence, whose state has no axis for the batch.
+    weights : Weights
+    name : str
+    """
+    layers, H, count = len(weights.layers), weights.hidden_size, weights.kind.states
+    shape = (layers, H) if batch_size is None else (layers, batch_size, H)
     if state is None:
-        return np.zeros(shape if batch_size is None else shape[1:], dtype)
-    array = real_array(state, name, dtype, shape)
-    return np.array(array if batch_size is None else array[0])
+        whole = (layers, 1 if batch_size is None else batch_size, H)
+        return [np.zeros(whole, weights.dtype) for _ in range(count)]
+    arrays = []
+    for part, each in state_parts(state, count, name):
+        array = np.array(real_array(each, part, weights.dtype, shape))
+        arrays.append(array[:, None] if batch_size is None else array)
+    return arrays
+
+
+def state_parts(state, count, name="state"):
+    """Return the name and the value of each array of a state, of which there are one or two."""
+    if count == 1:
+        return [(name, state)]
+    if not isinstance(state, (tuple, list)) or len(state) != count:
+        came = f"{type(state).__name__} of {len(state)}" if isinstance(state, (tuple, list)) else (
+            type(state).__name__)
+        raise TypeError(f"{name} is a {came}; the state of an LSTM is a tuple (h, c)")
+    return [(f"{part} of {name}", each) for part, each in zip("hc", state, strict=True)]
 
 
 def _lengths(lengths, steps, batch_size):

@@ -122,7 +122,7 @@ def info(options):
         shape = " x ".join(str(size) for size in view.shape)
         rows.append((name, shape, f"{view.size:,}", f"{view.nbytes:,}"))
     rows.append(("together", "", f"{net.num_parameters:,}", f"{net.vector.nbytes:,}"))
-    print(f"{options.model}: {net.nonlinearity} RNN, {net.dtype}")
+    print(f"{options.model}: {net!r}")
     outputs = "no readout" if net.output_size is None else f"{net.output_size} outputs"
     print(f"{net.input_size} inputs, {net.hidden_size} hidden units, {outputs}\n")
     _print_table(rows)

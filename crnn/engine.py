@@ -1,143 +1,200 @@
 """What a network computes, on checked input: passes over whole sequences, block by block.
 
 Nothing of the size of T x B is held except what a caller asks for (the states for training, the
-outputs for inference) and the losses of single targets. Everything else lives for one block of
-time steps.
+outputs for inference), the losses of single targets and, with a second direction, the outputs of a
+layer. Everything else lives for one block of time steps.
 
 Where it pays, threads share the work. On the way forward and back each takes some sequences of the
-batch; of the gradients of the weights, which are sums over all sequences, it takes some columns. So
-no sum depends on how many threads there are.
+batch; of the gradients of the weights, which are sums over all sequences, it takes some rows. So no
+sum depends on how many threads there are.
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
-from crnn import checks, threads
+from crnn import checks
 from crnn._memory import aligned_empty, aligned_zeros
+from crnn.stack import Stack, nothing
 
-BLOCK_NUMBERS = 2**19  # hidden states, or outputs, of a block: a millisecond's work or more
 # Hidden states, or outputs, of a pass whose memory is kept for the next one. It is one block: were
 # it more, the sums of gradients over blocks would not have the same bits in both passes.
 SMALL_NUMBERS = 2**15
-SPARE_BYTES = 2**25  # of an array that is left for the next pass
-SEQUENCES, COLUMNS = 4, 16  # that a kernel takes at a time; threads take multiples of them
+
+
+class Tape(NamedTuple):
+    """What the way back needs of a pass forward."""
+
+    levels: list  # for each layer its runs, one for each direction
+    masks: list  # for each layer but the top one what its outputs were multiplied with, or None
+    top: np.ndarray  # what the top layer puts out (T + 1, B, D * H), after a first row
 
 
 class Engine:
-    """The passes of a network of one recurrent layer and an optional readout.
+    """The passes of a network of recurrent layers and an optional readout.
 
     Parameters
     ----------
     kernels : namespace
         A backend's functions for one dtype.
     weights : Weights
-    nonlinearity : {"tanh", "relu"}
+    dropout : float
+        The share of a layer's outputs, but for the top one's, that is zeroed in training.
+    generator : numpy.random.Generator or None
+        Chooses them.
     """
 
-    def __init__(self, kernels, weights, nonlinearity):
-        self.kernels, self.weights, self.nonlinearity = kernels, weights, nonlinearity
+    def __init__(self, kernels, weights, dropout=0.0, generator=None):
+        self.kernels, self.weights = kernels, weights
+        self.dropout, self.generator = dropout, generator
+        self.stack = Stack(kernels, weights)
         self._trainers = {}  # the last pass over tokens: its shape, and its Trainer or None
-        self._spare = {}  # arrays that a training pass leaves for the next one, by their use
 
     def stepper(self, prepare):
         """Return the backend's Stepper over these weights."""
-        return self.kernels.Stepper(self.weights, self.nonlinearity, prepare)
+        return self.kernels.Stepper(self.weights, prepare)
 
     # --- forward -----------------------------------------------------------------------------
 
     def infer(self, sequence):
-        """Return outputs (T, B, O) and last state (B, H), keeping no tape."""
-        if self.weights.has_readout:
+        """Return outputs (T, B, O) and last states, keeping no tape."""
+        w = self.weights
+        if w.directions == 1 and w.has_readout:
             y = self._outputs(sequence.steps, sequence)
-            states = self._block_of_states(sequence)
-            readout = self.kernels.Readout(self.weights, states, y)
-            state = self._without_tape(sequence, states, partial(readout.forward, 0))
+            runs = self._block_runs(sequence)
+            readout = self.kernels.Readout(w, runs[-1].states, y)
+            states = self._without_tape(sequence, runs, partial(readout.forward, 0))
         else:
-            states = self._states(sequence.steps, sequence)
-            self._with_tape(sequence, states)
-            y, state = states[1:], states[-1].copy()
-        return _silence_finished(y, sequence.lengths), state
+            tape = self._with_tape(sequence, drop=False)
+            states = last_states(tape)
+            y = self._read_out(sequence, tape.top) if w.has_readout else tape.top[1:]
+        return silence_finished(y, sequence.lengths), states
 
     def forward(self, sequence):
-        """Return outputs, last state and the states (T + 1, B, H), the initial one first."""
-        states = self._states(sequence.steps, sequence)
-        self._with_tape(sequence, states)
-        y = self._outputs(sequence.steps, sequence)
-        readout = self.kernels.Readout(self.weights, states, y)
-        self._over_batch(sequence, partial(readout.forward, 0, 0, sequence.steps))
-        return _silence_finished(y, sequence.lengths), states[-1].copy(), states
+        """Return outputs, last states and the `Tape`."""
+        tape = self._with_tape(sequence, drop=True)
+        y = self._read_out(sequence, tape.top)
+        return silence_finished(y, sequence.lengths), last_states(tape), tape
 
     def loss(self, sequence, objective):
-        """Return the loss and the last state, keeping no tape."""
-        states, losses = self._block_of_states(sequence), objective.empty_losses()
-        readout = self.kernels.Readout(
-            self.weights, states, self._outputs(len(states) - 1, sequence)
-        )
-        readout.prepare_loss(*objective.arguments(losses))
+        """Return the loss and the last states, keeping no tape."""
+        losses = objective.empty_losses()
+        if self.weights.directions == 2:
+            tape = self._with_tape(sequence, drop=False)
+            states, last = last_states(tape), self._last_or_all(tape.top, sequence, objective)
+            readout = self._readout(last, sequence, objective, losses)
+            self._over_blocks(sequence, objective, partial(self._block_loss, readout))
+            return objective.total(losses), states
+        runs = self._block_runs(sequence)
+        readout = self._readout(runs[-1].states, sequence, objective, losses)
 
         def fill(start, count, first, last):
             readout.forward(0, 0, count, first, last)
             readout.loss(0, start, count, first, last)
 
         if objective.last_only:
-            state = self._without_tape(sequence, states, _nothing)
-            states[1] = state
+            states = self._without_tape(sequence, runs, nothing)
+            runs[-1].states[1] = states[0][-1]
             fill(0, 1, 0, sequence.batch_size)
         else:
-            state = self._without_tape(sequence, states, fill)
-        return objective.total(losses), state
+            states = self._without_tape(sequence, runs, fill)
+        return objective.total(losses), states
 
-    def _with_tape(self, sequence, states):
-        """Fill in the states (T + 1, B, H), and return the layer that did."""
-        states[0] = sequence.h0
-        layer = self._layer(sequence, states)
-        self._over_batch(sequence, partial(layer.forward, 0, 0, sequence.steps))
-        return layer
+    def _with_tape(self, sequence, drop, borrow=None, but_the_top=False):
+        """Run all layers, but for the top one if it is asked for; return the `Tape`."""
+        w, levels, masks, x = self.weights, [], [], sequence.x
+        count = len(w.layers) // w.directions
+        for number in range(count):
+            levels.append(self.stack.level(number, x, sequence, borrow))
+            if number == count - 1 and but_the_top:
+                break
+            self.stack.forward(levels[-1], sequence)
+            outputs = self.stack.outputs(levels[-1], sequence.lengths)
+            if number < count - 1:
+                masks.append(self._mask(outputs[1:].shape) if drop else None)
+                x = outputs[1:] if masks[-1] is None else outputs[1:] * masks[-1]
+        top = levels[-1][0].states if but_the_top else outputs
+        return Tape(levels, masks, top)
 
-    def _without_tape(self, sequence, states, each):
-        """Return the last state; call ``each(start, count, first, last)`` after every block.
+    def _mask(self, shape):
+        if not self.dropout:
+            return None
+        stays = self.generator.random(shape, np.float32) >= self.dropout
+        return stays * self.weights.dtype.type(1 / (1 - self.dropout))
 
-        It finds the block's states in states[1 : 1 + count].
+    def _block_runs(self, sequence):
+        """Return the runs of layers in one direction that have memory for one block."""
+        runs, x, steps = [], sequence.x, self.stack.block_steps(sequence)
+        for k in range(len(self.weights.layers)):
+            runs.append(self.stack.run(k, x, sequence, steps))
+            x = runs[-1].states[1:]
+        return runs
+
+    def _without_tape(self, sequence, runs, each):
+        """Return the last states; call ``each(start, count, first, last)`` after every block.
+
+        It finds the block's states in states[1 : 1 + count] of the top run.
         """
-        states[0] = sequence.h0
-        layer, blocks = self._layer(sequence, states), self._blocks(sequence)
-        state = np.array(sequence.h0)
+        layers, blocks = [run.layer() for run in runs], self.stack.blocks(sequence)
+        carried = [states for run in runs for states in run.carried]
 
-        def run(first, last):
+        def work(first, last):
             for start, count in blocks:
-                layer.forward(start, 0, count, first, last)
+                for number, layer in enumerate(layers):
+                    layer.forward(start, 0 if number else start, 0, count, first, last)
                 each(start, count, first, last)
-                states[0, first:last] = states[count, first:last]
-            state[first:last] = states[0, first:last]
+                for states in carried:
+                    states[0, first:last] = states[count, first:last]
 
-        self._over_batch(sequence, run)
-        return state
-
-    def _layer(self, sequence, states):
-        return self.kernels.RNNLayer(
-            self.weights, self.nonlinearity, sequence.x, states, sequence.lengths
-        )
-
-    def _block_of_states(self, sequence):
-        return self._states(self._block_steps(sequence), sequence)
-
-    def _states(self, steps, sequence):
-        shape = steps + 1, sequence.batch_size, self.weights.hidden_size
-        return aligned_empty(shape, self.weights.dtype)
+        self.stack.over_batch(sequence, work)
+        return [np.stack(each) for each in zip(
+            *([states[0] for states in run.carried] for run in runs), strict=True)]
 
     def _outputs(self, steps, sequence):
         shape = steps, sequence.batch_size, self.weights.output_size
         return aligned_empty(shape, self.weights.dtype)
 
+    def _read_out(self, sequence, top):
+        y = self._outputs(sequence.steps, sequence)
+        readout = self.kernels.Readout(self.weights, top, y)
+        self.stack.over_batch(sequence, partial(readout.forward, 0, 0, sequence.steps))
+        return y
+
+    def _readout(self, states, sequence, objective, losses, y=None):
+        if y is None:
+            y = self._outputs(self.stack.block_steps(sequence), sequence)
+        readout = self.kernels.Readout(self.weights, states, y)
+        readout.prepare_loss(*objective.arguments(losses))
+        return readout
+
+    def _block_loss(self, readout, start, count, first, last):
+        readout.forward(start, 0, count, first, last)
+        readout.loss(0, start, count, first, last)
+
+    def _over_blocks(self, sequence, objective, function):
+        """Call ``function(start, count, first, last)`` for all blocks of targets."""
+        blocks = [(0, 1)] if objective.last_only else self.stack.blocks(sequence)
+        for start, count in blocks:
+            self.stack.over_batch(sequence, partial(function, start, count))
+
+    def _last_or_all(self, top, sequence, objective):
+        """Return what the readout reads: all outputs of the top layer, or the last valid ones."""
+        if not objective.last_only:
+            return top
+        last = np.zeros((2, *top.shape[1:]), top.dtype)
+        if sequence.steps:
+            last[1] = top[last_steps(sequence) + 1, np.arange(sequence.batch_size)]
+        return last
+
     # --- backward ----------------------------------------------------------------------------
 
-    def backward(self, gradients, sequence, states, dy, dstate):
-        """Fill the gradients from those of the outputs (T, B, O) and of the last state (B, H)."""
+    def backward(self, gradients, sequence, tape, dy, dstates):
+        """Fill the gradients from those of the outputs (T, B, O) and of the last states."""
         if sequence.lengths is not None:
             valid = checks.valid_steps(sequence.lengths, sequence.steps)
             dy = np.where(valid[:, :, None], dy, self.weights.dtype.type(0))
-        readout = self.kernels.Readout(self.weights, states, dy)
+        readout = self.kernels.Readout(self.weights, tape.top, dy)
 
         def fill(start, count, first, last):
             readout.backward(start, count, first, last)
@@ -145,22 +202,27 @@ class Engine:
         def add(start, count, first, last):
             readout.gradients(start, start, count, first, last)
 
-        shape = self._block_steps(sequence), sequence.batch_size, self.weights.hidden_size
-        dh = aligned_empty(shape, self.weights.dtype)
+        dh = aligned_empty((self.stack.block_steps(sequence), *tape.top.shape[1:]), dy.dtype)
         readout.prepare_backward(dh, gradients.vector)
-        layer = self._layer(sequence, states)
-        self._back_through_time(gradients, sequence, layer, dh, dstate, fill, add)
+        self._back(gradients, sequence, tape, dstates, (nothing, fill, add), readout, dh)
 
     def loss_and_gradients(self, gradients, sequence, objective, wants_x=True):
-        """Fill the gradients; return the loss and the last state."""
-        block, batch, w = self._block_steps(sequence), sequence.batch_size, self.weights
-        states = self._borrow("states", (sequence.steps + 1, batch, w.hidden_size))
-        y = self._borrow("y", (block, batch, w.output_size))
-        dh = self._borrow("dh", (block, batch, w.hidden_size))
-        losses, dstate = objective.empty_losses(), aligned_zeros(sequence.h0.shape, w.dtype)
-        layer = self._with_tape(sequence, states)
-        readout = self.kernels.Readout(w, states, y)
-        readout.prepare_loss(*objective.arguments(losses))
+        """Fill the gradients; return the loss and the last states."""
+        w, batch, memory = self.weights, sequence.batch_size, self.stack.memory
+        one_way, block = w.directions == 1, self.stack.block_steps(sequence)
+
+        def borrow(k, use, shape):
+            return memory.borrow((k, use), shape)
+
+        tape = self._with_tape(sequence, True, borrow, but_the_top=one_way)
+        losses = objective.empty_losses()
+        dstates = [aligned_zeros(each.shape, w.dtype) for each in sequence.states]
+        y = memory.borrow("y", (block, batch, w.output_size))
+        dh = memory.borrow("dh", (block, *tape.top.shape[1:]))
+        read = tape.top if one_way else self._last_or_all(tape.top, sequence, objective)
+        readout = self._readout(read, sequence, objective, losses, y)
+        top = tape.levels[-1][0].layer() if one_way else None
+        forward = partial(top.forward, 0, 0, 0, sequence.steps) if one_way else nothing
 
         def fill(start, count, first, last):
             readout.forward(start, 0, count, first, last)
@@ -170,41 +232,70 @@ class Engine:
         def add(start, count, first, last):
             readout.gradients(start, 0, count, first, last)
 
-        if objective.last_only:
+        if one_way and objective.last_only:
             last_step = sequence.steps - 1
-            readout.prepare_backward(dstate[None], gradients.vector)
+            readout.prepare_backward(dstates[0][-1:], gradients.vector)
+            self.stack.over_batch(sequence, forward)
             readout.forward(last_step, 0, 1, 0, batch)
             readout.loss(0, 0, 1, 0, batch)
             readout.backward(0, 1, 0, batch)
-            add(last_step, 1, 0, w.output_size)
-            fill, add = partial(_zero, dh), None
+            add(last_step, 1, 0, w.hidden_size)
+            forward, fill, add = nothing, partial(zero, dh), nothing
         else:
             readout.prepare_backward(dh, gradients.vector)
-        self._back_through_time(gradients, sequence, layer, dh, dstate, fill, add, wants_x)
-        last = states[-1].copy()
-        self._leave(states=states, y=y, dh=dh)
-        return objective.total(losses), last
+        self._back(
+            gradients, sequence, tape, dstates, (forward, fill, add), readout, dh, wants_x, top,
+            objective.last_only,
+        )
+        states = last_states(tape)
+        arrays = {(k, use): a for k, run in enumerate(sum(tape.levels, []))
+                  for use, a in run.arrays().items()}
+        memory.leave(arrays | {"y": y, "dh": dh})
+        return objective.total(losses), states
 
-    def _borrow(self, use, shape):
-        """Return memory from the last pass, if it suits, or new memory.
+    def _back(
+        self, gradients, sequence, tape, dstates, in_blocks, readout, dh, wants_x=True, top=None,
+        last_only=False,
+    ):
+        """Go back through all layers."""
+        wants, below = wants_x or len(tape.levels) > 1, tape.levels[:-1]
+        if self.weights.directions == 1:
+            dx = self.stack.back_through_time(
+                tape.levels[-1][0], sequence, gradients, dh, dstates, wants,
+                in_blocks=in_blocks, layer=top,
+            )
+        else:
+            whole = self._whole_gradient(gradients, sequence, tape, in_blocks, readout, last_only)
+            dx = self.stack.back(tape.levels[-1], sequence, gradients, whole, dstates, wants)
+        for number in reversed(range(len(below))):
+            if tape.masks[number] is not None:
+                dx *= tape.masks[number]
+            wants = wants_x or number > 0
+            dx = self.stack.back(below[number], sequence, gradients, dx, dstates, wants)
+        gradients.x = sequence.unbatch(dx, 1)
+        gradients.state = sequence.public([sequence.unbatch(each, 1) for each in dstates])
 
-        Memory that is new comes from the system page by page, a fifth of the time of a pass.
-        """
-        array = self._spare.pop(use, None)  # taken out: no other thread finds it
-        if array is None or array.shape != shape:
-            array = aligned_empty(shape, self.weights.dtype)
-        return array
-
-    def _leave(self, **arrays):
-        """Leave memory for the next pass, unless it is much."""
-        self._spare = {use: a for use, a in arrays.items() if a.nbytes <= SPARE_BYTES}
+    def _whole_gradient(self, gradients, sequence, tape, in_blocks, readout, last_only):
+        """Return what reaches all outputs of the top layer, as both directions need at once."""
+        _, fill, add = in_blocks
+        shape, width = (sequence.steps, *tape.top.shape[1:]), self.weights.hidden_size
+        whole = np.zeros(shape, tape.top.dtype)
+        blocks = [(0, 1)] if last_only else self.stack.blocks(sequence)
+        rows = np.zeros((1, *shape[1:]), whole.dtype) if last_only else whole
+        for start, count in blocks:
+            readout.prepare_backward(rows[start : start + count], gradients.vector)
+            self.stack.over_batch(sequence, partial(fill, start, count))
+            add(start, count, 0, width * self.weights.directions)
+        if last_only and sequence.steps:
+            whole[last_steps(sequence), np.arange(sequence.batch_size)] = rows[0]
+        return whole
 
     def quick_loss_and_gradients(self, gradients, x, targets, state):
         """Do a small pass over tokens in one call, softmax at every step, its mean.
 
         Returns None, with nothing done, where the general pass is wanted: for large passes, for
-        arguments that need converting or that are wrong, and the first time that a shape comes.
-        Otherwise the loss and the last state.
+        more than one layer, for arguments that need converting or that are wrong, and the first
+        time that a shape comes. Otherwise the loss and the last states.
         """
         if self.kernels.Trainer is None or type(x) is not np.ndarray or x.dtype != checks.INTP:
             return None
@@ -217,96 +308,53 @@ class Engine:
         self._trainers = {x.shape: trainer}
         if result is None:
             return None
-        loss, last, gradients.state = result
-        return loss, last
+        loss, states, gradients.state = result
+        return loss, states
 
     def _new_trainer(self, x):
-        w = self.weights
-        if x.ndim not in (1, 2):
+        w, kind, H = self.weights, self.weights.kind, self.weights.hidden_size
+        if x.ndim not in (1, 2) or len(w.layers) > 1:
             return None
-        steps, batch, hidden = len(x), x.shape[1] if x.ndim == 2 else 1, w.hidden_size
-        if not 0 < x.size * max(hidden, w.output_size) <= SMALL_NUMBERS:
+        steps, batch = len(x), x.shape[1] if x.ndim == 2 else 1
+        if not 0 < x.size * max(kind.blocks * H, w.output_size) <= SMALL_NUMBERS:
             return None
-        sizes = (steps + 1, hidden), (steps, w.output_size), (steps, hidden)
-        states, y, dh = (aligned_empty((n, batch, width), w.dtype) for n, width in sizes)
+
+        def array(count, width=H, wanted=True):
+            return aligned_empty((count, batch, width), w.dtype) if wanted else None
+
+        gates = kind.blocks * H
+        tape = array(steps + 1), array(steps + 1, H, kind.keeps), array(steps, gates, kind.keeps)
+        dstate = array(1)[0]
+        dc = array(1)[0] if kind.states == 2 else None
+        back = (array(steps), dstate, dc, array(steps, gates, kind.keeps),
+                array(steps, H, kind.cell == "GRU"))
         tokens, targets = np.empty((2, steps, batch), np.intp)
-        losses, dstate = np.empty((steps, batch)), aligned_empty((batch, hidden), w.dtype)
         return self.kernels.Trainer(
-            w, self.nonlinearity, tokens, targets, states, y, losses, dh, dstate
+            w, tokens, targets, tape, array(steps, w.output_size), np.empty((steps, batch)), back
         )
 
-    def _back_through_time(
-        self, gradients, sequence, layer, dh, dstate, fill, add, wants_x=True
-    ):
-        """Walk the blocks from the last to the first; dh and dstate are overwritten.
 
-        ``fill(start, count, first, last)`` fills dh[:count] with what reaches the states of a block
-        from their outputs, ``add`` adds to the readout's gradients, unless it is None.
-        """
-        dx = None
-        if wants_x and not sequence.is_tokens:
-            dx = aligned_empty(sequence.x.shape, self.weights.dtype)
-        layer.prepare_backward(dh, dstate, dx, gradients.vector)
-        hidden = self._parts(self.weights.hidden_size, COLUMNS, sequence)
-        outputs = self._parts(self.weights.output_size, COLUMNS, sequence) if add else []
-
-        for start, count in reversed(self._blocks(sequence)):
-
-            def back(first, last, start=start, count=count):
-                fill(start, count, first, last)
-                layer.backward(start, count, first, last)
-
-            self._over_batch(sequence, back)
-            tasks = [partial(layer.gradients, start, count, *part) for part in hidden]
-            tasks += [partial(add, start, count, *part) for part in outputs]
-            _run(tasks, in_threads=len(hidden) > 1)
-        gradients.x = sequence.unbatch(dx, 1)
-        gradients.state = sequence.unbatch(dstate[None], 1)
-
-    # --- blocks and parts ----------------------------------------------------------------------
-
-    def _block_steps(self, sequence):
-        width = max(self.weights.hidden_size, self.weights.output_size)
-        steps = BLOCK_NUMBERS // max(1, sequence.batch_size * width)
-        return max(1, min(steps, sequence.steps))
-
-    def _blocks(self, sequence):
-        """Return first step and number of steps of each block."""
-        size, steps = self._block_steps(sequence), sequence.steps
-        return [(start, min(size, steps - start)) for start in range(0, steps, size)]
-
-    def _over_batch(self, sequence, function):
-        """Call ``function(first, last)`` for parts of the batch, in threads where it pays."""
-        parts = self._parts(sequence.batch_size, SEQUENCES, sequence)
-        _run([partial(function, *part) for part in parts], in_threads=len(parts) > 1)
-
-    def _parts(self, size, multiple, sequence):
-        if not self.kernels.RUN_IN_THREADS:
-            return [(0, size)]
-        w = self.weights
-        inputs = 0 if sequence.is_tokens else w.input_size
-        work = (inputs + w.hidden_size + w.output_size) * w.hidden_size
-        return threads.split(size, multiple, work * sequence.steps * sequence.batch_size)
+def last_states(tape):
+    """Return the last states of all runs, a copy: (L * D, B, H) of h and, of an LSTM, of c."""
+    runs = [run for level in tape.levels for run in level]
+    return [np.stack(each) for each in zip(
+        *([states[-1] for states in run.carried] for run in runs), strict=True)]
 
 
-def _run(tasks, in_threads):
-    if in_threads:
-        threads.run(tasks)
-    else:
-        for task in tasks:
-            task()
+def last_steps(sequence):
+    """Return each sequence's last valid step; 0 for one that has none."""
+    if sequence.lengths is None:
+        return np.full(sequence.batch_size, sequence.steps - 1)
+    return np.maximum(sequence.lengths - 1, 0)
 
 
-def _nothing(start, count, first, last):
-    """Do nothing with a block."""
-
-
-def _zero(dh, start, count, first, last):
+def zero(dh, start, count, first, last):
     """Fill in that nothing reaches a block's states from their outputs."""
     dh[:count, first:last] = 0
 
 
-def _silence_finished(y, lengths):
+def silence_finished(y, lengths):
+    """Zero the outputs of sequences that are over."""
     if lengths is not None:
         for b, length in enumerate(lengths):
             y[length:, b] = 0

@@ -48,20 +48,26 @@ def gradcheck(
     """
     max_entries = checks.whole_number(max_entries, "max_entries")
     options = {"loss": loss, "reduction": reduction, "lengths": lengths}
+    config = net.config() | {"dropout": 0.0}
+    del config["cell"]
+    if net.dropout:  # what it zeroes differs from pass to pass
+        vector, net = net.vector, type(net)(**config, backend=net.backend)
+        net.vector = vector
     _, gradients, last = net.loss_and_gradients(x, targets, state, **options)
-    analytic = dict(gradients.parameters) | {"state": gradients.state}
+    analytic = dict(gradients.parameters) | _named(gradients.state)
     if gradients.x is not None:
         analytic["x"] = gradients.x
-    config = {name: value for name, value in net.config().items() if name != "cell"}
     twin = type(net)(**(config | {"dtype": "complex128"}), backend="reference")
     point = {name: view.astype(complex) for name, view in net.parameters.items()}
-    point["state"] = np.zeros(last.shape, complex) if state is None else np.array(state, complex)
+    for name, value in _named(last if state is None else state).items():
+        point[name] = np.array(value, complex) * (state is not None)
     point["x"] = np.asarray(x) if gradients.x is None else np.array(x, complex)
 
     def loss_at(moved):
         for name in twin.parameters:
             twin.parameters[name] = moved[name]
-        return twin.loss(moved["x"], targets, moved["state"], **options)[0]
+        start = (moved["state"], moved["state c"]) if "state c" in moved else moved["state"]
+        return twin.loss(moved["x"], targets, start, **options)[0]
 
     generator = np.random.default_rng(seed)
     errors = {}
@@ -71,6 +77,12 @@ def gradcheck(
         exact = [_derivative(loss_at, point, name, entry) for entry in entries]
         errors[name] = _error(gradient.ravel()[entries], np.array(exact))
     return errors
+
+
+def _named(state):
+    """Return the arrays of a state, or of its gradient, by name."""
+    return {"state": state[0], "state c": state[1]} if isinstance(state, tuple) else {
+        "state": state}
 
 
 def _derivative(function, point, name, entry):

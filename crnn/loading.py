@@ -6,8 +6,11 @@ from crnn import files
 from crnn._dispatch import choose_backend
 from crnn.cells import CELLS
 from crnn.disk import FormatError
+from crnn.kinds import parameter_shapes
 from crnn.network import CONFIG_NAMES
-from crnn.parameters import parameter_shapes
+
+# What files of networks do not have that are older than these options.
+DEFAULTS = {"num_layers": 1, "bidirectional": False, "dropout": 0.0}
 
 
 def load(path, *, backend=None):
@@ -43,14 +46,17 @@ def network_from(path, tensors, metadata, backend=None):
     config = files.read_json(path, metadata["config"], "configuration")
     if not isinstance(config, dict) or config.get("cell") not in list(CELLS):
         raise FormatError(f"{path}: the configuration names no cell that crnn has")
-    files.check_names(path, config, CONFIG_NAMES)
+    config, network_class = DEFAULTS | config, CELLS[config["cell"]]
+    files.check_names(path, config, (*CONFIG_NAMES, *network_class._options))
     backend = choose_backend(backend)  # a wrong one is the caller's mistake, not the file's
     try:
-        sizes = (config["input_size"], config["hidden_size"], config["output_size"])
+        sizes = [config[name] for name in ("input_size", "hidden_size", "output_size", "num_layers")]
+        kind = network_class._kind_of(config)
+        shapes = parameter_shapes(kind, *sizes, 1 + config["bidirectional"])
         # an impossible size shows in the shapes before a network of that size takes memory
-        files.check_tensors(path, tensors, parameter_shapes(*sizes), np.dtype(config["dtype"]))
-        cell = CELLS[config.pop("cell")]
-        network = cell(**config, backend=backend)
+        files.check_tensors(path, tensors, shapes, np.dtype(config["dtype"]))
+        del config["cell"]
+        network = network_class(**config, backend=backend)
     except FormatError:
         raise
     except (TypeError, ValueError) as error:

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import json
+import numbers
 
 import numpy as np
 
@@ -11,12 +12,17 @@ from crnn._dispatch import choose_backend, kernels
 from crnn._memory import aligned_empty
 from crnn.engine import Engine
 from crnn.initialisation import METHODS, initial_vector
-from crnn.parameters import Gradients, Layout, Parameters, parameter_shapes
+from crnn.kinds import parameter_shapes
+from crnn.parameters import Gradients, Layout, Parameters
 from crnn.streams import Stream
 from crnn.weights import Weights
 
 NONLINEARITIES = ("tanh", "relu")
-CONFIG_NAMES = ("cell", "input_size", "hidden_size", "output_size", "nonlinearity", "dtype")
+# What a network's configuration holds, and its cell's own options beside.
+CONFIG_NAMES = (
+    "cell", "input_size", "hidden_size", "output_size", "num_layers", "bidirectional", "dropout",
+    "dtype",
+)
 
 
 class Cache:
@@ -36,30 +42,43 @@ class Network:
     """
 
     _cell = None  # the name in files, one of `crnn.cells.CELLS`
+    _options = ()  # names of the cell's own options in files
 
     def __init__(
-        self, input_size, hidden_size, output_size, nonlinearity, init, dtype, seed, backend
+        self, kind, input_size, hidden_size, output_size, num_layers, bidirectional, dropout, init,
+        dtype, seed, backend, forget_bias=None,
     ):
-        self._backend = choose_backend(backend)
+        self._backend, self._kind = choose_backend(backend), kind
         self._dtype = checks.float_dtype(dtype, self._backend)
         self._input_size = checks.whole_number(input_size, "input_size")
         self._hidden_size = checks.whole_number(hidden_size, "hidden_size")
         self._output_size = (
             None if output_size is None else checks.whole_number(output_size, "output_size")
         )
-        self._nonlinearity = checks.choice(nonlinearity, "nonlinearity", NONLINEARITIES)
-        init = checks.choice(init, "init", METHODS)
-        self._layout = Layout(
-            parameter_shapes(self._input_size, self._hidden_size, self._output_size)
+        self._num_layers = checks.whole_number(num_layers, "num_layers")
+        self._bidirectional = checks.flag(bidirectional, "bidirectional")
+        self._dropout = checks.option(
+            "dropout", dropout, numbers.Real, "a number from 0 to below 1", lambda p: 0 <= p < 1
         )
+        init = checks.choice(init, "init", METHODS)
+        self._layout = Layout(parameter_shapes(kind, *self._sizes()))
         self._vector = aligned_empty((self._layout.size,), self._dtype)
-        self._vector[...] = initial_vector(self._layout, self._hidden_size, init, seed)
+        vector, generator = initial_vector(
+            self._layout, kind, self._hidden_size, init, seed, forget_bias
+        )
+        self._vector[...] = vector
         self._parameters = Parameters(self._layout, self._vector)
         functions = kernels(self._backend, self._dtype)
-        self._engine = Engine(functions, Weights(functions, self._parameters), self._nonlinearity)
-        self._stream = Stream(self._engine)
-        if type(self).step is Network.step:  # a subclass may have its own
-            self.step = self._stream.step
+        directions = 1 + self._bidirectional
+        weights = Weights(functions, self._parameters, kind, directions)
+        self._engine = Engine(functions, weights, self._dropout, generator)
+        self._stream = None if self._bidirectional else Stream(self._engine)
+        if type(self).step is Network.step and self._stream is not None:
+            self.step = self._stream.step  # unless a subclass has its own
+
+    def _sizes(self):
+        return (self._input_size, self._hidden_size, self._output_size, self._num_layers,
+                1 + self._bidirectional)
 
     # --- what it is ----------------------------------------------------------------------------
 
@@ -79,9 +98,19 @@ class Network:
         return self._output_size
 
     @property
-    def nonlinearity(self):
-        """"tanh" or "relu"."""
-        return self._nonlinearity
+    def num_layers(self):
+        """L."""
+        return self._num_layers
+
+    @property
+    def bidirectional(self):
+        """Whether each layer also runs from the last step to the first."""
+        return self._bidirectional
+
+    @property
+    def dropout(self):
+        """The share of each layer's outputs, but for the top one's, that training zeroes."""
+        return self._dropout
 
     @property
     def dtype(self):
@@ -95,14 +124,21 @@ class Network:
 
     def config(self):
         """Return what, beside the parameters, makes a network equal to this one, as a dict."""
-        values = {name: getattr(self, name) for name in CONFIG_NAMES[1:-1]}
+        names = (*CONFIG_NAMES[1:-1], *self._options)
+        values = {name: getattr(self, name) for name in names}
         return {"cell": self._cell, **values, "dtype": self._dtype.name}
 
     def __repr__(self):
         sizes = f"{self._input_size}, {self._hidden_size}, {self._output_size}"
+        defaults = {"num_layers": 1, "bidirectional": False, "dropout": 0.0}
+        named = {name: getattr(self, name) for name in (*defaults, *self._options)}
+        options = "".join(
+            f", {name}={value!r}" for name, value in named.items()
+            if name not in defaults or value != defaults[name]
+        )
         return (
-            f"crnn.{self._cell}({sizes}, nonlinearity={self._nonlinearity!r},"
-            f" dtype={self._dtype.name!r}, backend={self._backend!r})"
+            f"crnn.{self._cell}({sizes}{options}, dtype={self._dtype.name!r},"
+            f" backend={self._backend!r})"
         )
 
     # --- parameters ----------------------------------------------------------------------------
@@ -166,7 +202,7 @@ class Network:
         """
         sequence = self._sequence(x, state, lengths)
         y, last = self._engine.infer(sequence)
-        return sequence.unbatch(y, 1), sequence.unbatch(last[None], 1)
+        return sequence.unbatch(y, 1), sequence.public(last)
 
     def forward(self, x, state=None, *, lengths=None):
         """Run over a whole sequence and keep the hidden states, for `backward`.
@@ -184,7 +220,7 @@ class Network:
             sequence = sequence._replace(x=sequence.x.copy())  # the caller may overwrite its array
         y, last, tape = self._engine.forward(sequence)
         cache = Cache(self, self._parameters.changes.item(), sequence, tape)
-        return sequence.unbatch(y, 1), sequence.unbatch(last[None], 1), cache
+        return sequence.unbatch(y, 1), sequence.public(last), cache
 
     def backward(self, cache, dy, dstate=None):
         """Backpropagate through time.
@@ -221,13 +257,13 @@ class Network:
         batch = (sequence.batch_size,) if sequence.batched else ()
         shape = (sequence.steps, *batch, self._engine.weights.output_size)
         dy = checks.real_array(dy, "dy", self._dtype, shape)
-        dstate = checks.initial_state(
-            dstate, sequence.batch_size if sequence.batched else None, self._hidden_size,
-            self._dtype, name="dstate",
+        dstates = checks.states(
+            dstate, sequence.batch_size if sequence.batched else None, self._engine.weights,
+            name="dstate",
         )
         gradients = Gradients(self._layout, self._dtype, self._backend)
         dy = dy.reshape(sequence.steps, sequence.batch_size, self._engine.weights.output_size)
-        self._engine.backward(gradients, sequence, cache._tape, dy, dstate)
+        self._engine.backward(gradients, sequence, cache._tape, dy, dstates)
         return gradients
 
     def loss(
@@ -264,7 +300,7 @@ class Network:
         sequence = self._sequence(x, state, lengths)
         objective = self._objective(loss, targets, sequence, reduction)
         value, last = self._engine.loss(sequence, objective)
-        return value, sequence.unbatch(last[None], 1)
+        return value, sequence.public(last)
 
     def loss_and_gradients(
         self, x, targets, state=None, *, loss="softmax", reduction="mean", lengths=None
@@ -286,24 +322,24 @@ class Network:
         """Do the training pass; ``wants_x`` asks for the gradient of x, too."""
         gradients = Gradients(self._layout, self._dtype, self._backend)
         if losses.options(loss, reduction) == ("softmax", "mean") and lengths is None:
-            quick = self._engine.quick_loss_and_gradients(gradients, x, targets, state)
+            given = [state] if self._kind.states == 1 and state is not None else state
+            quick = self._engine.quick_loss_and_gradients(gradients, x, targets, given)
             if quick is not None:
-                return quick[0], gradients, quick[1]
+                gradients.state = checks.public(gradients.state)
+                return quick[0], gradients, checks.public(quick[1])
         sequence = self._sequence(x, state, lengths)
         objective = self._objective(loss, targets, sequence, reduction)
         value, last = self._engine.loss_and_gradients(
             gradients, sequence, objective, wants_x
         )
-        return value, gradients, sequence.unbatch(last[None], 1)
+        return value, gradients, sequence.public(last)
 
     def validate(self, x, targets, *, loss="softmax", lengths=None):
         """Raise what `loss` would raise of these arguments, without computing it."""
         self._objective(loss, targets, self._sequence(x, None, lengths), "mean")
 
     def _sequence(self, x, state, lengths):
-        return checks.sequence(
-            x, state, lengths, self._input_size, self._hidden_size, self._dtype
-        )
+        return checks.sequence(x, state, lengths, self._engine.weights)
 
     def _objective(self, loss, targets, sequence, reduction):
         return losses.objective(
@@ -334,23 +370,32 @@ class Network:
         TypeError, ValueError, IndexError
             If x or out is not as above, or a token is out of range. The state is then unchanged.
         """
-        return self._stream.step(x, out)
+        return self._own_stream().step(x, out)
+
+    def _own_stream(self):
+        if self._stream is None:
+            raise ValueError(
+                "a bidirectional network has no steps: its second direction begins at the end of a"
+                " sequence; call the network with whole sequences"
+            )
+        return self._stream
 
     @property
     def state(self):
         """The state of `step`, (1, H) or (1, B, H): a copy; assignment copies in."""
-        return self._stream.state
+        return self._own_stream().state
 
     @state.setter
     def state(self, value):
-        self._stream.state = value
+        self._own_stream().state = value
 
     def reset(self, batch_size=None):
         """Zero the state of `step`, for one sequence (None) or for a batch."""
-        self._stream.reset(batch_size)
+        self._own_stream().reset(batch_size)
 
     def stream(self, batch_size=None):
         """Return a `Stream`: independent state over the same weights."""
+        self._own_stream()
         return Stream(self._engine, batch_size)
 
     # --- copies and files ----------------------------------------------------------------------
@@ -360,8 +405,18 @@ class Network:
         return copy.deepcopy(self)
 
     def __reduce__(self):
-        return _rebuild, (type(self), self.config(), self._backend, np.array(self._vector),
-                          self.state)
+        state = None if self._stream is None else self.state
+        return _rebuild, (type(self), self.config(), self._backend, np.array(self._vector), state,
+                          self.dropout_state)
+
+    @property
+    def dropout_state(self):
+        """Where the generator of dropout is, a dict; assignment puts it there."""
+        return self._engine.generator.bit_generator.state
+
+    @dropout_state.setter
+    def dropout_state(self, value):
+        self._engine.generator.bit_generator.state = value
 
     def save(self, path, metadata=None):
         """Write the network to a file, whole or not at all.
@@ -391,9 +446,10 @@ class Network:
         files.write(path, self._parameters, metadata | {"config": config})
 
 
-def _rebuild(cls, config, backend, vector, state):
+def _rebuild(cls, config, backend, vector, state, dropout_state):
     arguments = {name: value for name, value in config.items() if name != "cell"}
     network = cls(**arguments, backend=backend)
-    network.vector = vector
-    network.state = state
+    network.vector, network.dropout_state = vector, dropout_state
+    if state is not None:
+        network.state = state
     return network

@@ -11,18 +11,6 @@ from crnn._dispatch import kernels
 from crnn._memory import aligned_zeros
 
 
-def parameter_shapes(input_size, hidden_size, output_size):
-    """Return names and shapes of a network's parameters, in the order of its vector."""
-    shapes = {
-        "W_xh_l0": (input_size, hidden_size),
-        "W_hh_l0": (hidden_size, hidden_size),
-        "b_h_l0": (hidden_size,),
-    }
-    if output_size is not None:
-        shapes |= {"W_hy": (hidden_size, output_size), "b_y": (output_size,)}
-    return shapes
-
-
 class Layout:
     """Where each named array lies in the flat vector.
 
@@ -30,20 +18,28 @@ class Layout:
     ----------
     shapes : dict of str to tuple of int
         In the order in which the arrays follow each other.
+
+    Attributes
+    ----------
+    shapes : dict of str to tuple of int
+    starts : dict of str to int
+        Where each begins.
+    size : int
+        Of all together.
     """
 
     def __init__(self, shapes):
-        self.shapes = dict(shapes)
-        self.size = sum(math.prod(shape) for shape in self.shapes.values())
+        self.shapes, self.starts, self.size = dict(shapes), {}, 0
+        for name, shape in self.shapes.items():
+            self.starts[name] = self.size
+            self.size += math.prod(shape)
 
     def views(self, vector):
         """Return a dict of views of ``vector`` in the layout's order."""
-        views, start = {}, 0
-        for name, shape in self.shapes.items():
-            stop = start + math.prod(shape)
-            views[name] = vector[start:stop].reshape(shape)
-            start = stop
-        return views
+        return {
+            name: vector[start : start + math.prod(self.shapes[name])].reshape(self.shapes[name])
+            for name, start in self.starts.items()
+        }
 
 
 class Parameters(Mapping):
@@ -98,8 +94,8 @@ class Gradients:
         Views of ``vector`` by name.
     x : ndarray or None
         With respect to the input, in its shape; None for tokens.
-    state : ndarray
-        With respect to the initial state, in its shape.
+    state : ndarray, or tuple of two
+        With respect to the initial state, in its shape; an LSTM's are those of h and of c.
     """
 
     def __init__(self, layout, dtype, backend):

@@ -28,8 +28,7 @@ class Stream:
     """
 
     def __init__(self, engine, batch_size=None):
-        weights = engine.weights
-        self._hidden_size, self._dtype = weights.hidden_size, weights.dtype
+        self._weights = weights = engine.weights
         prepare = _Preparer(weights.input_size, weights.output_size, weights.dtype)
         self._stepper = engine.stepper(prepare)
         self.step = self._stepper.step  # nothing stands between the caller and the compiled method
@@ -50,22 +49,27 @@ class Stream:
 
     @property
     def state(self):
-        """The state, (1, H) or (1, B, H): a copy. Assignment copies in and sets the batch size."""
-        state = self._stepper.state
-        return state[None] if self._stepper.batched else state
+        """The state, (L, H) or (L, B, H), of an LSTM a tuple (h, c): copies.
+
+        Assignment copies in and sets the batch size.
+        """
+        states, batched = self._stepper.state, self._stepper.batched
+        return checks.public([each if batched else each[:, 0] for each in states])
 
     @state.setter
     def state(self, value):
-        array = checks.plain_array(value, "state")
-        if array.ndim not in (2, 3):
+        weights = self._weights
+        parts = checks.state_parts(value, weights.kind.states)
+        first = checks.plain_array(parts[0][1], parts[0][0])
+        if first.ndim not in (2, 3):
+            layers, H = len(weights.layers), weights.hidden_size
             raise ValueError(
-                f"state has shape {array.shape}; (1, {self._hidden_size}) or"
-                f" (1, B, {self._hidden_size}) is wanted"
+                f"state has shape {first.shape}; ({layers}, {H}) or ({layers}, B, {H}) is wanted"
             )
-        batch_size = array.shape[1] if array.ndim == 3 else None
-        state = checks.initial_state(array, batch_size, self._hidden_size, self._dtype)
+        batch_size = first.shape[1] if first.ndim == 3 else None
+        states = checks.states(value, batch_size, weights)
         self._stepper.reset(batch_size)
-        self._stepper.state = state
+        self._stepper.state = states
 
     def __reduce__(self):
         raise TypeError(
@@ -130,7 +134,7 @@ class _Preparer:
 
 
 def _stands_for_any_batch(stepper):
-    return not (stepper.batched or stepper.state.any())
+    return not (stepper.batched or any(each.any() for each in stepper.state))
 
 
 def _check_batch(stepper, batch_size):

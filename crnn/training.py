@@ -236,7 +236,8 @@ class _Training:
                 ):
                     if self.update(chunk) or interrupted:
                         return self.stop(interrupted)
-                progress.batch, progress.time, progress.state = progress.batch + 1, 0, None
+                progress.batch, progress.time = progress.batch + 1, 0
+                progress.keep_state(None)
             if self.finish_epoch() or interrupted:
                 return self.stop(interrupted)
         return None
@@ -245,7 +246,7 @@ class _Training:
         """Take one step of the optimiser; return whether a callback asks to stop."""
         progress = self.progress
         value, gradients, state = self.net._loss_and_gradients(
-            chunk.x, chunk.targets, progress.state, self.loss, "mean", chunk.lengths,
+            chunk.x, chunk.targets, progress.network_state(), self.loss, "mean", chunk.lengths,
             wants_x=False,
         )
         clip_norm, clip_value = self.settings["clip_norm"], self.settings["clip_value"]
@@ -258,7 +259,7 @@ class _Training:
         targets = count_targets(chunk, self.loss)
         progress.update += 1
         progress.time += len(chunk.x)
-        progress.state = state
+        progress.keep_state(state)
         progress.loss_sum += value * targets
         progress.targets += targets
         return self.tell("update", progress.epoch + 1, value, targets)

@@ -30,28 +30,45 @@ class Weights:
     kernels : namespace
         A backend's functions for one dtype.
     parameters : Parameters
+    kind : Kind
+    directions : {1, 2}
 
     Attributes
     ----------
     parameters : Parameters
+    kind : Kind
     changes : ndarray of int64 (1,)
         How often parameters have changed.
     dtype : numpy.dtype
+    layers : list of LayerWeights
+        In the order of the flat vector: from the input up, both directions of a layer together.
+    directions : {1, 2}
     input_size, hidden_size, output_size : int
-        Without a readout, outputs are the hidden states.
+        Without a readout, outputs are the hidden states of the top layer.
     has_readout : bool
     readout_start : int
         Where W_hy and b_y begin in the flat vector.
     """
 
-    def __init__(self, kernels, parameters):
-        self.parameters, self.changes = parameters, parameters.changes
-        self.input_size, self.hidden_size = parameters["W_xh_l0"].shape
+    def __init__(self, kernels, parameters, kind, directions=1):
+        self.parameters, self.changes, self.kind = parameters, parameters.changes, kind
+        self.input_size, self.hidden_size = parameters["W_xh_l0"].shape[0], len(
+            parameters["W_hh_l0"])
         self.dtype, self.has_readout = parameters["W_hh_l0"].dtype, "W_hy" in parameters
-        self.output_size = len(parameters["b_y"]) if self.has_readout else self.hidden_size
-        self.readout_start = (self.input_size + self.hidden_size + 1) * self.hidden_size
-        self._pack = kernels.pack
+        self.directions, self._pack = directions, kernels.pack
         self._copies = {}  # of (name, transposed) to [packed weight, changes when it was made]
+        starts = parameters.layout.starts
+        self.layers = [
+            LayerWeights(self, name.removeprefix("W_xh"), start)
+            for name, start in starts.items() if name.startswith("W_xh")
+        ]
+        self.readout_start = starts["W_hy"] if self.has_readout else parameters.layout.size
+        self.output_size = len(parameters["b_y"]) if self.has_readout else self.state_width
+
+    @property
+    def state_width(self):
+        """Features of the top layer's states: those of both directions together."""
+        return self.directions * self.hidden_size
 
     def views(self, vector):
         """Return a dict of views of a vector in the parameters' layout."""
@@ -59,21 +76,25 @@ class Weights:
 
     def refresh(self):
         """Make all copies anew that are older than the parameters."""
-        for name, transposed in list(self._copies):
-            self.packed(name, transposed)
+        for key in list(self._copies):
+            self.packed(*key)
 
-    def packed(self, name, transposed=False):
-        """Return a weight, or its transpose, in the order in which `linear` reads it."""
-        key = name, transposed
+    def packed(self, name, transposed=False, columns=None):
+        """Return a weight, or its transpose, in the order in which `linear` reads it.
+
+        ``columns``, first and last of some of its columns, leaves out the others.
+        """
+        key = name, transposed, columns
         copy = self._copies.get(key)
         if copy is None or copy[1] != self.changes.item():
             with _packing:
-                copy = self._pack_anew(key, name, transposed)
+                copy = self._pack_anew(key, name, transposed, columns)
         return copy[0]
 
-    def _pack_anew(self, key, name, transposed):
+    def _pack_anew(self, key, name, transposed, columns):
         changes = self.changes.item()  # before packing: of what changes meanwhile, none is missed
-        weight = self.parameters[name].T if transposed else self.parameters[name]
+        weight = self.parameters[name][:, slice(*columns)] if columns else self.parameters[name]
+        weight = weight.T if transposed else weight
         if key not in self._copies:
             inputs, outputs = weight.shape
             rows = aligned_empty((inputs, -(-outputs // COLUMNS) * COLUMNS), self.dtype)
@@ -82,3 +103,48 @@ class Weights:
         self._pack(copy[0], weight)
         copy[1] = changes
         return copy
+
+
+class LayerWeights:
+    """The weights of one layer in one direction.
+
+    Parameters
+    ----------
+    weights : Weights
+    suffix : str
+        The end of its parameters' names.
+    start : int
+        Where they begin in the flat vector.
+
+    Attributes
+    ----------
+    W_xh, b_h : ndarray
+    b_hn : ndarray or None
+    """
+
+    def __init__(self, weights, suffix, start):
+        self._weights, self._suffix, self.start = weights, suffix, start
+        self.kind, self.dtype = weights.kind, weights.dtype
+        parameters, self.hidden_size = weights.parameters, weights.hidden_size
+        self.W_xh, self.b_h = parameters["W_xh" + suffix], parameters["b_h" + suffix]
+        self.b_hn = parameters.get("b_hn" + suffix)
+        self.input_size = len(self.W_xh)
+
+    def packed(self, name, transposed=False):
+        """Return W_xh, W_hh or W_hn, packed; None for the W_hn of a cell that has none.
+
+        A GRU's W_hn are the last H columns of W_hh, and only the others are then its W_hh.
+        """
+        columns, H = None, self.hidden_size
+        if self.kind.cell == "GRU" and name != "W_xh":
+            columns = (0, 2 * H) if name == "W_hh" else (2 * H, 3 * H)
+        elif name == "W_hn":
+            return None
+        name = "W_xh" if name == "W_xh" else "W_hh"
+        return self._weights.packed(name + self._suffix, transposed, columns)
+
+    def views(self, vector):
+        """Return views of a vector in the parameters' layout, without the names' end."""
+        views = self._weights.views(vector)
+        names = [name for name in views if name.endswith(self._suffix)]
+        return {name.removesuffix(self._suffix): views[name] for name in names}

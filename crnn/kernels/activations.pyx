@@ -103,6 +103,29 @@ cdef inline void activate(real *h, Py_ssize_t n, bint relu) noexcept nogil:
             h[j] = tanh_double(h[j])
 
 
+cdef inline void sigmoid(real *a, Py_ssize_t n) noexcept nogil:
+    # a (n,) = 1 / (1 + exp(-a)), by way of exp(-|a|), which cannot overflow
+    cdef Py_ssize_t j
+    cdef real small
+    for j in range(n):
+        small = exp_below_1(a[j] if a[j] < 0 else -a[j])
+        a[j] = (small if a[j] < 0 else <real> 1) / (<real> 1 + small)
+
+
+cdef inline void multiply(real *y, const real *a, const real *b, Py_ssize_t n) noexcept nogil:
+    # y (n,) = a * b
+    cdef Py_ssize_t j
+    for j in range(n):
+        y[j] = a[j] * b[j]
+
+
+cdef inline void add_multiplied(real *y, const real *a, const real *b, Py_ssize_t n) noexcept nogil:
+    # y (n,) += a * b
+    cdef Py_ssize_t j
+    for j in range(n):
+        y[j] = multiply_add(a[j], b[j], y[j])
+
+
 cdef inline void back_through_activation(
     real *dh, real *dstate, const real *h, Py_ssize_t n, bint relu
 ) noexcept nogil:
@@ -120,7 +143,11 @@ cdef inline void back_through_activation(
 
 def activation(real[::1] a not None, str nonlinearity):
     cdef Py_ssize_t n = a.shape[0]
-    cdef bint relu = nonlinearity == "relu"
-    if n:
-        with nogil:
+    cdef bint relu = nonlinearity == "relu", gate = nonlinearity == "sigmoid"
+    if not n:
+        return
+    with nogil:
+        if gate:
+            sigmoid(&a[0], n)
+        else:
             activate(&a[0], n, relu)

@@ -4,12 +4,14 @@
 different flags; ``crnn/_dispatch.py`` imports the best one that the processor can run. The rooms:
 
 - ``products.pyx``     sums of products over memory: every matrix product of the package
-- ``activations.pyx``  tanh, ReLU and their derivatives, exp
-- ``linear.pyx``       input projection, token lookup, readout, and their gradients
-- ``rnn.pyx``          the vanilla cell: step, forward over T, backward over T
+- ``activations.pyx``  tanh, ReLU, sigmoid and their derivatives, exp
+- ``linear.pyx``       products plus a bias, token lookup
+- ``rnn.pyx``, ``gru.pyx``, ``lstm.pyx``  the cells: a step forward, a step back
+- ``cells.pyx``        the table of cells
 - ``losses.pyx``       softmax, sigmoid and squared-error losses
 - ``optimisers.pyx``   updates of the parameter vector, norms of gradients
-- ``passes.pyx``       all these over whole sequences, for some sequences of a batch at a time
+- ``layer.pyx``        a layer over whole sequences, for some sequences of a batch at a time
+- ``readout.pyx``      the readout and the loss, in the same manner
 - ``trainer.pyx``      the training pass of a small network, in one call
 - ``stepper.pyx``      one time step of a whole network, for streams
 
@@ -57,8 +59,12 @@ include "products.pyx"
 include "activations.pyx"
 include "linear.pyx"
 include "rnn.pyx"
+include "gru.pyx"
+include "lstm.pyx"
+include "cells.pyx"
 include "losses.pyx"
 include "optimisers.pyx"
-include "passes.pyx"
-include "trainer.pyx"
+include "layer.pyx"
+include "readout.pyx"
 include "stepper.pyx"
+include "trainer.pyx"

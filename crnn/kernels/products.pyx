@@ -231,13 +231,15 @@ cdef void add_any_panel(
 
 
 cdef void add_product(
-    real *y, const real *x, const real *W, Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs
+    real *y, Py_ssize_t y_row, const real *x, Py_ssize_t x_row, const real *W,
+    Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs,
 ) noexcept nogil:
-    # y (rows, outputs) += x (rows, inputs) @ packed W (inputs, outputs)
+    # y (rows, outputs) += x (rows, inputs) @ packed W (inputs, outputs); rows lie y_row and x_row
+    # numbers apart
     cdef Py_ssize_t j = 0
     cdef bint far = inputs * outputs * <Py_ssize_t> sizeof(real) > FAR_BYTES
     while j < outputs:
-        add_any_panel(y + j, outputs, x, inputs, 1, W + j * inputs, rows, inputs, outputs - j,
+        add_any_panel(y + j, y_row, x, x_row, 1, W + j * inputs, rows, inputs, outputs - j,
                       inputs < MANY_INPUTS, far)
         j += panel_width(W, outputs - j)
 

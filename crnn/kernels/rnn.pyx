@@ -1,76 +1,26 @@
-# The vanilla cell, h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h) (Elman 1990), and backpropagation
-# through time (Werbos 1990). A sequence of the batch that is over (t >= lengths[b]) keeps its
-# state; lengths is NULL when none ends early.
+# The vanilla cell, h_t = f(x_t @ W_xh + b_h + h_{t-1} @ W_hh) (Elman 1990).
 
 cdef inline void rnn_step(
-    real *h, const real *previous, const real *W_hh,
-    Py_ssize_t batch, Py_ssize_t hidden, bint relu,
+    real *h, const real *before, const real *W_hh, Py_ssize_t rows, Py_ssize_t H, bint relu
 ) noexcept nogil:
-    # h (batch, hidden) = f(h + previous @ packed W_hh); h comes in holding x @ W_xh + b_h
-    add_product(h, previous, W_hh, batch, hidden, hidden)
-    activate(h, batch * hidden, relu)
-
-
-cdef inline void keep_finished(
-    real *h, const real *previous, const Py_ssize_t *lengths, Py_ssize_t t,
-    Py_ssize_t batch, Py_ssize_t hidden,
-) noexcept nogil:
-    # h[lengths <= t] = previous[lengths <= t]
-    cdef Py_ssize_t b
-    for b in range(batch):
-        if lengths[b] <= t:
-            memcpy(h + b * hidden, previous + b * hidden, hidden * sizeof(real))
+    # h (rows, H) = f(h + before @ packed W_hh); h comes in holding x @ W_xh + b_h
+    add_product(h, H, before, H, W_hh, rows, H, H)
+    activate(h, rows * H, relu)
 
 
 cdef inline void rnn_step_backward(
     real *dh, real *dstate, const real *h, const real *W_hh_T, const Py_ssize_t *lengths,
-    Py_ssize_t t, Py_ssize_t batch, Py_ssize_t hidden, bint relu,
+    Py_ssize_t t, Py_ssize_t rows, Py_ssize_t H, bint relu,
 ) noexcept nogil:
-    # dh (batch, hidden) = (dh + dstate) * f'(a), the gradient of the pre-activation;
-    # dstate (batch, hidden) = dh @ packed W_hh.T. Of a finished sequence, dh = 0 and dstate stays.
+    # dh (rows, H) = (dh + dstate) * f'(a), the gradient of the pre-activation; dstate (rows, H)
+    # goes from h_t to h_{t-1}
     cdef Py_ssize_t b
     if lengths == NULL:
-        back_through_activation(dh, dstate, h, batch * hidden, relu)
+        back_through_activation(dh, dstate, h, rows * H, relu)
     else:
-        for b in range(batch):
+        for b in range(rows):
             if lengths[b] <= t:
-                memset(dh + b * hidden, 0, hidden * sizeof(real))
+                memset(dh + b * H, 0, H * sizeof(real))
             else:
-                back_through_activation(dh + b * hidden, dstate + b * hidden, h + b * hidden,
-                                        hidden, relu)
-    add_product(dstate, dh, W_hh_T, batch, hidden, hidden)
-
-
-def rnn_forward(
-    real[:, :, ::1] h not None, const real[:, ::1] h0 not None,
-    const real[:, ::1] W_hh not None, str nonlinearity, const Py_ssize_t[::1] lengths=None,
-):
-    cdef Py_ssize_t t, steps = h.shape[0], batch = h.shape[1], hidden = h.shape[2]
-    cdef bint relu = nonlinearity == "relu", ragged = lengths is not None
-    cdef const real *previous
-    if not (steps and batch):
-        return
-    with nogil:
-        previous = &h0[0, 0]
-        for t in range(steps):
-            rnn_step(&h[t, 0, 0], previous, &W_hh[0, 0], batch, hidden, relu)
-            if ragged:
-                keep_finished(&h[t, 0, 0], previous, &lengths[0], t, batch, hidden)
-            previous = &h[t, 0, 0]
-
-
-def rnn_backward(
-    real[:, :, ::1] dh not None, real[:, ::1] dstate not None, const real[:, :, ::1] h not None,
-    const real[:, ::1] W_hh_T not None, str nonlinearity, const Py_ssize_t[::1] lengths=None,
-):
-    cdef Py_ssize_t t, steps = h.shape[0], batch = h.shape[1], hidden = h.shape[2]
-    cdef bint relu = nonlinearity == "relu"
-    cdef const Py_ssize_t *ends = NULL
-    if not (steps and batch):
-        return
-    if lengths is not None:
-        ends = &lengths[0]
-    with nogil:
-        for t in range(steps - 1, -1, -1):
-            rnn_step_backward(&dh[t, 0, 0], &dstate[0, 0], &h[t, 0, 0], &W_hh_T[0, 0],
-                              ends, t, batch, hidden, relu)
+                back_through_activation(dh + b * H, dstate + b * H, h + b * H, H, relu)
+    add_product(dstate, H, dh, H, W_hh_T, rows, H, H)

@@ -2,23 +2,22 @@
 # stream runs. Pointers are held rather than memoryviews, of which a class would need two of each
 # (float and double) and which cost as much to acquire as a whole step of a small network.
 
-cdef void network_step(
-    real *y, real *h, const real *previous, const real *x, const Py_ssize_t *tokens,
-    const real *W_xh, const real *W_hh, const real *b_h, const real *W_hy, const real *b_y,
-    Py_ssize_t batch, Py_ssize_t inputs, Py_ssize_t hidden, Py_ssize_t outputs, bint relu,
-) noexcept nogil:
-    # h (batch, hidden) = f(x @ W_xh + b_h + previous @ W_hh); y (batch, outputs) = h @ W_hy + b_y.
-    # Tokens, where there are any, stand for x; without a readout (W_hy is NULL) y is h. Weights are
-    # packed, but for the W_xh in which tokens are looked up.
-    if tokens != NULL:
-        lookup_rows(h, tokens, W_xh, b_h, batch, hidden)
-    else:
-        linear_rows(h, x, W_xh, b_h, batch, inputs, hidden)
-    rnn_step(h, previous, W_hh, batch, hidden, relu)
-    if W_hy != NULL:
-        linear_rows(y, h, W_hy, b_y, batch, hidden, outputs)
-    else:
-        memcpy(y, h, batch * hidden * sizeof(real))
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+
+cdef struct StepLayer:      # pointers to float or double
+    Py_ssize_t inputs
+    void *W_xh              # as it is, to look tokens up
+    void *W_xh_packed       # NULL in the first layer before the first input that is not a token
+    void *W_hh
+    void *W_hn
+    void *b_h
+    void *b_hn
+
+
+cdef inline bint is_ready(object a, int type_number) noexcept:
+    # an aligned, C-contiguous native array of this type
+    return (type(a) is cnp.ndarray and cnp.PyArray_TYPE(<cnp.ndarray> a) == type_number
+            and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> a))
 
 
 cdef class Stepper:
@@ -26,67 +25,84 @@ cdef class Stepper:
 
     cdef readonly Py_ssize_t batch_size
     cdef readonly bint batched
-    cdef Py_ssize_t inputs, hidden, outputs
+    cdef Py_ssize_t inputs, hidden, outputs, depth
     cdef int type_number
-    cdef bint relu
+    cdef Kind kind
     cdef object weights                      # keeps alive what the pointers point to
     cdef cnp.ndarray changes
     cdef cnp.int64_t change                  # of the packed weights in use
-    cdef void *W_xh
-    cdef void *W_xh_packed                   # NULL before the first input that is not a token
-    cdef void *W_hh
-    cdef void *b_h
-    cdef void *W_hy
+    cdef StepLayer *layers                   # from the input up
+    cdef void *W_hy                          # packed; NULL without a readout
     cdef void *b_y
-    cdef cnp.ndarray h
-    cdef cnp.ndarray h_next
+    cdef cnp.ndarray h                       # (2, layers, B, H): the states before and after
+    cdef cnp.ndarray kept                    # the same of what a cell keeps, or None
+    cdef cnp.ndarray gates                   # (B, blocks * H), or None
+    cdef bint now                            # which of the two are the states
     cdef object prepare
 
-    def __init__(self, weights, str nonlinearity, prepare):
-        parameters = weights.parameters
+    def __cinit__(self, weights, prepare):
+        self.depth = len(weights.layers)
+        self.layers = <StepLayer *> PyMem_Calloc(self.depth, sizeof(StepLayer))
+        if self.layers == NULL:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        PyMem_Free(self.layers)
+
+    def __init__(self, weights, prepare):
+        cdef Py_ssize_t k
         self.weights, self.changes, self.change = weights, weights.changes, -1
-        self.inputs, self.hidden = parameters["W_xh_l0"].shape
-        self.type_number = cnp.PyArray_TYPE(parameters["W_xh_l0"])
-        self.relu = nonlinearity == "relu"
-        self.W_xh, self.W_xh_packed = data(parameters["W_xh_l0"]), NULL
-        self.b_h = data(parameters["b_h_l0"])
-        self.outputs, self.W_hy, self.b_y = self.hidden, NULL, NULL
-        if "W_hy" in parameters:
-            self.outputs, self.b_y = parameters["W_hy"].shape[1], data(parameters["b_y"])
+        self.kind = kind_of(weights)
+        self.inputs, self.hidden, self.outputs = (
+            weights.input_size, weights.hidden_size, weights.output_size)
+        self.type_number = cnp.PyArray_TYPE(weights.changes.astype(weights.dtype))
+        for k in range(self.depth):
+            layer = weights.layers[k]
+            self.layers[k].inputs = layer.input_size
+            self.layers[k].W_xh, self.layers[k].b_h = data(layer.W_xh), data(layer.b_h)
+            self.layers[k].b_hn = data(layer.b_hn)
+        self.b_y = data(weights.parameters["b_y"]) if weights.has_readout else NULL
         self.prepare = prepare
         self.reset(None)
 
     cdef bint is_stale(self, bint floats) noexcept:
         return (self.change != (<cnp.int64_t *> data(self.changes))[0]
-                or (floats and self.W_xh_packed == NULL))
+                or (floats and self.layers[0].W_xh_packed == NULL))
 
     cdef bint refresh(self, bint floats) except False:
         # look for packed weights again, where parameters have changed since the last step
         cdef cnp.int64_t change = (<cnp.int64_t *> data(self.changes))[0]
-        packed = self.weights.packed
-        self.W_hh = data(packed("W_hh_l0"))
+        cdef Py_ssize_t k
+        for k in range(self.depth):
+            packed = self.weights.layers[k].packed
+            self.layers[k].W_hh, self.layers[k].W_hn = data(packed("W_hh")), data(packed("W_hn"))
+            if k or floats or self.layers[k].W_xh_packed != NULL:
+                self.layers[k].W_xh_packed = data(packed("W_xh"))
         if self.b_y != NULL:
-            self.W_hy = data(packed("W_hy"))
-        if floats or self.W_xh_packed != NULL:
-            self.W_xh_packed = data(packed("W_xh_l0"))
+            self.W_hy = data(self.weights.packed("W_hy"))
         self.change = change
         return True
 
     def reset(self, batch_size):
         """Zero the state; one sequence for None, else ``batch_size`` of them."""
         rows = 1 if batch_size is None else batch_size
-        h = np.zeros((rows, self.hidden), self.weights.dtype)
-        self.h, self.h_next = h, np.zeros_like(h)  # nothing has changed if memory runs out
-        self.batched, self.batch_size = batch_size is not None, rows
+        shape = 2, self.depth, rows, self.hidden
+        dtype = self.weights.dtype
+        h, kept = np.zeros(shape, dtype), None if self.kind.cell == RNN else np.zeros(shape, dtype)
+        gates = None if kept is None else np.zeros((rows, self.kind.blocks * self.hidden), dtype)
+        self.h, self.kept, self.gates = h, kept, gates  # nothing has changed if memory runs out
+        self.batched, self.batch_size, self.now = batch_size is not None, rows, False
 
     @property
     def state(self):
-        """A copy of the hidden states, ``(batch_size, H)``."""
-        return self.h.copy()
+        """Copies of the states, each ``(layers, batch_size, H)``: h, and of an LSTM c."""
+        arrays = [self.h, self.kept] if self.kind.cell == LSTM else [self.h]
+        return [each[int(self.now)].copy() for each in arrays]
 
     @state.setter
-    def state(self, value):
-        self.h[...] = value
+    def state(self, values):
+        for array, value in zip((self.h, self.kept), values):
+            array[int(self.now)] = value
 
     cdef bint is_array(self, object a, int type_number, Py_ssize_t columns) noexcept:
         # an aligned, C-contiguous native array of this type with one row of `columns` (or, for
@@ -153,17 +169,37 @@ cdef class Stepper:
         if out is None:
             out = self.new_output()
         if self.type_number == cnp.NPY_FLOAT:
-            self.run[float](<float *> data(out), x, floats)
+            self.run[float](<float *> data(out), <float *> data(x), x, floats)
         else:
-            self.run[double](<double *> data(out), x, floats)
-        self.h, self.h_next = self.h_next, self.h
+            self.run[double](<double *> data(out), <double *> data(x), x, floats)
+        self.now = not self.now
         return out
 
-    cdef void run(self, real *y, cnp.ndarray x, bint floats) noexcept:
-        network_step(
-            y, <real *> data(self.h_next), <real *> data(self.h),
-            <real *> data(x) if floats else NULL, NULL if floats else <Py_ssize_t *> data(x),
-            <real *> (self.W_xh_packed if floats else self.W_xh), <real *> self.W_hh,
-            <real *> self.b_h,
-            <real *> self.W_hy, <real *> self.b_y,
-            self.batch_size, self.inputs, self.hidden, self.outputs, self.relu)
+    cdef void run(self, real *y, const real *x, object tokens, bint floats) noexcept:
+        cdef Py_ssize_t k, rows = self.batch_size, H = self.hidden, size = rows * H
+        cdef Py_ssize_t width = self.kind.blocks * H
+        cdef real *before = <real *> data(self.h) + self.now * self.depth * size
+        cdef real *h = <real *> data(self.h) + (not self.now) * self.depth * size
+        cdef real *kept = <real *> data(self.kept)
+        cdef real *kept_before = kept + self.now * self.depth * size
+        cdef real *gates = <real *> data(self.gates)
+        cdef StepLayer *layer = self.layers
+        kept = kept + (not self.now) * self.depth * size
+        for k in range(self.depth):
+            if self.kind.cell == RNN:
+                gates = h
+            if k == 0 and not floats:
+                lookup_rows(gates, <const Py_ssize_t *> data(tokens), <real *> layer.W_xh,
+                            <real *> layer.b_h, rows, width)
+            else:
+                linear_rows(gates, x, <real *> layer.W_xh_packed, <real *> layer.b_h, rows,
+                            layer.inputs, width)
+            cell_step(h, kept, gates, before, kept_before, <real *> layer.W_hh,
+                      <real *> layer.W_hn, <real *> layer.b_hn, rows, H, self.kind)
+            x = h
+            h, before, layer = h + size, before + size, layer + 1
+            kept, kept_before = kept + size, kept_before + size
+        if self.W_hy != NULL:
+            linear_rows(y, x, <real *> self.W_hy, <real *> self.b_y, rows, H, self.outputs)
+        else:
+            memcpy(y, x, size * sizeof(real))

@@ -8,30 +8,40 @@ cdef class Trainer:
     Parameters
     ----------
     weights : Weights
-    nonlinearity : {"tanh", "relu"}
+        Of one layer, and maybe a readout.
     tokens, targets : ndarray of intp (T, B)
-    states, y, losses, dh, dstate : ndarray
-        (T + 1, B, H), (T, B, O), (T, B), (T, B, H) and (B, H). All are overwritten.
+    tape : sequence
+        states, kept and gates, as `Layer` takes them.
+    y, losses : ndarray
+        (T, B, O) and (T, B).
+    back : sequence
+        dh, dstate, dc, da and dkept, as `Layer.prepare_backward` takes them, for all steps.
     """
 
     cdef object weights
-    cdef RNNLayer layer
+    cdef Layer layer
     cdef Readout readout
-    cdef cnp.ndarray tokens, targets, states, losses, dstate, changes
+    cdef cnp.ndarray tokens, targets, losses, changes
+    cdef list states, gradients              # h and maybe c (T + 1, B, H); their gradients (B, H)
     cdef cnp.int64_t change
     cdef Py_ssize_t steps, batch, inputs, hidden, outputs
 
-    def __init__(self, weights, str nonlinearity, tokens, targets, states, y, losses, dh, dstate):
+    def __init__(self, weights, tokens, targets, tape, y, losses, back):
+        states, kept, gates = tape
+        dh, dstate, dc, da, dkept = back
         self.weights, self.changes, self.change = weights, weights.changes, -1
-        self.tokens, self.targets, self.states = tokens, targets, states
-        self.losses, self.dstate = losses, dstate
+        self.tokens, self.targets, self.losses = tokens, targets, losses
+        self.states, self.gradients = [states], [dstate]
+        if dc is not None:
+            self.states.append(kept)
+            self.gradients.append(dc)
         self.steps, self.batch = tokens.shape
         self.inputs, self.hidden = weights.input_size, weights.hidden_size
         self.outputs = weights.output_size
-        self.layer = RNNLayer(weights, nonlinearity, tokens, states, None)
+        self.layer = Layer(weights.layers[0], tokens, states, kept, gates, None)
         self.readout = Readout(weights, states, y)
         self.readout.prepare_loss("softmax", losses, targets, None, 1.0 / tokens.size)
-        self.layer.prepare_backward(dh, dstate, None, None)
+        self.layer.prepare_backward(dh, dstate, dc, da, dkept, None, None)
         self.readout.prepare_backward(dh, None)
 
     def run(self, x, targets, state, cnp.ndarray gradient not None):
@@ -45,7 +55,7 @@ cdef class Trainer:
         x, targets : object
             Wanted: intp (T, B) or (T,), each in range.
         state : object
-            Wanted: None, or (1, B, H) or (1, H) of the weights' dtype.
+            Wanted: None, or for each of the cell's states (1, B, H) or (1, H) of the weights' dtype.
         gradient : ndarray (num_parameters,)
             Zeros, added to.
         """
@@ -70,8 +80,9 @@ cdef class Trainer:
             else:
                 self.run_all[double](<double *> self.layer.states)
         shape = [1, self.batch, self.hidden] if axes == 2 else [1, self.hidden]
-        return (self.mean_loss(), self.states[self.steps].reshape(shape).copy(),
-                self.dstate.reshape(shape).copy())
+        return (self.mean_loss(),
+                [each[self.steps].reshape(shape).copy() for each in self.states],
+                [each.reshape(shape).copy() for each in self.gradients])
 
     cdef bint take(self, cnp.ndarray own, object given, Py_ssize_t limit) noexcept:
         # copies tokens, and looks whether the copy has only what is in range
@@ -91,13 +102,22 @@ cdef class Trainer:
             outside += not 0 <= numbers[i] < limit
         return outside == 0
 
-    cdef bint take_state(self, object given, int axes) noexcept:
-        # copies the initial state, zeros for None
-        cdef Py_ssize_t n = self.batch * self.hidden * cnp.PyArray_ITEMSIZE(self.states)
+    cdef bint take_state(self, object given, int axes):
+        # copies the initial states, zeros for None
+        cdef Py_ssize_t k
         if given is None:
-            memset(data(self.states), 0, n)
+            for states in self.states:
+                memset(data(states), 0, cnp.PyArray_NBYTES(states[0]))
             return True
-        if not is_ready(given, cnp.PyArray_TYPE(self.states)):
+        if len(given) != len(self.states):
+            return False
+        for k in range(len(self.states)):
+            if not self.take_one_state(self.states[k], given[k], axes):
+                return False
+        return True
+
+    cdef bint take_one_state(self, cnp.ndarray states, object given, int axes) noexcept:
+        if not is_ready(given, cnp.PyArray_TYPE(states)):
             return False
         if cnp.PyArray_NDIM(<cnp.ndarray> given) != axes:
             return False
@@ -107,7 +127,8 @@ cdef class Trainer:
             return False
         if cnp.PyArray_DIM(<cnp.ndarray> given, axes - 1) != self.hidden:
             return False
-        memcpy(data(self.states), data(given), n)
+        memcpy(data(states), data(given),
+               self.batch * self.hidden * cnp.PyArray_ITEMSIZE(states))
         return True
 
     cdef void run_all(self, real *states) noexcept nogil:
@@ -115,13 +136,15 @@ cdef class Trainer:
         cdef real *y = <real *> self.readout.y
         cdef real *dh = <real *> self.layer.dh
         memset(self.layer.dstate, 0, B * self.hidden * sizeof(real))
-        self.layer.run_forward(states, 0, 0, T, 0, B)
+        if self.layer.dc != NULL:
+            memset(self.layer.dc, 0, B * self.hidden * sizeof(real))
+        self.layer.run_forward(states, 0, 0, 0, T, 0, B)
         self.readout.run_forward(y, 0, 0, T, 0, B)
         self.readout.run_loss(y, 0, 0, T, 0, B)
         self.readout.run_backward(y, 0, T, 0, B)
-        self.layer.run_backward(dh, 0, T, 0, B)
-        self.layer.run_gradients(dh, 0, T, 0, self.hidden)
-        self.readout.run_gradients(y, 0, 0, T, 0, self.outputs)
+        self.layer.run_backward(dh, 0, 0, T, 0, B)
+        self.layer.run_gradients(dh, 0, 0, T, 0, self.hidden)
+        self.readout.run_gradients(y, 0, 0, T, 0, self.hidden)
 
     cdef double mean_loss(self) noexcept:
         # added up in their order, as in crnn.kernels.memory.total

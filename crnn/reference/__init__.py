@@ -1,13 +1,13 @@
 """Recurrent networks in NumPy, written to be read: the twin of every compiled function.
 
-Each function and class here has a compiled twin (``crnn/kernels/``) with the same name, arguments
-and results: the formulas are in ``formulas.py``, what runs them over whole sequences and step by
-step in ``passes.py``, the optimisers' in ``optimisers.py``. The compiled functions are tested
-against these, and these against things that are not crnn: networks worked by hand, complex-step
-derivatives, PyTorch. The whole class runs on this package with
-``crnn.RNN(..., backend="reference")``.
+What runs here has a compiled twin (``crnn/kernels/``) with the same arguments and results. The
+cells are in ``rnn.py``, ``gru.py`` and ``lstm.py``, what they share in ``formulas.py``; ``layer.py``
+and ``readout.py`` run them over whole sequences, ``stepper.py`` step by step; the optimisers are in
+``optimisers.py``. The compiled code is tested against these, and these against things that are not
+crnn: networks worked by hand, complex-step derivatives, PyTorch, ONNX Runtime. The whole class runs
+on this package with ``crnn.RNN(..., backend="reference")``.
 
-A network with one recurrent layer and a readout computes, for t = 0, 1, ... T-1::
+A network with one vanilla layer and a readout computes, for t = 0, 1, ... T-1::
 
     a_t = x_t @ W_xh + b_h + h_{t-1} @ W_hh
     h_t = tanh(a_t)                                 (or ReLU)
@@ -15,7 +15,7 @@ A network with one recurrent layer and a readout computes, for t = 0, 1, ... T-1
     L   = sum over t of loss(y_t, target_t)
 
 Written with one time step to a row, the input's share of every a_t is a single product that needs
-no state (`linear`), and so is the readout. What is left for the loop over time is `rnn_step`.
+no state (`linear`), and so is the readout. What is left for the loop over time is a cell's `step`.
 
 Backpropagation through time (Werbos 1990) is the chain rule along the same arrows, last step first.
 Write d? for dL/d?. The loss reaches h_t directly, through y_t, and by way of h_{t+1}::
@@ -40,14 +40,17 @@ Squire, W. & Trapp, G. (1998). Using complex variables to estimate derivatives o
 SIAM Review 40.
 """
 
+from crnn.reference import formulas, optimisers
 from crnn.reference.formulas import *  # noqa: F403
+from crnn.reference.layer import Layer
 from crnn.reference.optimisers import *  # noqa: F403
-from crnn.reference.passes import Readout, RNNLayer, Stepper
+from crnn.reference.readout import Readout
+from crnn.reference.stepper import Stepper
 
 __all__ = [
-    *formulas.__all__,  # noqa: F405
-    *optimisers.__all__,  # noqa: F405
-    "RNNLayer",
+    *formulas.__all__,
+    *optimisers.__all__,
+    "Layer",
     "Readout",
     "Stepper",
 ]

@@ -4,6 +4,7 @@ import numpy as np
 
 __all__ = [
     "activation",
+    "bias_gradients",
     "linear",
     "linear_gradients",
     "lookup",
@@ -11,9 +12,6 @@ __all__ = [
     "mse_loss",
     "pack",
     "product",
-    "rnn_backward",
-    "rnn_forward",
-    "rnn_step",
     "sigmoid_loss",
     "softmax_loss",
 ]
@@ -23,13 +21,13 @@ __all__ = [
 
 
 def activation(a, nonlinearity):
-    """Replace ``a`` by tanh(a), or by max(a, 0) for ``"relu"``.
+    """Replace ``a`` by tanh(a), max(a, 0) for ``"relu"``, or 1 / (1 + exp(-a)) for ``"sigmoid"``.
 
     Parameters
     ----------
     a : ndarray
         Pre-activations; overwritten. The compiled twin takes one axis.
-    nonlinearity : {"tanh", "relu"}
+    nonlinearity : {"tanh", "relu", "sigmoid"}
 
     Examples
     --------
@@ -40,6 +38,10 @@ def activation(a, nonlinearity):
     """
     if nonlinearity == "relu":
         a[a.real < 0] = 0  # NaN is not below zero: it stays
+    elif nonlinearity == "sigmoid":
+        positive = a.real > 0
+        small = np.exp(np.where(positive, -a, a))  # exp(-|a|) cannot overflow
+        a[...] = np.where(positive, 1, small) / (1 + small)
     else:
         np.tanh(a, out=a)
 
@@ -91,21 +93,22 @@ def linear(y, x, W, b=None):
         y += b
 
 
-def linear_gradients(dW, db, x, dy):
-    """Add the gradients of the parameters of `linear`.
+def linear_gradients(dW, x, dy):
+    """Add the gradient of the weight of `linear`.
 
     Parameters
     ----------
     dW : ndarray (inputs, outputs)
         x.T @ dy is added to it.
-    db : ndarray (outputs,) or None
-        The sum of dy over rows is added to it.
     x : ndarray (R, inputs)
     dy : ndarray (R, outputs)
     """
     dW += x.T @ dy
-    if db is not None:
-        db += dy.sum(axis=0)
+
+
+def bias_gradients(db, dy):
+    """Add the gradient of a bias: the sum of dy (R, outputs) over rows to db (outputs,)."""
+    db += dy.sum(axis=0)
 
 
 def lookup(y, tokens, W, b):
@@ -124,95 +127,17 @@ def lookup(y, tokens, W, b):
     y[...] = W[tokens] + b
 
 
-def lookup_gradients(dW, db, tokens, dy):
-    """Add the gradients of the parameters of `lookup`: a row of dy belongs to one row of W.
+def lookup_gradients(dW, tokens, dy):
+    """Add the gradient of the weight of `lookup`: a row of dy belongs to one row of W.
 
     Parameters
     ----------
-    dW, db : ndarray (inputs, outputs) and (outputs,)
+    dW : ndarray (inputs, outputs)
         Added to.
     tokens : ndarray of intp (R,)
     dy : ndarray (R, outputs)
     """
     np.add.at(dW, tokens, dy)
-    db += dy.sum(axis=0)
-
-
-# --- the vanilla cell ----------------------------------------------------------------------------
-
-
-def rnn_step(a, previous, W_hh, nonlinearity):
-    """Return h_t = f(a_t + h_{t-1} @ W_hh).
-
-    Parameters
-    ----------
-    a : ndarray (B, H)
-        The input's share of the pre-activation, x_t @ W_xh + b_h.
-    previous : ndarray (B, H)
-        h_{t-1}.
-    W_hh : ndarray
-        (H, H), packed.
-    nonlinearity : {"tanh", "relu"}
-
-    Returns
-    -------
-    ndarray (B, H)
-    """
-    h = a + product(previous, W_hh, a.shape[1])
-    activation(h, nonlinearity)
-    return h
-
-
-def rnn_forward(h, h0, W_hh, nonlinearity, lengths=None):
-    """Run the cell over time, in place.
-
-    Parameters
-    ----------
-    h : ndarray (T, B, H)
-        On entry x_t @ W_xh + b_h for every t, on return h_t.
-    h0 : ndarray (B, H)
-        The state before the first step.
-    W_hh : ndarray
-        (H, H), packed.
-    nonlinearity : {"tanh", "relu"}
-    lengths : ndarray of intp (B,), optional
-        Sequence b is over at t = lengths[b]; from there on it keeps its state.
-    """
-    previous = h0
-    for t in range(len(h)):
-        h[t] = rnn_step(h[t], previous, W_hh, nonlinearity)
-        if lengths is not None:
-            over = lengths <= t
-            h[t, over] = previous[over]
-        previous = h[t]
-
-
-def rnn_backward(dh, dstate, h, W_hh_T, nonlinearity, lengths=None):
-    """Backpropagate through `rnn_forward`, in place.
-
-    Parameters
-    ----------
-    dh : ndarray (T, B, H)
-        On entry the gradient that reaches each h_t from above (0 where a sequence is over), on
-        return da_t, the gradient of each pre-activation.
-    dstate : ndarray (B, H)
-        On entry the gradient of the last state, on return that of h0.
-    h : ndarray (T, B, H)
-        As `rnn_forward` left it.
-    W_hh_T : ndarray
-        (H, H), W_hh transposed and packed.
-    nonlinearity, lengths
-        As for `rnn_forward`.
-    """
-    for t in reversed(range(len(h))):
-        da = (dh[t] + dstate) * slope(h[t], nonlinearity)
-        dprevious = product(da, W_hh_T, da.shape[1])
-        if lengths is not None:
-            over = lengths <= t
-            da[over] = 0
-            dprevious[over] = dstate[over]
-        dstate[...] = dprevious
-        dh[t] = da
 
 
 # --- losses --------------------------------------------------------------------------------------

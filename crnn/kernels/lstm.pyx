@@ -1,0 +1,79 @@
+# Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000), gates in the
+# order i, f, g, o:
+#
+#     c_t = f * c_{t-1} + i * g               i, f, o = sigmoid(x_t @ W_xh + b_h + h_{t-1} @ W_hh)
+#     h_t = o * tanh(c_t)                     g = tanh(the same, its own columns)
+
+cdef inline void lstm_step(
+    real *h, real *c, real *gates, const real *before, const real *c_before, const real *W_hh,
+    Py_ssize_t rows, Py_ssize_t H,
+) noexcept nogil:
+    # h (rows, H), c (rows, H); gates (rows, 4H) come in holding x @ W_xh + b_h
+    cdef Py_ssize_t r
+    add_product(gates, 4 * H, before, H, W_hh, rows, H, 4 * H)
+    for r in range(rows):
+        lstm_row(h + r * H, c + r * H, gates + r * 4 * H, c_before + r * H, H)
+
+
+cdef inline void lstm_row(
+    real *h, real *c, real *gates, const real *c_before, Py_ssize_t H
+) noexcept nogil:
+    cdef Py_ssize_t j
+    cdef const real *i = gates
+    cdef const real *f = gates + H
+    cdef const real *g = gates + 2 * H
+    cdef const real *o = gates + 3 * H
+    sigmoid(gates, 2 * H)
+    activate(gates + 2 * H, H, False)
+    sigmoid(gates + 3 * H, H)
+    for j in range(H):
+        c[j] = multiply_add(f[j], c_before[j], i[j] * g[j])
+    for j in range(H):
+        h[j] = c[j]
+    activate(h, H, False)
+    for j in range(H):
+        h[j] = h[j] * o[j]
+
+
+cdef inline void lstm_row_backward(
+    real *da, real *dh, real *dstate, real *dc, const real *c, const real *c_before,
+    const real *gates, Py_ssize_t H,
+) noexcept nogil:
+    # da (4H,) of the gates, before their activations; dc (H,) goes from c_t to c_{t-1}; dstate = 0
+    cdef Py_ssize_t j
+    cdef const real *i = gates
+    cdef const real *f = gates + H
+    cdef const real *g = gates + 2 * H
+    cdef const real *o = gates + 3 * H
+    cdef real *do = da + 3 * H
+    for j in range(H):
+        do[j] = c[j]
+    activate(do, H, False)                  # tanh(c)
+    for j in range(H):
+        dh[j] = dh[j] + dstate[j]
+        dstate[j] = 0
+    for j in range(H):
+        dc[j] = multiply_add(dh[j] * o[j], 1 - do[j] * do[j], dc[j])
+        do[j] = dh[j] * do[j] * o[j] * (1 - o[j])
+    for j in range(H):
+        da[j] = dc[j] * g[j] * i[j] * (1 - i[j])
+        da[2 * H + j] = dc[j] * i[j] * (1 - g[j] * g[j])
+    for j in range(H):
+        da[H + j] = dc[j] * c_before[j] * f[j] * (1 - f[j])
+        dc[j] = dc[j] * f[j]
+
+
+cdef inline void lstm_step_backward(
+    real *da, real *dh, real *dstate, real *dc, const real *c, const real *c_before,
+    const real *gates, const real *W_hh_T, const Py_ssize_t *lengths, Py_ssize_t t,
+    Py_ssize_t rows, Py_ssize_t H,
+) noexcept nogil:
+    # da (rows, 4H) of the gates; dstate and dc (rows, H) go from t to t - 1
+    cdef Py_ssize_t b
+    for b in range(rows):
+        if is_over(lengths, b, t):
+            memset(da + b * 4 * H, 0, 4 * H * sizeof(real))
+        else:
+            lstm_row_backward(da + b * 4 * H, dh + b * H, dstate + b * H, dc + b * H, c + b * H,
+                              c_before + b * H, gates + b * 4 * H, H)
+    add_product(dstate, H, da, 4 * H, W_hh_T, rows, 4 * H, H)

@@ -1,0 +1,265 @@
+"""The recurrent layers of a network over whole sequences: layer upon layer, in both directions.
+
+A layer in the second direction is a layer like any other, over sequences turned round: each from its
+own last valid step to its first. What comes out is turned back and laid beside the first
+direction's.
+"""
+
+from functools import partial
+
+import numpy as np
+
+from crnn import threads
+from crnn._memory import aligned_empty
+
+BLOCK_NUMBERS = 2**19  # gates, or outputs, of a block: a millisecond's work or more
+SPARE_BYTES = 2**25  # of an array that is left for the next pass
+SEQUENCES, UNITS = 4, 16  # that a kernel takes at a time; threads take multiples of them
+
+
+class Memory:
+    """Arrays that a training pass leaves for the next one, by their use.
+
+    Memory that is new comes from the system page by page, up to two fifths of the time of a pass.
+    """
+
+    def __init__(self, dtype):
+        self._dtype, self._spare = dtype, {}
+
+    def borrow(self, use, shape):
+        """Return the array of a use, if it has this shape, or a new one; None for no shape."""
+        if shape is None:
+            return None
+        array = self._spare.pop(use, None)  # taken out: no other thread finds it
+        if array is None or array.shape != shape:
+            array = aligned_empty(shape, self._dtype)
+        return array
+
+    def leave(self, arrays):
+        """Leave arrays, a dict, for the next pass, but for those that are large."""
+        for use, array in arrays.items():
+            if array is not None and array.nbytes <= SPARE_BYTES:
+                self._spare[use] = array
+
+
+class Run:
+    """One layer, in one direction, in one pass: where its states and all that it keeps lie.
+
+    Parameters
+    ----------
+    weights : LayerWeights
+    x : ndarray
+        Its input, (T, B, I) or tokens (T, B), or a block of them.
+    initial : list of ndarray (B, H)
+        h, and of an LSTM c.
+    steps : int
+        Of the whole sequence, or of a block.
+    lengths : ndarray or None
+    borrow : callable
+        ``borrow(use, shape)`` returns memory.
+    """
+
+    def __init__(self, kernels, weights, x, initial, steps, lengths, borrow):
+        self._kernels, self.weights, self.x, self._lengths = kernels, weights, x, lengths
+        (batch, H), kind = initial[0].shape, weights.kind
+        kept = (steps + 1, batch, H) if kind.keeps else None
+        gates = (steps, batch, kind.blocks * H) if kind.keeps else None
+        self.states = borrow("states", (steps + 1, batch, H))
+        self.kept, self.gates = borrow("kept", kept), borrow("gates", gates)
+        self.carried = [self.states, self.kept][: kind.states]
+        for states, start in zip(self.carried, initial, strict=True):
+            states[0] = start
+
+    def layer(self):
+        """Return the backend's Layer over this."""
+        return self._kernels.Layer(
+            self.weights, self.x, self.states, self.kept, self.gates, self._lengths
+        )
+
+    def arrays(self):
+        """Return the arrays to be left for the next pass."""
+        return {"states": self.states, "kept": self.kept, "gates": self.gates}
+
+
+class Stack:
+    """The recurrent layers of a network.
+
+    Parameters
+    ----------
+    kernels : namespace
+        A backend's functions for one dtype.
+    weights : Weights
+    """
+
+    def __init__(self, kernels, weights):
+        self.kernels, self.weights = kernels, weights
+        self.memory = Memory(weights.dtype)
+
+    # --- forward -----------------------------------------------------------------------------
+
+    def level(self, number, x, sequence, borrow=None):
+        """Return the runs, one for each direction, of one layer over whole sequences."""
+        w, runs = self.weights, []
+        for direction in range(w.directions):
+            k = number * w.directions + direction
+            turned = reverse(x, sequence.lengths) if direction else x
+            runs.append(self.run(k, turned, sequence, sequence.steps, borrow))
+        return runs
+
+    def run(self, k, x, sequence, steps, borrow=None):
+        """Return the run of one layer in one direction; without ``borrow`` its memory is new."""
+        own = partial(self._new, k) if borrow is None else partial(borrow, k)
+        initial = [states[k] for states in sequence.states]
+        return Run(
+            self.kernels, self.weights.layers[k], x, initial, steps, sequence.lengths, own
+        )
+
+    def _new(self, k, use, shape):
+        return None if shape is None else aligned_empty(shape, self.weights.dtype)
+
+    def forward(self, runs, sequence):
+        """Fill in the runs of one layer."""
+        for run in runs:
+            self.over_batch(sequence, partial(run.layer().forward, 0, 0, 0, sequence.steps))
+
+    def outputs(self, runs, lengths):
+        """Return what a layer puts out, (T + 1, B, D * H); the first of T + 1 means nothing."""
+        if len(runs) == 1:
+            return runs[0].states
+        forth, back = (run.states for run in runs)
+        H = forth.shape[2]
+        joined = aligned_empty((*forth.shape[:2], 2 * H), forth.dtype)
+        joined[0] = 0
+        joined[1:, :, :H] = forth[1:]
+        joined[1:, :, H:] = reverse(back[1:], lengths)
+        return joined
+
+    # --- backward ----------------------------------------------------------------------------
+
+    def back(self, runs, sequence, gradients, dh, dstates, wants_x):
+        """Go back through one layer; return the gradient of its input, or None.
+
+        Parameters
+        ----------
+        runs : list of Run
+            Filled in.
+        sequence : Sequence
+        gradients : Gradients
+            Their vector is added to.
+        dh : ndarray (T, B, D * H)
+            What reaches its outputs. May be overwritten.
+        dstates : list of ndarray (L * D, B, H)
+            Of the last states; turned into those of the initial ones.
+        wants_x : bool
+        """
+        halves = [dh]
+        if len(runs) == 2:
+            H = self.weights.hidden_size
+            halves = [np.ascontiguousarray(dh[:, :, :H]), reverse(dh[:, :, H:], sequence.lengths)]
+        found = [
+            self.back_through_time(run, sequence, gradients, half, dstates, wants_x)
+            for run, half in zip(runs, halves, strict=True)
+        ]
+        if found[0] is None or len(runs) == 1:
+            return found[0]
+        return found[0] + reverse(found[1], sequence.lengths)
+
+    def back_through_time(
+        self, run, sequence, gradients, dh, dstates, wants_x, *, in_blocks=None, layer=None
+    ):
+        """Go back through one run, block by block; return the gradient of its input, or None.
+
+        Parameters
+        ----------
+        run, sequence, gradients, dh, dstates, wants_x
+            As for `back`, for one direction.
+        in_blocks : tuple of callables, optional
+            Then dh has room for a block only. ``forward(first, last)`` is called before anything
+            else of these sequences, where it costs no waiting for threads of its own;
+            ``fill(start, count, first, last)`` fills in dh[:count], what reaches the states of a
+            block from above; ``add(start, count, first, last)`` adds to the gradients of what is
+            above.
+        layer : Layer, optional
+            Of the run, if there is one already.
+        """
+        layer = layer or run.layer()
+        forward, fill, add = in_blocks or (nothing, nothing, nothing)
+        buffers = self._gradient_buffers(sequence)
+        dx = None
+        if wants_x and run.x.ndim == 3:
+            dx = aligned_empty(run.x.shape, self.weights.dtype)
+        k = self.weights.layers.index(run.weights)
+        own = [each[k] for each in dstates] + [None] * (2 - len(dstates))
+        layer.prepare_backward(dh, *own, *buffers.values(), dx, gradients.vector)
+
+        def back(start, count, forward, first, last):
+            forward(first, last)
+            fill(start, count, first, last)
+            layer.backward(start, 0 if in_blocks else start, count, first, last)
+
+        def add_all(start, count, first, last):
+            layer.gradients(start, 0 if in_blocks else start, count, first, last)
+            add(start, count, first, last)
+
+        units = self._parts(self.weights.hidden_size, UNITS, sequence)
+        for start, count in reversed(self.blocks(sequence)):
+            self.over_batch(sequence, partial(back, start, count, forward))
+            call([partial(add_all, start, count, *part) for part in units])
+            forward = nothing
+        self.memory.leave(buffers)
+        return dx
+
+    def _gradient_buffers(self, sequence):
+        w, kind, block = self.weights, self.weights.kind, self.block_steps(sequence)
+        da = (block, sequence.batch_size, kind.blocks * w.hidden_size) if kind.keeps else None
+        dkept = (block, sequence.batch_size, w.hidden_size) if kind.cell == "GRU" else None
+        return {
+            "da": self.memory.borrow("da", da), "dkept": self.memory.borrow("dkept", dkept)
+        }
+
+    # --- blocks and parts ----------------------------------------------------------------------
+
+    def block_steps(self, sequence):
+        """Return how many steps a block has."""
+        w = self.weights
+        width = max(w.kind.blocks * w.hidden_size, w.state_width, w.output_size)
+        return max(1, min(BLOCK_NUMBERS // max(1, sequence.batch_size * width), sequence.steps))
+
+    def blocks(self, sequence):
+        """Return first step and number of steps of each block."""
+        size, steps = self.block_steps(sequence), sequence.steps
+        return [(start, min(size, steps - start)) for start in range(0, steps, size)]
+
+    def over_batch(self, sequence, function):
+        """Call ``function(first, last)`` for parts of the batch, in threads where it pays."""
+        parts = self._parts(sequence.batch_size, SEQUENCES, sequence)
+        call([partial(function, *part) for part in parts])
+
+    def _parts(self, size, multiple, sequence):
+        if not self.kernels.RUN_IN_THREADS:
+            return [(0, size)]
+        w = self.weights
+        inputs = 0 if sequence.is_tokens else w.input_size
+        width = w.kind.blocks * (inputs + w.hidden_size) + w.output_size
+        work = width * w.hidden_size * sequence.steps * sequence.batch_size
+        return threads.split(size, multiple, work)
+
+
+def call(tasks):
+    """Call functions, in threads if there are some."""
+    if len(tasks) == 1:
+        tasks[0]()
+    else:
+        threads.run(tasks)
+
+
+def nothing(*part):
+    """Do nothing with some sequences."""
+
+
+def reverse(x, lengths):
+    """Return sequences (T, B, ...) turned round, each within its own length."""
+    if lengths is None:
+        return np.ascontiguousarray(x[::-1])
+    t = np.arange(len(x))[:, None]
+    return x[np.where(t < lengths, lengths - 1 - t, t), np.arange(x.shape[1])]
