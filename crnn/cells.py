@@ -51,8 +51,8 @@ class RNN(Network):
     parameters : Parameters
         Ordered mapping from names to read-only views of ``vector``; ``parameters[name] = array``
         copies in. ``W_xh_l0`` (I, H), ``W_hh_l0`` (H, H), ``b_h_l0`` (H,), then those of layers
-        ``_l1`` ..., whose input has D * H features; with the suffix ``_reverse`` those of the second
-        direction; ``W_hy`` (D * H, O), ``b_y`` (O,).
+        ``_l1`` ..., whose input has D * H features; with the suffix ``_reverse`` those of the
+        second direction; ``W_hy`` (D * H, O), ``b_y`` (O,).
 
     Raises
     ------
@@ -182,7 +182,8 @@ class GRU(Network):
     ):
         super().__init__(
             self._kind_of({"reset_after": reset_after, "candidate": candidate}), input_size,
-            hidden_size, output_size, num_layers, bidirectional, dropout, init, dtype, seed, backend,
+            hidden_size, output_size, num_layers, bidirectional, dropout, init, dtype, seed,
+            backend,
         )
 
     @staticmethod
@@ -247,10 +248,10 @@ class LSTM(Network):
     References
     ----------
     Hochreiter, S. & Schmidhuber, J. (1997). Long short-term memory. Neural Computation 9.
-    Gers, F. A., Schmidhuber, J. & Cummins, F. (2000). Learning to forget: continual prediction with
-    LSTM. Neural Computation 12.
-    Jozefowicz, R., Zaremba, W. & Sutskever, I. (2015). An empirical exploration of recurrent network
-    architectures. ICML.
+    Gers, F. A., Schmidhuber, J. & Cummins, F. (2000). Learning to forget: continual prediction
+    with LSTM. Neural Computation 12.
+    Jozefowicz, R., Zaremba, W. & Sutskever, I. (2015). An empirical exploration of recurrent
+    network architectures. ICML.
     """
 
     _cell = "LSTM"

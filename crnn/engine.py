@@ -30,6 +30,10 @@ class Tape(NamedTuple):
     masks: list  # for each layer but the top one what its outputs were multiplied with, or None
     top: np.ndarray  # what the top layer puts out (T + 1, B, D * H), after a first row
 
+    @property
+    def runs(self):
+        return [run for level in self.levels for run in level]
+
 
 class Engine:
     """The passes of a network of recurrent layers and an optional readout.
@@ -248,7 +252,7 @@ class Engine:
             objective.last_only,
         )
         states = last_states(tape)
-        arrays = {(k, use): a for k, run in enumerate(sum(tape.levels, []))
+        arrays = {(k, use): a for k, run in enumerate(tape.runs)
                   for use, a in run.arrays().items()}
         memory.leave(arrays | {"y": y, "dh": dh})
         return objective.total(losses), states
@@ -336,9 +340,8 @@ class Engine:
 
 def last_states(tape):
     """Return the last states of all runs, a copy: (L * D, B, H) of h and, of an LSTM, of c."""
-    runs = [run for level in tape.levels for run in level]
     return [np.stack(each) for each in zip(
-        *([states[-1] for states in run.carried] for run in runs), strict=True)]
+        *([states[-1] for states in run.carried] for run in tape.runs), strict=True)]
 
 
 def last_steps(sequence):

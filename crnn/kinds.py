@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-BLOCKS = {"RNN": 1, "GRU": 3, "LSTM": 4}  # of H columns in W_xh and W_hh: a gate or a candidate each
+BLOCKS = {"RNN": 1, "GRU": 3, "LSTM": 4}  # of H columns in W_xh and W_hh, one for each gate
 
 
 class Kind(NamedTuple):

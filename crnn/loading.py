@@ -50,7 +50,8 @@ def network_from(path, tensors, metadata, backend=None):
     files.check_names(path, config, (*CONFIG_NAMES, *network_class._options))
     backend = choose_backend(backend)  # a wrong one is the caller's mistake, not the file's
     try:
-        sizes = [config[name] for name in ("input_size", "hidden_size", "output_size", "num_layers")]
+        names = "input_size", "hidden_size", "output_size", "num_layers"
+        sizes = [config[name] for name in names]
         kind = network_class._kind_of(config)
         shapes = parameter_shapes(kind, *sizes, 1 + config["bidirectional"])
         # an impossible size shows in the shapes before a network of that size takes memory

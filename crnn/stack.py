@@ -1,7 +1,7 @@
 """The recurrent layers of a network over whole sequences: layer upon layer, in both directions.
 
-A layer in the second direction is a layer like any other, over sequences turned round: each from its
-own last valid step to its first. What comes out is turned back and laid beside the first
+A layer in the second direction is a layer like any other, over sequences turned round: each from
+its own last valid step to its first. What comes out is turned back and laid beside the first
 direction's.
 """
 

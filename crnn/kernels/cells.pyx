@@ -46,7 +46,7 @@ cdef inline void keep_finished(
             memcpy(state + b * H, before + b * H, H * sizeof(real))
 
 
-cdef inline void cell_step(
+cdef void cell_step(
     real *h, real *kept, real *gates, const real *before, const real *kept_before,
     const real *W_hh, const real *W_hn, const real *b_hn, Py_ssize_t rows, Py_ssize_t H, Kind kind,
 ) noexcept nogil:
@@ -58,7 +58,7 @@ cdef inline void cell_step(
         lstm_step(h, kept, gates, before, kept_before, W_hh, rows, H)
 
 
-cdef inline void cell_step_backward(
+cdef void cell_step_backward(
     real *da, real *dkept, real *dh, real *dstate, real *dc, const real *h, const real *before,
     const real *kept, const real *kept_before, const real *gates, const real *W_hh_T,
     const real *W_hn_T, const Py_ssize_t *lengths, Py_ssize_t t, Py_ssize_t rows, Py_ssize_t H,
