@@ -36,7 +36,10 @@ def compiled_module():
 
 @functools.cache
 def kernels(backend, dtype):
-    """Return the functions named in `crnn.reference` for one backend and dtype."""
+    """Return the classes and functions of one backend for one dtype.
+
+    The reference has more: functions that its classes run, and which are compiled into the others.
+    """
     if backend == "reference":
         return reference
     module = compiled_module()

@@ -6,9 +6,7 @@ import pytest
 
 import crnn
 from crnn import _dispatch, network
-from crnn._memory import aligned_empty
 from crnn.kernels import cpu
-from crnn.weights import COLUMNS
 
 INSTRUCTION_SETS = cpu.instruction_sets()
 DTYPES = ["float32", "float64"]
@@ -36,9 +34,5 @@ def network_on(functions, *sizes, **options):
         return crnn.RNN(*sizes, **options)
 
 
-def packed(functions, W):
-    """Return a weight as `linear` and the cell read it."""
-    inputs, outputs = W.shape
-    copy = aligned_empty((inputs, -(-outputs // COLUMNS) * COLUMNS), W.dtype)
-    functions.pack(copy, W)
-    return copy
+def normal(rng, dtype, *shape):
+    return rng.standard_normal(shape).astype(dtype)

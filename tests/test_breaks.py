@@ -21,7 +21,7 @@ from test_gradients import (
     point_of,
     problem,
 )
-from test_handworked import RELU, TANH, check_functions
+from test_handworked import RELU, TANH, check_classes
 from test_optim import BY_HAND, two_steps
 from test_same_bits import different, draw, everything
 from test_twins import (
@@ -30,20 +30,12 @@ from test_twins import (
     adam_update,
     assert_close,
     is_finite,
-    linear,
-    linear_gradients,
-    lookup,
-    lookup_gradients,
-    mse_loss,
     norm,
     rmsprop_update,
-    rnn_backward,
-    rnn_forward,
     run,
     sgd_update,
-    sigmoid_loss,
-    softmax_loss,
 )
+from test_twins_passes import after, given_to, loops_over_time, losses, products
 
 import crnn
 from crnn import engine, network, optim
@@ -58,7 +50,7 @@ STEP = 1e-30
 
 def check_handworked(module):
     for example in (TANH, RELU):
-        check_functions(module, example)
+        check_classes(module, example)
 
 
 def check_complex_step(module):
@@ -90,17 +82,10 @@ def check_complex_step(module):
 
 
 def check_kernels(module):
-    """Every function against its compiled twin, and large logits."""
+    """Every function, and every method of a layer and a readout, against its compiled twin."""
     rng = np.random.default_rng(2)
     functions = kernels_of(INSTRUCTION_SETS[-1], "float64")
-    sizes = (1, 7, 3, 5), (2, 3, 5, 37)  # of one panel, and of several
-    cases = [(maker, each) for each in sizes for maker in (linear, linear_gradients, lookup,
-                                                           lookup_gradients)]
-    cases += [(rnn, (4, 5, 3, f, r)) for rnn in (rnn_forward, rnn_backward)
-              for f in ("tanh", "relu") for r in (False, True)]
-    cases += [(loss, (11, 2, 5, size)) for loss in (softmax_loss, sigmoid_loss, mse_loss)
-              for size in (5, 1000)]
-    cases += [(activation, (17, "tanh")), (activation, (17, "relu"))]
+    cases = [(activation, (17, "tanh")), (activation, (17, "relu"))]
     cases += [(sgd_update, (17, 0.9, nesterov, 0.05)) for nesterov in (False, True)]
     cases += [(sgd_update, (17, 0, False, 0.05)), (adagrad_update, (17, 0.05))]
     cases += [(rmsprop_update, (17, centered, 0.9, 0.05)) for centered in (False, True)]
@@ -116,6 +101,13 @@ def check_kernels(module):
             assert their_result == our_result
         else:
             assert_close(their_result, our_result, rtol=1e-12)
+    methods = [*products((1, 7, 3, 5, 3)), *products((2, 3, 5, 37, 5))]  # one panel, several
+    methods += [*products((2, 3, 37, 5, 37)), *loops_over_time((4, 5, 3, 3, 2))]
+    for case in [*methods, *losses((11, 2, 2, 3, 5))]:
+        given = given_to(case, rng, "float64")
+        (ours, _), (theirs, _) = (after(case, side, given) for side in (functions, module))
+        for name, our in ours.items():
+            assert_close(theirs[name], our, rtol=1e-12)
 
 
 def check_lengths(module):

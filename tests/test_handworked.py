@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from builds import packed
+from passes import Given, Pass, unset
 
 import crnn
 from crnn._dispatch import kernels
+from crnn.parameters import Layout, Parameters, parameter_shapes
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "worked-example.md"
 STEPS, HIDDEN, OUTPUTS = 3, 2, 2
@@ -144,42 +145,29 @@ EXAMPLES = [pytest.param(TANH, id="tanh"), pytest.param(RELU, id="relu")]
 # --- the checks ----------------------------------------------------------------------------------
 
 
-def check_functions(functions, example, dtype="float64"):
-    """Walk through the example with the functions of one backend and compare every number."""
-    W_xh, W_hh, b_h, W_hy, b_y = (np.array(p, dtype) for p in example.parameters.values())
-    x, h0 = np.array(example.x, dtype)[:, None], np.array([example.state], dtype)
-    seen, sums = {}, {}
+def check_classes(functions, example, dtype="float64"):
+    """Walk through the example with the classes of one backend and compare every number."""
+    side, seen, sums = Pass(functions, given(example, dtype)), {}, {}
+    side.run("layer.forward")
+    seen["h"] = side["states"][1:]
+    seen["a"] = pre_activations(functions, example, dtype, seen["h"])
+    side.run("readout.forward")
+    seen["y"] = side["y"].copy()
 
-    tape = blank(HIDDEN, dtype)
-    functions.linear(tape, x, packed(functions, W_xh), b_h)
-    share = tape.copy()
-    functions.rnn_forward(tape, h0, packed(functions, W_hh), example.nonlinearity)
-    before = np.concatenate([h0[None], tape[:-1]])
-    seen["a"], seen["h"], y = blank(HIDDEN, dtype), tape, blank(OUTPUTS, dtype)
-    functions.linear(seen["a"], before, packed(functions, W_hh))
-    seen["a"] += share
-    functions.linear(y, tape, packed(functions, W_hy), b_y)
-    seen["y"] = y.copy()
-
-    seen["L"] = losses_of(functions, example, y)
-    sums["L"], seen["dy"] = seen["L"].sum(), y
+    side.run("readout.loss")
+    seen["L"], seen["dy"], sums["L"] = side["losses"], side["y"], side["losses"].sum()
     if example.loss == "softmax":
-        seen["p"] = y + np.eye(OUTPUTS)[example.targets][:, None]
+        seen["p"] = side["y"] + np.eye(OUTPUTS)[example.targets][:, None]
 
-    dh, sums["dW_hy"], sums["db_y"] = blank(HIDDEN, dtype), 0 * W_hy, 0 * b_y
-    functions.linear(dh, y, packed(functions, W_hy.T))
-    functions.linear_gradients(sums["dW_hy"], sums["db_y"], rows(tape), rows(y))
-    W_hh_T = packed(functions, W_hh.T)
-    seen["next"], seen["dh"], seen["da"] = walk_back(functions, example, dh, tape, W_hh_T)
+    seen["next"], seen["dh"], seen["da"] = walk_back(side)
     seen["slope"] = seen["da"] / seen["dh"]
-    da, sums["dh_0"] = dh.copy(), 0 * h0
-    functions.rnn_backward(da, sums["dh_0"], tape, W_hh_T, example.nonlinearity)
-    compare(da, example.steps["da"], example.atol, "da")
-    seen["dx"] = blank(x.shape[2], dtype)
-    functions.linear(seen["dx"], da, packed(functions, W_xh.T))
-    sums["dW_xh"], sums["db_h"], sums["dW_hh"] = 0 * W_xh, 0 * b_h, 0 * W_hh
-    functions.linear_gradients(sums["dW_xh"], sums["db_h"], rows(x), rows(da))
-    functions.linear_gradients(sums["dW_hh"], None, rows(before), rows(da))
+    compare(side["dstate"], example.sums["dh_0"], example.atol, "dh_0, step by step")
+    side["dstate"][...] = 0
+    for method in ("readout.backward", "layer.backward", "layer.gradients", "readout.gradients"):
+        side.run(method)
+    compare(side["dh"], example.steps["da"], example.atol, "da")
+    seen["dx"], sums["dh_0"] = side["dx"], side["dstate"]
+    sums |= {"d" + name.removesuffix("_l0"): each for name, each in side.gradients().items()}
 
     for name, value in seen.items():
         compare(value, example.steps[name], example.atol, name)
@@ -189,37 +177,60 @@ def check_functions(functions, example, dtype="float64"):
     assert set(sums) == set(example.sums)
 
 
-def blank(columns, dtype):
-    """Return memory for one sequence that shows what was not written."""
-    return np.full((STEPS, 1, columns), np.nan, dtype)
+def given(example, dtype, sign=1, nonlinearity=None):
+    """Return the example for a pass of one sequence; what is filled in shows where it was not.
 
-
-def rows(array):
-    return array.reshape(STEPS, -1)
-
-
-def losses_of(functions, example, y):
-    """Return the loss of every step; y becomes its gradient."""
-    losses, targets = np.full((STEPS, 1), np.nan), np.array(example.targets)[:, None]
+    With sign -1 all that makes up the pre-activations is negated but x and states.
+    """
+    layout = Layout(parameter_shapes(len(example.x[0]), HIDDEN, OUTPUTS))
+    parameters = Parameters(layout, np.zeros(layout.size, dtype))
+    for name, value in example.parameters.items():
+        parameters[name] = sign * np.array(value, dtype)
+    targets, valid = np.array(example.targets)[:, None], None
     if example.loss == "softmax":
-        functions.softmax_loss(losses, y, targets.astype(np.intp), 1.0)
+        targets = targets.astype(np.intp)
     else:
-        valid = np.ones((STEPS, 1), bool)
-        functions.mse_loss(losses, y, targets.astype(y.dtype), valid, 1.0)
-    return losses
+        targets, valid = targets.astype(dtype), np.ones((STEPS, 1), bool)
+    x, states = np.array(example.x, dtype)[:, None], unset(dtype, STEPS + 1, 1, HIDDEN)
+    states[0] = example.state
+    arrays = {
+        "x": x,
+        "lengths": None,
+        "targets": targets,
+        "valid": valid,
+        "states": states,
+        "y": unset(dtype, STEPS, 1, OUTPUTS),
+        "losses": unset("float64", STEPS, 1),
+        "dh": unset(dtype, STEPS, 1, HIDDEN),
+        "dstate": np.zeros((1, HIDDEN), dtype),
+        "dx": unset(dtype, *x.shape),
+        "gradient": np.zeros(layout.size, dtype),
+    }
+    return Given(parameters, arrays, nonlinearity or example.nonlinearity, example.loss, 1.0)
 
 
-def walk_back(functions, example, dh, tape, W_hh_T):
-    """Return "next", "dh" and "da" of every step, with one call of rnn_backward a step."""
-    coming, total, da = np.zeros_like(dh), np.zeros_like(dh), np.zeros_like(dh)
-    dstate = 0 * dh[0]
+def pre_activations(functions, example, dtype, h):
+    """Return a = max(a, 0) - max(-a, 0), each the next state of a network with ReLU after h."""
+    parts = []
+    for sign in (1, -1):
+        side = Pass(functions, given(example, dtype, sign, "relu"))
+        for t in range(STEPS):
+            side.run("layer.forward", t, 1)
+            parts.append(side["states"][t + 1].copy())
+            side["states"][t + 1] = h[t]
+    return np.subtract(parts[:STEPS], parts[STEPS:])
+
+
+def walk_back(side):
+    """Return "next", "dh" and "da" of every step, going back in blocks of one step."""
+    coming, total, da = [], [], []
     for t in reversed(range(STEPS)):
-        coming[t], total[t] = dstate, dh[t] + dstate
-        da[t] = dh[t]
-        functions.rnn_backward(
-            da[t : t + 1], dstate, tape[t : t + 1], W_hh_T, example.nonlinearity
-        )
-    return coming, total, da
+        coming.insert(0, side["dstate"].copy())
+        side.run("readout.backward", t, 1)
+        total.insert(0, side["dh"][0] + side["dstate"])
+        side.run("layer.backward", t, 1)
+        da.insert(0, side["dh"][0].copy())
+    return np.array(coming), np.array(total), np.array(da)
 
 
 def compare(actual, expected, atol, what):
@@ -240,12 +251,12 @@ def network(example, dtype, output_size=OUTPUTS):
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_functions_give_every_number(backend, example):
-    check_functions(kernels(backend, np.float64), example)
+def test_classes_give_every_number(backend, example):
+    check_classes(kernels(backend, np.float64), example)
 
 
-def test_functions_give_the_exact_numbers_in_float32(backend):
-    check_functions(kernels(backend, np.float32), RELU, "float32")
+def test_classes_give_the_exact_numbers_in_float32(backend):
+    check_classes(kernels(backend, np.float32), RELU, "float32")
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

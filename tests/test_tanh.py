@@ -1,18 +1,15 @@
 """The compiled tanh and exp against exact values, in units in the last place, on every build."""
 
-import importlib
-
 import numpy as np
 import pytest
-
-from crnn.kernels import cpu
+from builds import INSTRUCTION_SETS, kernels_of
+from passes import loss_of
 
 pytestmark = pytest.mark.no_backend
 
 DIGITS = {"float32": 24, "float64": 53}  # bits of the significand
 SMALLEST = {"float32": -149, "float64": -1074}  # exponent of the smallest denormal
 INTEGERS = {"float32": np.uint32, "float64": np.uint64}
-CODES = {"float32": "float", "float64": "double"}
 LIMITS = {"float32": 2.5, "float64": 3.0}  # what crnn/kernels/activations.pyx promises of tanh
 EXP_LIMIT = 1.5  # and of exp
 # exp(-x) is seen as it is from the first on, and gives 0 from the second on, in a softmax beside 1
@@ -22,28 +19,26 @@ EXP_ENDS = {"float32": 87, "float64": 708}
 each_dtype = pytest.mark.parametrize("dtype", list(DIGITS))
 
 
-@pytest.fixture(params=cpu.instruction_sets())
+@pytest.fixture(params=INSTRUCTION_SETS)
 def tanh(request):
     """Return tanh of one build as a function from an array to a new one."""
-    activation = importlib.import_module(f"crnn.kernels.{request.param}").activation
 
     def function(x):
         y = x.copy()
-        activation[CODES[x.dtype.name]](y, "tanh")
+        kernels_of(request.param, x.dtype.name).activation(y, "tanh")
         return y
 
     return function
 
 
-@pytest.fixture(params=cpu.instruction_sets())
+@pytest.fixture(params=INSTRUCTION_SETS)
 def second_share(request):
     """Return x -> softmax([0, -x])[1] of one build as a function from an array to a new one."""
-    softmax_loss = importlib.import_module(f"crnn.kernels.{request.param}").softmax_loss
 
     def function(x):
         y = np.stack([np.zeros_like(x), -x], axis=1)[None]
-        losses, targets = np.empty((1, len(x))), np.zeros((1, len(x)), np.intp)
-        softmax_loss[CODES[x.dtype.name]](losses, y, targets, 1.0)
+        functions = kernels_of(request.param, x.dtype.name)
+        loss_of(functions, "softmax", y, np.zeros((1, len(x)), np.intp))
         return y[0, :, 1].copy()
 
     return function

@@ -1,6 +1,7 @@
 """What runs the functions over sequences, compiled against NumPy: passes, steps, whole networks."""
 
 import itertools
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -11,25 +12,27 @@ from builds import (
     each_instruction_set,
     each_nonlinearity,
     kernels_of,
+    needs_avx512,
+    normal,
 )
-from test_twins import assert_close, normal, recurrent_weights, some_lengths, tolerance, unset
+from passes import (
+    Pass,
+    given_at_random,
+    loss_of,
+    random_parameters,
+    recurrent_weights,
+    some_lengths,
+    targets_of,
+)
+from test_twins import assert_close, tolerance
 
 import crnn
 from crnn import reference
-from crnn.parameters import Layout, Parameters, parameter_shapes
 from crnn.weights import Weights
 
 pytestmark = pytest.mark.no_backend
 
 with_or_without_readout = pytest.mark.parametrize("readout", [True, False], ids=["readout", "bare"])
-
-
-def parameters(rng, dtype, inputs, hidden, outputs):
-    """Return random parameters whose recurrent weights neither die out nor explode."""
-    layout = Layout(parameter_shapes(inputs, hidden, outputs))
-    found = Parameters(layout, rng.uniform(-0.5, 0.5, layout.size).astype(dtype))
-    found["W_hh_l0"] = recurrent_weights(rng, dtype, hidden)
-    return found
 
 
 def assert_all_close(ours, theirs, rtol):
@@ -43,66 +46,187 @@ def network_tolerance(dtype, sizes):
     return tolerance(dtype, max(steps * batch, *filter(None, others)), steps)
 
 
-# --- RNNLayer and Readout ------------------------------------------------------------------------
+# --- each method of RNNLayer and Readout, alone --------------------------------------------------
 
 
-def targets_of(rng, loss, dtype, steps, batch, outputs, lengths):
-    """Return the targets and which of them count, as a readout takes them."""
-    valid = np.ones((steps, batch), bool)
-    if lengths is not None:
-        valid = np.arange(steps)[:, None] < lengths
-    if loss == "softmax":
-        classes = rng.integers(-1, outputs, (steps, batch))
-        return np.where(valid, classes, -1).astype(np.intp), None
-    return rng.random((steps, batch, outputs)).astype(dtype), valid
+class Case(NamedTuple):
+    """A method, and what it is given."""
+
+    method: str
+    sizes: tuple  # T, B, I, H, O
+    options: dict  # of `given_at_random`
+
+    def __str__(self):
+        return "-".join([self.method, str(self.sizes), *map(str, self.options.values())])
 
 
-class Pass:
-    """A pass forward and back on one side's classes, part by part, and all that it fills in."""
+WRITES = {
+    "layer.forward": ["states"],
+    "layer.backward": ["dh", "dstate", "dx"],
+    "layer.gradients": ["gradient"],
+    "readout.forward": ["y"],
+    "readout.loss": ["y", "losses"],
+    "readout.backward": ["dh"],
+    "readout.gradients": ["gradient"],
+}
 
-    def __init__(self, functions, own, given, gradient):
-        self.steps, self.batch = given["x"].shape[:2]
-        self.weights, dtype = Weights(functions, own), own["b_h_l0"].dtype
-        hidden, outputs = self.weights.hidden_size, self.weights.output_size
-        shape = self.steps, self.batch
-        self.states, self.dh = unset(dtype, self.steps + 1, self.batch, hidden), unset(
-            dtype, *shape, hidden)
-        self.states[0] = given["h0"]
-        self.y, self.losses = unset(dtype, *shape, outputs), unset("float64", *shape)
-        self.dstate, self.gradient = given["dstate"].copy(), gradient.copy()
-        self.dx = None if given["x"].ndim == 2 else unset(dtype, *given["x"].shape)
-        self.layer = functions.RNNLayer(
-            self.weights, given["nonlinearity"], given["x"], self.states, given["lengths"])
-        self.readout = functions.Readout(self.weights, self.states, self.y)
-        self.readout.prepare_loss(
-            given["loss"], self.losses, given["targets"], given["valid"], 0.37)
-        self.layer.prepare_backward(self.dh, self.dstate, self.dx, self.gradient)
-        self.readout.prepare_backward(self.dh, self.gradient)
 
-    def forward(self, blocks, parts):
-        """Fill in states, outputs, then losses and the gradient of the outputs."""
+def terms_and_steps(method, sizes, tokens=False, recurrent=True, **_):
+    """Return the number of terms in a method's longest sum, and of steps that follow each other."""
+    steps, batch, inputs, hidden, outputs = sizes
+    projected = 1 if tokens else inputs
+    return {
+        "layer.forward": (projected + hidden, steps) if recurrent else (projected, 1),
+        "layer.backward": (hidden, steps if recurrent else 1),
+        "layer.gradients": (steps * batch, 1),
+        "readout.forward": (hidden, 1),
+        "readout.loss": (outputs, 1),
+        "readout.backward": (outputs, 1),
+        "readout.gradients": (steps * batch, 1),
+    }[method]
+
+
+# Tiles are 4 rows high, panels 16 to 64 numbers wide, blocks of a gradient's rows 128 long.
+ROWS = [(1, 1, 3, 17), (3, 1, 2, 33), (1, 17, 33, 1), (3, 11, 65, 5), (13, 5, 17, 257)]
+ROWS += [(257, 1, 3, 65), (2, 9, 1, 16), (18, 8, 19, 1030), (5, 27, 257, 129)]
+TIMES = [(1, 3, 17), (1, 1, 65), (3, 17, 33), (5, 1, 3), (17, 3, 1), (33, 2, 65), (3, 5, 257)]
+TIMES += [(2, batch, 31) for batch in (4, 6, 7, 8, 9)]
+LOSS_ROWS = [(1, 1, 3), (3, 1, 1), (1, 17, 33), (257, 1, 65), (3, 11, 257)]
+
+
+def products(sizes):
+    """Make cases of every product with weights but W_hh, which is 0, and of all gradients."""
+    for tokens in (False, True):
+        for nonlinearity in NONLINEARITIES:
+            options = {"nonlinearity": nonlinearity, "recurrent": False, "tokens": tokens}
+            yield Case("layer.forward", sizes, options)
+        yield Case("layer.gradients", sizes, {"recurrent": False, "tokens": tokens})
+    yield Case("layer.backward", sizes, {"nonlinearity": "relu", "recurrent": False})
+    for method in ("readout.forward", "readout.backward", "readout.gradients"):
+        yield Case(method, sizes, {"recurrent": False})
+
+
+def loops_over_time(sizes):
+    """Make cases of what goes through W_hh, and of outputs that are states."""
+    for method in ("layer.forward", "layer.backward"):
+        for nonlinearity in NONLINEARITIES:
+            for ragged, tokens in itertools.product([False, True], repeat=2):
+                options = {"nonlinearity": nonlinearity, "ragged": ragged, "tokens": tokens}
+                yield Case(method, sizes, options)
+    yield Case("layer.gradients", sizes, {"tokens": False})
+    for method in ("readout.forward", "readout.backward"):
+        yield Case(method, sizes, {"readout": False})
+
+
+def losses(sizes):
+    """Make cases of each loss, with logits that saturate and others."""
+    for loss in LOSSES:
+        for size in (5, 1000):
+            yield Case("readout.loss", sizes, {"loss": loss, "size": size})
+
+
+METHOD_CASES = [
+    *(case for T, B, m, n in ROWS for case in products((T, B, m, n, m))),
+    *(case for T, B, m, n in ROWS for case in products((T, B, n, m, n))),
+    *(case for T, B, n in TIMES for case in loops_over_time((T, B, 3, n, 2))),
+    *(case for T, B, n in LOSS_ROWS for case in losses((T, B, 2, 3, n))),
+]
+each_method = pytest.mark.parametrize("case", METHOD_CASES, ids=str)
+
+
+def given_to(case, rng, dtype):
+    """Return what a method is given: what it fills in is not set."""
+    given = given_at_random(rng, dtype, case.sizes, **case.options)
+    fills = {"layer.forward": "states", "readout.forward": "y", "readout.backward": "dh"}
+    if case.method in fills:
+        name = fills[case.method]
+        given.arrays[name][1 if name == "states" else 0 :] = np.nan
+    return given
+
+
+def after(case, functions, given):
+    """Return what a method leaves behind: what it writes, by name, and what it must not touch.
+
+    The gradient of each parameter is compared by itself.
+    """
+    side = Pass(functions, given)
+    side.run(case.method)
+    written = {name: side[name] for name in WRITES[case.method]}
+    if "gradient" in written:
+        written = side.gradients()
+    kept = {name: a for name, a in side.arrays.items() if name not in WRITES[case.method]}
+    return written, kept
+
+
+@each_instruction_set
+@each_dtype
+@each_method
+def test_method_equals_its_twin(rng, isa, dtype, case):
+    given = given_to(case, rng, dtype)
+    rtol = tolerance(dtype, *terms_and_steps(case.method, case.sizes, **case.options))
+    sides = [after(case, functions, given) for functions in (kernels_of(isa, dtype), reference)]
+    (ours, _), (theirs, _) = sides
+    assert_all_close(ours, theirs, rtol)
+    for _, kept in sides:
+        for name, array in kept.items():
+            np.testing.assert_array_equal(array, given.arrays[name], err_msg=name)
+
+
+@needs_avx512
+@each_dtype
+@each_method
+def test_avx2_and_avx512_give_the_same_bits(rng, dtype, case):
+    given = given_to(case, rng, dtype)
+    wide, narrow = (after(case, kernels_of(isa, dtype), given)[0] for isa in ("avx512", "avx2"))
+    assert wide.keys() == narrow.keys()
+    for name, array in wide.items():
+        np.testing.assert_array_equal(array, narrow[name], err_msg=name)
+
+
+@needs_avx512
+@each_dtype
+@pytest.mark.parametrize("loss", LOSSES)
+def test_avx2_and_avx512_give_the_same_bits_of_losses(rng, dtype, loss):
+    """Sums over outputs, the only ones that a build may take in vectors of its own width."""
+    for outputs in range(1, 40):
+        for _ in range(20):
+            y = 5 * normal(rng, dtype, 3, 1, outputs)
+            targets = targets_of(rng, loss, dtype, y.shape)
+            wide, narrow = y.copy(), y.copy()
+            np.testing.assert_array_equal(
+                loss_of(kernels_of("avx512", dtype), loss, wide, *targets, 0.37),
+                loss_of(kernels_of("avx2", dtype), loss, narrow, *targets, 0.37),
+            )
+            np.testing.assert_array_equal(wide, narrow)
+
+
+# --- passes forward and back ---------------------------------------------------------------------
+
+
+def pass_forward(side, blocks, parts):
+    """Fill in states, outputs, then losses and the gradient of the outputs."""
+    for first, last in parts:
+        for start, count in blocks:
+            for method in ("layer.forward", "readout.forward"):
+                side.run(method, start, count, first, last)
+    outputs = side["y"].copy()
+    for first, last in parts:
+        for start, count in blocks:
+            side.run("readout.loss", start, count, first, last)
+    return {"states": side["states"], "outputs": outputs, "losses": side["losses"], "dy": side["y"]}
+
+
+def pass_backward(side, blocks, parts, bounds):
+    """Fill in gradients; dh has room for all steps and is filled from its beginning."""
+    for start, count in reversed(blocks):
         for first, last in parts:
-            for start, count in blocks:
-                self.layer.forward(start, start, count, first, last)
-                self.readout.forward(start, start, count, first, last)
-        outputs = self.y.copy()
-        for first, last in parts:
-            for start, count in blocks:
-                self.readout.loss(start, start, count, first, last)
-        return {"states": self.states, "y": outputs, "losses": self.losses, "dy": self.y.copy()}
-
-    def backward(self, blocks, parts, columns, output_columns):
-        """Fill in gradients; dh has room for all steps and is filled from its beginning."""
-        for start, count in reversed(blocks):
-            for first, last in parts:
-                self.readout.backward(start, count, first, last)
-                self.layer.backward(start, count, first, last)
-            for first, last in columns:
-                self.layer.gradients(start, count, first, last)
-            for first, last in output_columns:
-                self.readout.gradients(start, start, count, first, last)
-        found = {"dh": self.dh[: blocks[0][1]], "dstate": self.dstate, "vector": self.gradient}
-        return found if self.dx is None else found | {"dx": self.dx}
+            for method in ("readout.backward", "layer.backward"):
+                side.run(method, start, count, first, last)
+        for method in ("layer.gradients", "readout.gradients"):
+            for first, last in cut(side.ends[method], *bounds):
+                side.run(method, start, count, first, last)
+    found = {"dh": side["dh"][: blocks[0][1]], "dstate": side["dstate"], "dx": side["dx"]}
+    return found | {"vector": side["gradient"]}
 
 
 def cut(size, *bounds):
@@ -127,24 +251,18 @@ SIZES += [(4, 3, 65, 129, 33), (33, 1, 3, 31, 65), (17, 8, 3, 16, 16)]
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_passes_equal_their_twins(rng, isa, dtype, sizes, tokens, ragged, readout):
     """The whole at once, and sequences, columns and blocks of steps one after the other."""
-    steps, batch, inputs, hidden, outputs = sizes
-    own = parameters(rng, dtype, inputs, hidden, outputs if readout else None)
-    outputs = outputs if readout else hidden
-    lengths = some_lengths(rng, ragged, steps, batch)
-    x = rng.integers(0, inputs, (steps, batch)) if tokens else normal(rng, dtype, *sizes[:3])
+    steps, batch, *_ = sizes
     loss, nonlinearity = str(rng.choice(LOSSES)), str(rng.choice(NONLINEARITIES))
-    targets, valid = targets_of(rng, loss, dtype, steps, batch, outputs, lengths)
-    given = {"x": x, "h0": normal(rng, dtype, batch, hidden), "lengths": lengths,
-             "dstate": normal(rng, dtype, batch, hidden), "nonlinearity": nonlinearity,
-             "loss": loss, "targets": targets, "valid": valid}
-    gradient = normal(rng, dtype, sum(own[name].size for name in own))
-    whole = [(0, steps)], [(0, batch)], [(0, hidden)], [(0, outputs)]
-    divided = (blocks_of(steps, 3), cut(batch, 1, 4, 8), cut(hidden, 16, 48), cut(outputs, 16, 32))
-    for blocks, parts, *columns in (whole, divided):
-        sides = [Pass(side, own, given, gradient)
-                 for side in (kernels_of(isa, dtype), reference)]
+    given = given_at_random(rng, dtype, sizes, nonlinearity=nonlinearity, tokens=tokens,
+                            ragged=ragged, readout=readout, loss=loss)
+    for array in (given.arrays["states"][1:], given.arrays["y"], given.arrays["dh"]):
+        array[...] = np.nan
+    whole = [(0, steps)], [(0, batch)], []
+    divided = blocks_of(steps, 3), cut(batch, 1, 4, 8), [16, 32, 48]
+    for blocks, parts, bounds in (whole, divided):
+        sides = [Pass(functions, given) for functions in (kernels_of(isa, dtype), reference)]
         ours, theirs = (
-            side.forward(blocks, parts) | side.backward(blocks, parts, *columns)
+            pass_forward(side, blocks, parts) | pass_backward(side, blocks, parts, bounds)
             for side in sides
         )
         assert_all_close(ours, theirs, network_tolerance(dtype, sizes))
@@ -160,7 +278,7 @@ def test_passes_equal_their_twins(rng, isa, dtype, sizes, tokens, ragged, readou
 @pytest.mark.parametrize("inputs", ["floats", "tokens"])
 @with_or_without_readout
 def test_stepper_equals_its_twin(rng, isa, dtype, nonlinearity, batch, inputs, readout):
-    own = parameters(rng, dtype, 5, 33, 17 if readout else None)
+    own = random_parameters(rng, dtype, 5, 33, 17 if readout else None)
 
     def prepare(stepper, x, out):
         return np.asarray(x), out

@@ -1,4 +1,4 @@
-"""Compiled twins of the functions in ``crnn/reference.py``: same names, arguments and results.
+"""Compiled twins of what is in ``crnn/reference/``: same names, arguments and results.
 
 ``baseline.pyx``, ``avx2.pyx`` and ``avx512.pyx`` each include this file and are compiled with
 different flags; ``crnn/_dispatch.py`` imports the best one that the processor can run. The rooms:
@@ -13,10 +13,14 @@ different flags; ``crnn/_dispatch.py`` imports the best one that the processor c
 - ``trainer.pyx``      the training pass of a small network, in one call
 - ``stepper.pyx``      one time step of a whole network, for streams
 
-A ``def`` is the edge: it takes typed memoryviews, once, and releases the GIL. What is below it is
-``noexcept nogil``, works on rows in place and neither allocates, checks nor raises. Shapes were
-checked by the caller (``crnn/checks.py``). There, pointers to rows stand in for slices of
-memoryviews: taking a slice counts references, once a time step, with the GIL released.
+A ``def`` is the edge: it takes typed memoryviews, once, or is a method of a class that was told
+where everything lies, and it releases the GIL. What is below it is ``noexcept nogil``, works on
+rows in place and neither allocates, checks nor raises. Shapes were checked by the caller
+(``crnn/checks.py``). There, pointers to rows stand in for slices of memoryviews: taking a slice
+counts references, once a time step, with the GIL released.
+
+Layers, lookups and losses have no ``def`` of their own, which nothing but tests would call: the
+methods of the classes run them, and are held to the formulas that the reference has for them.
 """
 
 cimport numpy as cnp

@@ -1,5 +1,5 @@
 # y = x @ W + b over any number of rows: the input projection of all time steps, and the readout.
-# Tokens stand for one-hot rows: their product with W is a row of W. Arrays are (T, B, n).
+# Tokens stand for one-hot rows: their product with W is a row of W.
 
 from libc.string cimport memcpy
 
@@ -54,62 +54,3 @@ cdef inline void add_rows(
     cdef Py_ssize_t r
     for r in range(rows):
         add_scaled(total, 1, x + r * x_row, n)
-
-
-def linear(
-    real[:, :, ::1] y not None, const real[:, :, ::1] x not None,
-    const real[:, ::1] W not None, const real[::1] b=None,
-):
-    cdef Py_ssize_t t, steps = y.shape[0], batch = y.shape[1]
-    cdef Py_ssize_t inputs = x.shape[2], outputs = y.shape[2]
-    cdef const real *bias = NULL
-    if not (steps and batch):
-        return
-    if b is not None:
-        bias = &b[0]
-    with nogil:
-        if (y.strides[0] == batch * outputs * <Py_ssize_t> sizeof(real)
-                and x.strides[0] == batch * inputs * <Py_ssize_t> sizeof(real)):
-            batch, steps = batch * steps, 1         # all time steps lie together
-        for t in range(steps):
-            linear_rows(&y[t, 0, 0], &x[t, 0, 0], &W[0, 0], bias, batch, inputs, outputs)
-
-
-def linear_gradients(
-    real[:, ::1] dW not None, real[::1] db, const real[:, ::1] x not None,
-    const real[:, ::1] dy not None,
-):
-    cdef Py_ssize_t rows = dy.shape[0], inputs = dW.shape[0], outputs = dW.shape[1]
-    cdef Py_ssize_t size = sizeof(real)
-    if not (rows and outputs):
-        return
-    with nogil:
-        add_outer_products(&dW[0, 0], dW.strides[0] // size, &x[0, 0], x.strides[0] // size,
-                           &dy[0, 0], dy.strides[0] // size, rows, inputs, outputs)
-        if db is not None:
-            add_rows(&db[0], &dy[0, 0], dy.strides[0] // size, rows, outputs)
-
-
-def lookup(
-    real[:, :, ::1] y not None, const Py_ssize_t[:, ::1] tokens not None,
-    const real[:, ::1] W not None, const real[::1] b not None,
-):
-    cdef Py_ssize_t t, batch = y.shape[1], outputs = y.shape[2]
-    if not batch:
-        return
-    with nogil:
-        for t in range(y.shape[0]):
-            lookup_rows(&y[t, 0, 0], &tokens[t, 0], &W[0, 0], &b[0], batch, outputs)
-
-
-def lookup_gradients(
-    real[:, ::1] dW not None, real[::1] db not None, const Py_ssize_t[::1] tokens not None,
-    const real[:, ::1] dy not None,
-):
-    cdef Py_ssize_t r, rows = dy.shape[0], outputs = dy.shape[1]
-    if not (rows and outputs):
-        return
-    with nogil:
-        for r in range(rows):
-            add_scaled(&dW[tokens[r], 0], 1, &dy[r, 0], outputs)
-        add_rows(&db[0], &dy[0, 0], dy.strides[0] // <Py_ssize_t> sizeof(real), rows, outputs)

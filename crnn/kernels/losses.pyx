@@ -1,6 +1,6 @@
-# Losses over rows of outputs: each leaves the loss of every row in `losses`, in double, and in y
-# the gradient times `scale`, so that outputs and their gradients share one memory. A row without a
-# target has no loss and no gradient. Arrays are (T, B, n) and (T, B).
+# Losses of a row of outputs: each returns the loss, in double, and leaves in y the gradient times
+# `scale`, so that outputs and their gradients share one memory. A row without a target has no loss
+# and no gradient.
 
 from libc.math cimport exp, fabs, log, log1p
 
@@ -88,47 +88,3 @@ cdef inline double no_loss(real *y, Py_ssize_t n) noexcept nogil:
     # of a row without a target: 0; y (n,) = 0
     memset(y, 0, n * sizeof(real))
     return 0
-
-
-def softmax_loss(
-    double[:, ::1] losses not None, real[:, :, ::1] y not None,
-    const Py_ssize_t[:, ::1] targets not None, double scale,
-):
-    cdef Py_ssize_t t, b, n = y.shape[2]
-    with nogil:
-        for t in range(y.shape[0]):
-            for b in range(y.shape[1]):
-                if targets[t, b] < 0:
-                    losses[t, b] = no_loss(&y[t, b, 0], n)
-                else:
-                    losses[t, b] = softmax_row(&y[t, b, 0], targets[t, b], scale, n)
-
-
-def sigmoid_loss(
-    double[:, ::1] losses not None, real[:, :, ::1] y not None,
-    const real[:, :, ::1] targets not None, const unsigned char[:, ::1] valid not None,
-    double scale,
-):
-    cdef Py_ssize_t t, b, n = y.shape[2]
-    with nogil:
-        for t in range(y.shape[0]):
-            for b in range(y.shape[1]):
-                if valid[t, b]:
-                    losses[t, b] = sigmoid_row(&y[t, b, 0], &targets[t, b, 0], scale, n)
-                else:
-                    losses[t, b] = no_loss(&y[t, b, 0], n)
-
-
-def mse_loss(
-    double[:, ::1] losses not None, real[:, :, ::1] y not None,
-    const real[:, :, ::1] targets not None, const unsigned char[:, ::1] valid not None,
-    double scale,
-):
-    cdef Py_ssize_t t, b, n = y.shape[2]
-    with nogil:
-        for t in range(y.shape[0]):
-            for b in range(y.shape[1]):
-                if valid[t, b]:
-                    losses[t, b] = squared_error_row(&y[t, b, 0], &targets[t, b, 0], scale, n)
-                else:
-                    losses[t, b] = no_loss(&y[t, b, 0], n)

@@ -39,38 +39,3 @@ cdef inline void rnn_step_backward(
                 back_through_activation(dh + b * hidden, dstate + b * hidden, h + b * hidden,
                                         hidden, relu)
     add_product(dstate, dh, W_hh_T, batch, hidden, hidden)
-
-
-def rnn_forward(
-    real[:, :, ::1] h not None, const real[:, ::1] h0 not None,
-    const real[:, ::1] W_hh not None, str nonlinearity, const Py_ssize_t[::1] lengths=None,
-):
-    cdef Py_ssize_t t, steps = h.shape[0], batch = h.shape[1], hidden = h.shape[2]
-    cdef bint relu = nonlinearity == "relu", ragged = lengths is not None
-    cdef const real *previous
-    if not (steps and batch):
-        return
-    with nogil:
-        previous = &h0[0, 0]
-        for t in range(steps):
-            rnn_step(&h[t, 0, 0], previous, &W_hh[0, 0], batch, hidden, relu)
-            if ragged:
-                keep_finished(&h[t, 0, 0], previous, &lengths[0], t, batch, hidden)
-            previous = &h[t, 0, 0]
-
-
-def rnn_backward(
-    real[:, :, ::1] dh not None, real[:, ::1] dstate not None, const real[:, :, ::1] h not None,
-    const real[:, ::1] W_hh_T not None, str nonlinearity, const Py_ssize_t[::1] lengths=None,
-):
-    cdef Py_ssize_t t, steps = h.shape[0], batch = h.shape[1], hidden = h.shape[2]
-    cdef bint relu = nonlinearity == "relu"
-    cdef const Py_ssize_t *ends = NULL
-    if not (steps and batch):
-        return
-    if lengths is not None:
-        ends = &lengths[0]
-    with nogil:
-        for t in range(steps - 1, -1, -1):
-            rnn_step_backward(&dh[t, 0, 0], &dstate[0, 0], &h[t, 0, 0], &W_hh_T[0, 0],
-                              ends, t, batch, hidden, relu)

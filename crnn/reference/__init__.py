@@ -1,11 +1,12 @@
 """Recurrent networks in NumPy, written to be read: the twin of every compiled function.
 
-Each function and class here has a compiled twin (``crnn/kernels/``) with the same name, arguments
-and results: the formulas are in ``formulas.py``, what runs them over whole sequences and step by
-step in ``passes.py``, the optimisers' in ``optimisers.py``. The compiled functions are tested
-against these, and these against things that are not crnn: networks worked by hand, complex-step
-derivatives, PyTorch. The whole class runs on this package with
-``crnn.RNN(..., backend="reference")``.
+The formulas are in ``formulas.py``, the classes that run them over whole sequences and step by step
+in ``passes.py``, the optimisers' updates in ``optimisers.py``. Each compiled function and class
+(``crnn/kernels/``) has its twin here, with the same name, arguments and results. The formulas of
+the layer, the readout and the losses, from `linear` to `softmax_loss`, are functions only here:
+compiled, they are parts of the classes. All that is compiled is tested against this package, and
+this package against things that are not crnn: networks worked by hand, complex-step derivatives,
+PyTorch. The whole class runs on it with ``crnn.RNN(..., backend="reference")``.
 
 A network with one recurrent layer and a readout computes, for t = 0, 1, ... T-1::
 
