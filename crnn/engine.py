@@ -277,7 +277,7 @@ class Engine:
             wants = wants_x or number > 0
             dx = self.stack.back(below[number], sequence, gradients, dx, dstates, wants)
         gradients.x = sequence.unbatch(dx, 1)
-        gradients.state = sequence.public([sequence.unbatch(each, 1) for each in dstates])
+        gradients.state = sequence.public(dstates)
 
     def _whole_gradient(self, gradients, sequence, tape, in_blocks, readout, last_only):
         """Return what reaches all outputs of the top layer, as both directions need at once."""

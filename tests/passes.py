@@ -5,6 +5,7 @@ Most formulas of a network have no function of their own in a build: the methods
 sequences and rows each method is told.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -91,10 +92,11 @@ def unset(dtype, *shape):
     return np.full(shape, np.nan, dtype)
 
 
-def recurrent_weights(rng, dtype, hidden, blocks=1):
-    """Return weights (H, blocks * H) of norm 0.9."""
-    W = rng.standard_normal((hidden, blocks * hidden))
-    return (0.9 * W / np.linalg.norm(W, ord=2)).astype(dtype)
+@functools.cache
+def recurrent_weights(hidden, blocks=1):
+    """Return weights (H, blocks * H) of norm 0.9, the same each time: the norm takes long."""
+    W = np.random.default_rng((hidden, blocks)).standard_normal((hidden, blocks * hidden))
+    return 0.9 * W / np.linalg.norm(W, ord=2)
 
 
 def some_lengths(rng, ragged, steps, batch):
@@ -114,10 +116,7 @@ def random_parameters(
     found = Parameters(layout, rng.uniform(-0.5, 0.5, layout.size).astype(dtype))
     for name, shape in layout.shapes.items():
         if name.startswith("W_hh"):
-            found[name] = (
-                recurrent_weights(rng, dtype, hidden, kind.blocks) if recurrent
-                else np.zeros(shape, dtype)
-            )
+            found[name] = recurrent_weights(hidden, kind.blocks) if recurrent else np.zeros(shape)
     return found
 
 
