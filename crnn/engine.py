@@ -105,12 +105,12 @@ class Engine:
             states = self._without_tape(sequence, runs, fill)
         return objective.total(losses), states
 
-    def _with_tape(self, sequence, drop, borrow=None, but_the_top=False):
+    def _with_tape(self, sequence, drop, memory=None, but_the_top=False):
         """Run all layers, but for the top one if it is asked for; return the `Tape`."""
         w, levels, masks, x = self.weights, [], [], sequence.x
         count = len(w.layers) // w.directions
         for number in range(count):
-            levels.append(self.stack.level(number, x, sequence, borrow))
+            levels.append(self.stack.level(number, x, sequence, memory or self.stack.new))
             if number == count - 1 and but_the_top:
                 break
             self.stack.forward(levels[-1], sequence)
@@ -131,7 +131,7 @@ class Engine:
         """Return the runs of layers in one direction that have memory for one block."""
         runs, x, steps = [], sequence.x, self.stack.block_steps(sequence)
         for k in range(len(self.weights.layers)):
-            runs.append(self.stack.run(k, x, sequence, steps))
+            runs.append(self.stack.run(k, x, sequence, steps, self.stack.new))
             x = runs[-1].states[1:]
         return runs
 
@@ -215,10 +215,7 @@ class Engine:
         w, batch, memory = self.weights, sequence.batch_size, self.stack.memory
         one_way, block = w.directions == 1, self.stack.block_steps(sequence)
 
-        def borrow(k, use, shape):
-            return memory.borrow((k, use), shape)
-
-        tape = self._with_tape(sequence, True, borrow, but_the_top=one_way)
+        tape = self._with_tape(sequence, True, memory.borrow, but_the_top=one_way)
         losses = objective.empty_losses()
         dstates = [aligned_zeros(each.shape, w.dtype) for each in sequence.states]
         y = memory.borrow("y", (block, batch, w.output_size))
@@ -252,9 +249,9 @@ class Engine:
             objective.last_only,
         )
         states = last_states(tape)
-        arrays = {(k, use): a for k, run in enumerate(tape.runs)
-                  for use, a in run.arrays().items()}
-        memory.leave(arrays | {"y": y, "dh": dh})
+        for run in tape.runs:
+            memory.leave(run.arrays())
+        memory.leave({"y": y, "dh": dh})
         return objective.total(losses), states
 
     def _back(
@@ -340,6 +337,8 @@ class Engine:
 
 def last_states(tape):
     """Return the last states of all runs, a copy: (L * D, B, H) of h and, of an LSTM, of c."""
+    if len(tape.runs) == 1:  # what np.stack does, in a fraction of the time
+        return [states[-1:].copy() for states in tape.runs[0].carried]
     return [np.stack(each) for each in zip(
         *([states[-1] for states in run.carried] for run in tape.runs), strict=True)]
 
