@@ -16,7 +16,7 @@ import numpy as np
 
 from crnn import checks
 from crnn._memory import aligned_empty, aligned_zeros
-from crnn.stack import Stack, nothing
+from crnn.stack import Stack, beside, nothing, reverse
 
 # Hidden states, or outputs, of a pass whose memory is kept for the next one. It is one block: were
 # it more, the sums of gradients over blocks would not have the same bits in both passes.
@@ -64,15 +64,17 @@ class Engine:
     def infer(self, sequence):
         """Return outputs (T, B, O) and last states, keeping no tape."""
         w = self.weights
-        if w.directions == 1 and w.has_readout:
+        if w.directions == 2:
+            top, states = self._both_ways(sequence)
+            y = self._read_out(sequence, top) if w.has_readout else top[1:]
+        elif w.has_readout or w.kind.keeps or len(w.layers) > 1:
             y = self._outputs(sequence.steps, sequence)
             runs = self._block_runs(sequence)
             readout = self.kernels.Readout(w, runs[-1].states, y)
             states = self._without_tape(sequence, runs, partial(readout.forward, 0))
-        else:
+        else:  # outputs are all that a tape would hold
             tape = self._with_tape(sequence, drop=False)
-            states = last_states(tape)
-            y = self._read_out(sequence, tape.top) if w.has_readout else tape.top[1:]
+            y, states = tape.top[1:], last_states(tape)
         return silence_finished(y, sequence.lengths), states
 
     def forward(self, sequence):
@@ -85,9 +87,9 @@ class Engine:
         """Return the loss and the last states, keeping no tape."""
         losses = objective.empty_losses()
         if self.weights.directions == 2:
-            tape = self._with_tape(sequence, drop=False)
-            states, last = last_states(tape), self._last_or_all(tape.top, sequence, objective)
-            readout = self._readout(last, sequence, objective, losses)
+            top, states = self._both_ways(sequence)
+            read = self._last_or_all(top, sequence, objective)
+            readout = self._readout(read, sequence, objective, losses)
             self._over_blocks(sequence, objective, partial(self._block_loss, readout))
             return objective.total(losses), states
         runs = self._block_runs(sequence)
@@ -134,6 +136,20 @@ class Engine:
             runs.append(self.stack.run(k, x, sequence, steps, self.stack.new))
             x = runs[-1].states[1:]
         return runs
+
+    def _both_ways(self, sequence):
+        """Return what the top layer puts out (T + 1, B, 2 * H), and the last states; no tape."""
+        w, x, states, block = self.weights, sequence.x, [], self.stack.block_steps(sequence)
+        for k in range(0, len(w.layers), 2):
+            ways = []
+            for way, turned in enumerate((x, reverse(x, sequence.lengths))):
+                run = self.stack.run(k + way, turned, sequence, block, self.stack.new)
+                ways.append(self.stack.new(None, (sequence.steps + 1, *run.states.shape[1:])))
+                copy = partial(copy_block, ways[-1], run.states)
+                states.append(self._without_tape(sequence, [run], copy))
+            top = beside(*ways, sequence.lengths)
+            x = top[1:]
+        return top, [np.concatenate(each) for each in zip(*states, strict=True)]
 
     def _without_tape(self, sequence, runs, each):
         """Return the last states; call ``each(start, count, first, last)`` after every block.
@@ -274,7 +290,7 @@ class Engine:
             wants = wants_x or number > 0
             dx = self.stack.back(below[number], sequence, gradients, dx, dstates, wants)
         gradients.x = sequence.unbatch(dx, 1)
-        gradients.state = sequence.public([sequence.unbatch(each, 1) for each in dstates])
+        gradients.state = sequence.public(dstates)
 
     def _whole_gradient(self, gradients, sequence, tape, in_blocks, readout, last_only):
         """Return what reaches all outputs of the top layer, as both directions need at once."""
@@ -341,6 +357,11 @@ def last_states(tape):
         return [states[-1:].copy() for states in tape.runs[0].carried]
     return [np.stack(each) for each in zip(
         *([states[-1] for states in run.carried] for run in tape.runs), strict=True)]
+
+
+def copy_block(to, states, start, count, first, last):
+    """Copy the states of a block to their own place; both after a first row."""
+    to[start + 1 : start + 1 + count, first:last] = states[1 : 1 + count, first:last]
 
 
 def last_steps(sequence):

@@ -126,13 +126,7 @@ class Stack:
         """Return what a layer puts out, (T + 1, B, D * H); the first of T + 1 means nothing."""
         if len(runs) == 1:
             return runs[0].states
-        forth, back = (run.states for run in runs)
-        H = forth.shape[2]
-        joined = aligned_empty((*forth.shape[:2], 2 * H), forth.dtype)
-        joined[0] = 0
-        joined[1:, :, :H] = forth[1:]
-        joined[1:, :, H:] = reverse(back[1:], lengths)
-        return joined
+        return beside(*(run.states for run in runs), lengths)
 
     # --- backward ----------------------------------------------------------------------------
 
@@ -255,6 +249,16 @@ def call(function, parts):
 
 def nothing(*part):
     """Do nothing with some sequences."""
+
+
+def beside(forth, back, lengths):
+    """Return states (T + 1, B, H) of both directions side by side; the first row means nothing."""
+    H = forth.shape[2]
+    joined = aligned_empty((*forth.shape[:2], 2 * H), forth.dtype)
+    joined[0] = 0
+    joined[1:, :, :H] = forth[1:]
+    joined[1:, :, H:] = reverse(back[1:], lengths)
+    return joined
 
 
 def reverse(x, lengths):
