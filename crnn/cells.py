@@ -1,7 +1,8 @@
 """The networks that users build: one class a cell."""
 
 from crnn import checks, kinds
-from crnn.network import NONLINEARITIES, Network
+from crnn.configuration import NONLINEARITIES
+from crnn.network import Network
 
 
 class RNN(Network):

@@ -10,7 +10,7 @@ import sys
 import time
 
 import crnn
-from crnn import disk, network, plots, text
+from crnn import configuration, disk, plots, text
 from crnn.cli_options import HelpFormatter, count, fraction, positive, whole
 from crnn.initialisation import METHODS
 from crnn.schedules import schedule
@@ -48,7 +48,7 @@ def add_command(commands):
 
     model = command.add_argument_group("network").add_argument
     model("--hidden", type=count, default=128, metavar="H", help="hidden units")
-    model("--nonlinearity", choices=network.NONLINEARITIES, default="tanh",
+    model("--nonlinearity", choices=configuration.NONLINEARITIES, default="tanh",
           help="of the hidden units")
     model("--init", choices=METHODS, default="uniform", help="initial recurrent weights")
     model("--dtype", choices=("float32", "float64"), default="float32",

@@ -5,12 +5,9 @@ import numpy as np
 from crnn import files
 from crnn._dispatch import choose_backend
 from crnn.cells import CELLS
+from crnn.configuration import CONFIG_NAMES, DEFAULTS
 from crnn.disk import FormatError
 from crnn.kinds import parameter_shapes
-from crnn.network import CONFIG_NAMES
-
-# What files of networks do not have that are older than these options.
-DEFAULTS = {"num_layers": 1, "bidirectional": False, "dropout": 0.0}
 
 
 def load(path, *, backend=None):
