@@ -64,7 +64,8 @@ class Engine:
     def infer(self, sequence):
         """Return outputs (T, B, O) and last states, keeping no tape."""
         w = self.weights
-        if w.directions == 1 and w.has_readout:
+        outputs_are_a_tape = not (w.has_readout or w.kind.keeps) and len(w.layers) == 1
+        if w.directions == 1 and not outputs_are_a_tape:
             y = self._outputs(sequence.steps, sequence)
             runs = self._block_runs(sequence)
             readout = self.kernels.Readout(w, runs[-1].states, y)
@@ -277,7 +278,7 @@ class Engine:
             wants = wants_x or number > 0
             dx = self.stack.back(below[number], sequence, gradients, dx, dstates, wants)
         gradients.x = sequence.unbatch(dx, 1)
-        gradients.state = sequence.public([sequence.unbatch(each, 1) for each in dstates])
+        gradients.state = sequence.public(dstates)
 
     def _whole_gradient(self, gradients, sequence, tape, in_blocks, readout, last_only):
         """Return what reaches all outputs of the top layer, as both directions need at once."""
