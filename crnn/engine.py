@@ -265,6 +265,28 @@ class Engine:
         memory.leave({"y": y, "dh": dh})
         return objective.total(losses), states
 
+    def output_gradient(self, sequence, objective):
+        """Return the `Tape`, without dropout, and what the loss sends to the top layer's outputs.
+
+        The latter is (T, B, D * H).
+        """
+        tape, batch = self._with_tape(sequence, drop=False), sequence.batch_size
+        read = self._last_or_all(tape.top, sequence, objective)
+        rows, steps = aligned_zeros(read[1:].shape, read.dtype), len(read) - 1
+        y = aligned_empty((steps, batch, self.weights.output_size), read.dtype)
+        readout = self._readout(read, sequence, objective, objective.empty_losses(), y)
+        size = self.weights.parameters.layout.size
+        readout.prepare_backward(rows, aligned_zeros((size,), read.dtype))
+        readout.forward(0, 0, steps, 0, batch)
+        readout.loss(0, 0, steps, 0, batch)
+        readout.backward(0, steps, 0, batch)
+        if not objective.last_only:
+            return tape, rows
+        whole = np.zeros((sequence.steps, *rows.shape[1:]), rows.dtype)
+        if sequence.steps:
+            whole[last_steps(sequence), np.arange(batch)] = rows[0]
+        return tape, whole
+
     def _back(
         self, gradients, sequence, tape, dstates, in_blocks, readout, dh, wants_x=True, top=None,
         last_only=False,
