@@ -13,6 +13,7 @@ from crnn._dispatch import build_info
 from crnn.cells import GRU, LSTM, RNN
 from crnn.disk import FormatError
 from crnn.gradcheck import gradcheck
+from crnn.gradient_flow import gradient_flow
 from crnn.history import History
 from crnn.loading import load
 from crnn.optim import SGD, Adagrad, Adam, AdamW, RMSprop
@@ -45,6 +46,7 @@ __all__ = [
     "fit",
     "get_num_threads",
     "gradcheck",
+    "gradient_flow",
     "load",
     "reference",
     "set_num_threads",

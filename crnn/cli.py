@@ -124,7 +124,10 @@ def info(options):
     rows.append(("together", "", f"{net.num_parameters:,}", f"{net.vector.nbytes:,}"))
     print(f"{options.model}: {net!r}")
     outputs = "no readout" if net.output_size is None else f"{net.output_size} outputs"
-    print(f"{net.input_size} inputs, {net.hidden_size} hidden units, {outputs}\n")
+    layers = f"{net.num_layers} layer{'s' * (net.num_layers > 1)}"
+    directions = " in each of two directions" * net.bidirectional
+    print(f"{net.input_size} inputs, {layers} of {net.hidden_size} hidden units{directions},"
+          f" {outputs}\n")
     _print_table(rows)
     if "vocabulary" in metadata:
         _, vocabulary, training = text.load_model(options.model)

@@ -10,12 +10,13 @@ import sys
 import time
 
 import crnn
-from crnn import disk, network, plots, text
+from crnn import configuration, disk, plots, text
 from crnn.cli_options import HelpFormatter, count, fraction, positive, whole
 from crnn.initialisation import METHODS
 from crnn.schedules import schedule
 
 DEFAULT_MODEL = "model.safetensors"
+CELLS = {"rnn": crnn.RNN, "gru": crnn.GRU, "lstm": crnn.LSTM}
 OPTIMIZERS = {
     "sgd": crnn.SGD,
     "adagrad": crnn.Adagrad,
@@ -47,9 +48,13 @@ def add_command(commands):
     add("--plot", metavar="FILE", help="draw the loss curves (PNG, SVG or PDF by the name's end)")
 
     model = command.add_argument_group("network").add_argument
-    model("--hidden", type=count, default=128, metavar="H", help="hidden units")
-    model("--nonlinearity", choices=network.NONLINEARITIES, default="tanh",
-          help="of the hidden units")
+    model("--cell", choices=CELLS, default="rnn", help="what the network is made of")
+    model("--hidden", type=count, default=128, metavar="H", help="hidden units of a layer")
+    model("--layers", type=count, default=1, metavar="N", help="layers, one upon another")
+    model("--dropout", type=fraction, default=0.0, metavar="P",
+          help="share of what goes from layer to layer that training zeroes; 0 for none")
+    model("--nonlinearity", choices=configuration.NONLINEARITIES,
+          help="of the hidden units of --cell rnn, which is tanh without this")
     model("--init", choices=METHODS, default="uniform", help="initial recurrent weights")
     model("--dtype", choices=("float32", "float64"), default="float32",
           help="precision of everything")
@@ -81,10 +86,7 @@ def train(options):
     content = text.builtin_text() if options.text is None else read_text(options.text)
     vocabulary = text.Vocabulary.of(content)
     training_data, validation_data = split(vocabulary.encode(content), options)
-    net = crnn.RNN(
-        len(vocabulary), options.hidden, len(vocabulary), nonlinearity=options.nonlinearity,
-        init=options.init, dtype=options.dtype, seed=options.seed,
-    )
+    net = network_of(options, len(vocabulary))
     optimizer = OPTIMIZERS[options.optimizer](lr=options.lr)
     checkpoint = options.output + ".checkpoint"
     check_places(options)
@@ -114,6 +116,25 @@ def train(options):
     if options.plot:
         plots.loss_curves(history, options.plot, title=name)
     print(f"{options.output}: the model; let it write with: crnn sample {options.output}")
+
+
+def network_of(options, symbols):
+    """Return the untrained network that the options ask for."""
+    own = {} if options.nonlinearity is None else {"nonlinearity": options.nonlinearity}
+    if own and options.cell != "rnn":
+        raise ValueError(
+            f"--nonlinearity is an option of --cell rnn; --cell {options.cell} has its own, leave"
+            " it out"
+        )
+    if options.dropout and options.layers == 1:
+        raise ValueError(
+            "--dropout zeroes what goes from one layer to the next, and there is one layer; give"
+            " --layers 2 or more, or leave it out"
+        )
+    return CELLS[options.cell](
+        symbols, options.hidden, symbols, num_layers=options.layers, dropout=options.dropout,
+        init=options.init, dtype=options.dtype, seed=options.seed, **own,
+    )
 
 
 def read_text(path):

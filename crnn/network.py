@@ -3,26 +3,20 @@
 import contextlib
 import copy
 import json
-import numbers
 
 import numpy as np
 
 from crnn import checks, files, losses
-from crnn._dispatch import choose_backend, kernels
+from crnn._dispatch import kernels
 from crnn._memory import aligned_empty
+from crnn.configuration import Configuration
 from crnn.engine import Engine
 from crnn.initialisation import METHODS, initial_vector
 from crnn.kinds import parameter_shapes
 from crnn.parameters import Gradients, Layout, Parameters
+from crnn.quick import QuickPasses
 from crnn.streams import Stream
 from crnn.weights import Weights
-
-NONLINEARITIES = ("tanh", "relu")
-# What a network's configuration holds, and its cell's own options beside.
-CONFIG_NAMES = (
-    "cell", "input_size", "hidden_size", "output_size", "num_layers", "bidirectional", "dropout",
-    "dtype",
-)
 
 
 class Cache:
@@ -35,33 +29,25 @@ class Cache:
         self._tape = tape
 
 
-class Network:
+class Network(Configuration):
     """What all cells share: parameters, passes over sequences, steps, files.
 
     Not used by itself; `RNN` and its kind say which cell runs.
     """
 
-    _cell = None  # the name in files, one of `crnn.cells.CELLS`
-    _options = ()  # names of the cell's own options in files
-
     def __init__(
         self, kind, input_size, hidden_size, output_size, num_layers, bidirectional, dropout, init,
         dtype, seed, backend, forget_bias=None,
     ):
-        self._backend, self._kind = choose_backend(backend), kind
-        self._dtype = checks.float_dtype(dtype, self._backend)
-        self._input_size = checks.whole_number(input_size, "input_size")
-        self._hidden_size = checks.whole_number(hidden_size, "hidden_size")
-        self._output_size = (
-            None if output_size is None else checks.whole_number(output_size, "output_size")
+        super().__init__(
+            input_size, hidden_size, output_size, num_layers, bidirectional, dropout, dtype, backend
         )
-        self._num_layers = checks.whole_number(num_layers, "num_layers")
-        self._bidirectional = checks.flag(bidirectional, "bidirectional")
-        self._dropout = checks.option(
-            "dropout", dropout, numbers.Real, "a number from 0 to below 1", lambda p: 0 <= p < 1
-        )
-        init = checks.choice(init, "init", METHODS)
-        self._layout = Layout(parameter_shapes(kind, *self._sizes()))
+        self._kind, init = kind, checks.choice(init, "init", METHODS)
+        directions = 1 + self._bidirectional
+        self._layout = Layout(parameter_shapes(
+            kind, self._input_size, self._hidden_size, self._output_size, self._num_layers,
+            directions,
+        ))
         self._vector = aligned_empty((self._layout.size,), self._dtype)
         vector, generator = initial_vector(
             self._layout, kind, self._hidden_size, init, seed, forget_bias
@@ -69,77 +55,12 @@ class Network:
         self._vector[...] = vector
         self._parameters = Parameters(self._layout, self._vector)
         functions = kernels(self._backend, self._dtype)
-        directions = 1 + self._bidirectional
         weights = Weights(functions, self._parameters, kind, directions)
         self._engine = Engine(functions, weights, self._dropout, generator)
+        self._quick = QuickPasses(functions, weights)
         self._stream = None if self._bidirectional else Stream(self._engine)
         if type(self).step is Network.step and self._stream is not None:
             self.step = self._stream.step  # unless a subclass has its own
-
-    def _sizes(self):
-        return (self._input_size, self._hidden_size, self._output_size, self._num_layers,
-                1 + self._bidirectional)
-
-    # --- what it is ----------------------------------------------------------------------------
-
-    @property
-    def input_size(self):
-        """I."""
-        return self._input_size
-
-    @property
-    def hidden_size(self):
-        """H."""
-        return self._hidden_size
-
-    @property
-    def output_size(self):
-        """O, or None without a readout."""
-        return self._output_size
-
-    @property
-    def num_layers(self):
-        """L."""
-        return self._num_layers
-
-    @property
-    def bidirectional(self):
-        """Whether each layer also runs from the last step to the first."""
-        return self._bidirectional
-
-    @property
-    def dropout(self):
-        """The share of each layer's outputs, but for the top one's, that training zeroes."""
-        return self._dropout
-
-    @property
-    def dtype(self):
-        """The NumPy dtype of parameters, states and results."""
-        return self._dtype
-
-    @property
-    def backend(self):
-        """"compiled" or "reference"."""
-        return self._backend
-
-    def config(self):
-        """Return what, beside the parameters, makes a network equal to this one, as a dict."""
-        names = (*CONFIG_NAMES[1:-1], *self._options)
-        values = {name: getattr(self, name) for name in names}
-        return {"cell": self._cell, **values, "dtype": self._dtype.name}
-
-    def __repr__(self):
-        sizes = f"{self._input_size}, {self._hidden_size}, {self._output_size}"
-        defaults = {"num_layers": 1, "bidirectional": False, "dropout": 0.0}
-        named = {name: getattr(self, name) for name in (*defaults, *self._options)}
-        options = "".join(
-            f", {name}={value!r}" for name, value in named.items()
-            if name not in defaults or value != defaults[name]
-        )
-        return (
-            f"crnn.{self._cell}({sizes}{options}, dtype={self._dtype.name!r},"
-            f" backend={self._backend!r})"
-        )
 
     # --- parameters ----------------------------------------------------------------------------
 
@@ -323,7 +244,7 @@ class Network:
         gradients = Gradients(self._layout, self._dtype, self._backend)
         if losses.options(loss, reduction) == ("softmax", "mean") and lengths is None:
             given = [state] if self._kind.states == 1 and state is not None else state
-            quick = self._engine.quick_loss_and_gradients(gradients, x, targets, given)
+            quick = self._quick.loss_and_gradients(gradients, x, targets, given)
             if quick is not None:
                 gradients.state = checks.public(gradients.state)
                 return quick[0], gradients, checks.public(quick[1])

@@ -54,14 +54,15 @@ TABLE = {
     # what is done with networks
     "loading": {"disk", "files", "cells", "network", "parameters", "_dispatch"},
     "gradcheck": {"checks"},
+    "gradient_flow": {"checks", "network", "stack", "_memory"},
     "text": {"checks", "disk", "files", "loading"},
     "plots": {"disk"},
     "training": {"batches", "checkpoints", "checks", "disk", "losses", "network", "optim",
                  "schedules", "_dispatch"},
     # doors
-    "__init__": {"_dispatch", "cells", "disk", "gradcheck", "history", "loading",
-                 "optim", "parameters", "reference", "schedules", "streams", "text", "threads",
-                 "training"},
+    "__init__": {"_dispatch", "cells", "disk", "gradcheck", "gradient_flow", "history",
+                 "loading", "optim", "parameters", "reference", "schedules", "streams", "text",
+                 "threads", "training"},
     "cli": None,  # everything
     "cli_options": None,
     "cli_train": None,

@@ -9,7 +9,7 @@ import small_network
 from small_network import B, H, I, O, equal
 
 import crnn
-from crnn import engine, threads
+from crnn import stack, threads
 
 T = 7
 net, x, state = small_network.net, small_network.x, small_network.state
@@ -47,8 +47,8 @@ def growth(sizes, is_tokens, action, dtype="float32"):
     net = crnn.RNN(inputs, hidden, outputs, seed=0, dtype=dtype)
     peaks = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "BLOCK_NUMBERS", 64 * B * max(hidden, outputs or 0))
-        patch.setattr(engine, "SPARE_BYTES", 0)
+        patch.setattr(stack, "BLOCK_NUMBERS", 64 * B * max(hidden, outputs or 0))
+        patch.setattr(stack, "SPARE_BYTES", 0)
         patch.setattr(threads, "LEAST_WORK", np.inf)
         for steps in (10, 500, 1000):  # the first makes what is made only once
             shape = (steps, B) if is_tokens else (steps, B, inputs)
@@ -134,7 +134,7 @@ def test_float64_takes_twice_as_much(backend):
 @pytest.mark.no_backend
 def test_training_keeps_its_memory_for_the_next_pass_unless_it_is_much(monkeypatch):
     def kept(bytes_kept):
-        monkeypatch.setattr(engine, "SPARE_BYTES", bytes_kept)
+        monkeypatch.setattr(stack, "SPARE_BYTES", bytes_kept)
         net = crnn.RNN(8, 256, 4, seed=0, backend="compiled")
         x, targets = np.zeros((1000, B), int), np.zeros((1000, B), int)
         return [peak(partial(net.loss_and_gradients, x, targets)) for _ in range(2)]

@@ -1,8 +1,9 @@
-"""Pictures of loss curves: whole files of the right kind, and refusals."""
+"""Pictures of losses and gradients: whole files of the right kind, and refusals."""
 
 import sys
 import xml.etree.ElementTree
 
+import numpy as np
 import pytest
 
 import crnn
@@ -12,6 +13,10 @@ pytestmark = pytest.mark.no_backend
 pytest.importorskip("matplotlib")
 
 HEADS = {"png": b"\x89PNG\r\n\x1a\n", "svg": b"<?xml", "pdf": b"%PDF-"}
+
+
+FLOWS = {"one layer": 0.5 ** np.arange(20.0)[None, ::-1], "gone": np.r_[np.zeros(15), np.ones(5)],
+         "LSTM": (np.full((2, 20), 0.25), np.geomspace(1e30, 1, 40).reshape(2, 20))}
 
 
 def history(validation=True, epochs=3):
@@ -108,7 +113,45 @@ def test_without_matplotlib_the_message_names_the_extra(tmp_path, monkeypatch):
         if name.partition(".")[0] == "matplotlib":
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    for call in (lambda path: plots.loss_curves(history(), path), plots.picture_format):
+    for call in (lambda path: plots.loss_curves(history(), path), plots.picture_format,
+                 lambda path: plots.loss_comparison({"a": history()}, path),
+                 lambda path: plots.gradient_flow(FLOWS, path)):
         with pytest.raises(ImportError, match=r"matplotlib.*crnn\[plot\]"):
             call(tmp_path / "curve.png")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_losses_of_several_trainings(tmp_path, log):
+    path, histories = tmp_path / "losses.svg", {"first": history(), "other": history(False, 9)}
+    plots.loss_comparison(histories, path, "a title", "squared error", log=log,
+                          levels={"guessing": 0.4321})
+    content = path.read_text(encoding="utf-8")
+    wanted = ["first, 0.833", "other, 0.222", "guessing, 0.432", "a title", "squared error"]
+    assert [text for text in wanted if text not in content] == []
+
+
+def test_gradients_over_lags(tmp_path):
+    path = tmp_path / "flow.svg"
+    plots.gradient_flow(FLOWS, path, "a title")
+    content = path.read_text(encoding="utf-8")
+    wanted = ["one layer", "gone", "LSTM, h", "LSTM, c", "a title", "lag"]
+    assert [text for text in wanted if text not in content] == []
+    plots.gradient_flow({"alone": np.array([3.0])}, tmp_path / "one.png")
+    assert (tmp_path / "one.png").read_bytes().startswith(HEADS["png"])
+
+
+def test_what_cannot_be_drawn_of_gradients_is_left_out(tmp_path):
+    flows = {"overflow": np.array([np.nan, np.inf, 2.0, 1.0]), "nothing": np.zeros((1, 4))}
+    plots.gradient_flow(flows, tmp_path / "flow.png")
+    assert (tmp_path / "flow.png").read_bytes().startswith(HEADS["png"])
+
+
+def test_nothing_to_compare(tmp_path):
+    path = tmp_path / "nothing.png"
+    for call in (lambda: plots.gradient_flow({}, path), lambda: plots.loss_comparison({}, path),
+                 lambda: plots.gradient_flow({"zero": np.zeros((1, 4))}, path),
+                 lambda: plots.loss_comparison({"a": history(), "b": crnn.History()}, path)):
+        with pytest.raises(ValueError, match=r"nothing to draw|no finished epoch"):
+            call()
+    assert not path.exists()

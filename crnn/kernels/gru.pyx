@@ -7,7 +7,7 @@
 # s = r * h_{t-1} is kept. The columns of W_hh for r and z are one packed matrix, those for n
 # another, W_hn.
 
-cdef inline void gru_step(
+cdef void gru_step(
     real *h, real *kept, real *gates, const real *before, const real *W_hh, const real *W_hn,
     const real *b_hn, Py_ssize_t rows, Py_ssize_t H, bint reset_after, bint relu,
 ) noexcept nogil:
@@ -61,7 +61,7 @@ cdef inline void gru_row_backward(
             dn[j] = dh[j] * (1 - z[j]) * (1 - n[j] * n[j])
 
 
-cdef inline void gru_step_backward(
+cdef void gru_step_backward(
     real *da, real *dkept, real *dh, real *dstate, const real *before, const real *kept,
     const real *gates, const real *W_hh_T, const real *W_hn_T, const Py_ssize_t *lengths,
     Py_ssize_t t, Py_ssize_t rows, Py_ssize_t H, bint reset_after, bint relu,

@@ -55,7 +55,7 @@ cdef class Stepper:
         self.kind = kind_of(weights)
         self.inputs, self.hidden, self.outputs = (
             weights.input_size, weights.hidden_size, weights.output_size)
-        self.type_number = cnp.PyArray_TYPE(weights.changes.astype(weights.dtype))
+        self.type_number = cnp.PyArray_TYPE(weights.layers[0].b_h)
         for k in range(self.depth):
             layer = weights.layers[k]
             self.layers[k].inputs = layer.input_size
