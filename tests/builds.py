@@ -7,20 +7,20 @@ import pytest
 import crnn
 from crnn import _dispatch, network
 from crnn.kernels import cpu
-from crnn.kinds import Kind
+from crnn.kinds import kind as kind_of
 
 INSTRUCTION_SETS = cpu.instruction_sets()
 DTYPES = ["float32", "float64"]
 NONLINEARITIES = ["tanh", "relu"]
 LOSSES = ["softmax", "sigmoid", "mse"]
 KINDS = {  # every formula of a cell
-    "rnn-tanh": Kind("RNN", "tanh"),
-    "rnn-relu": Kind("RNN", "relu"),
-    "gru-after-tanh": Kind("GRU", "tanh", True),
-    "gru-after-relu": Kind("GRU", "relu", True),
-    "gru-before-tanh": Kind("GRU", "tanh", False),
-    "gru-before-relu": Kind("GRU", "relu", False),
-    "lstm": Kind("LSTM"),
+    "rnn-tanh": kind_of("RNN", "tanh"),
+    "rnn-relu": kind_of("RNN", "relu"),
+    "gru-after-tanh": kind_of("GRU", "tanh", True),
+    "gru-after-relu": kind_of("GRU", "relu", True),
+    "gru-before-tanh": kind_of("GRU", "tanh", False),
+    "gru-before-relu": kind_of("GRU", "relu", False),
+    "lstm": kind_of("LSTM"),
 }
 GATED = [name for name, kind in KINDS.items() if kind.keeps]
 

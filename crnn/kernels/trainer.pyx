@@ -109,7 +109,7 @@ cdef class Trainer:
             for states in self.states:
                 memset(data(states), 0, cnp.PyArray_NBYTES(states[0]))
             return True
-        if len(given) != len(self.states):
+        if not isinstance(given, (tuple, list)) or len(given) != len(self.states):
             return False
         for k in range(len(self.states)):
             if not self.take_one_state(self.states[k], given[k], axes):
