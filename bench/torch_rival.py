@@ -18,7 +18,7 @@ def step(problem):
 
 def _step_module(problem):
     kind = problem.kind
-    cell = _with_parameters(f"{kind}Cell", problem.net).requires_grad_(False)
+    cell = _with_parameters(f"{kind}Cell", problem.net)
     x = torch.from_numpy(problem.x)[None]
     state = h = torch.zeros(1, problem.net.hidden_size, dtype=x.dtype)
     if kind == "LSTM":
@@ -32,7 +32,7 @@ def _step_module(problem):
     def results(state):
         return {"y": state_results(state)["h"][0].numpy()}
 
-    return Rival(f"{kind}Cell", "step(x)", {"step": step, "x": x}, results)
+    return _forward(f"{kind}Cell", "step(x)", {"step": step, "x": x}, results)
 
 
 def _step_addmv(problem):
@@ -48,7 +48,7 @@ def _step_addmv(problem):
         torch.addmv(b, W, z, out=a)
         return torch.tanh(a, out=h)
 
-    return Rival("addmv, tanh", "step(x)", {"step": step, "x": x}, lambda h: {"y": h.numpy()})
+    return _forward("addmv, tanh", "step(x)", {"step": step, "x": x}, lambda h: {"y": h.numpy()})
 
 
 def _step_by_hand(problem):
@@ -63,7 +63,7 @@ def _step_by_hand(problem):
         cell.apply(a, h, h)
         return h
 
-    return Rival("by hand", "step(x)", {"step": step, "x": x}, lambda h: {"y": h[0].numpy()})
+    return _forward("by hand", "step(x)", {"step": step, "x": x}, lambda h: {"y": h[0].numpy()})
 
 
 def sequence(problem):
@@ -71,9 +71,9 @@ def sequence(problem):
 
 
 def _sequence_module(problem):
-    layer = _with_parameters(problem.kind, problem.net).requires_grad_(False)
+    layer = _with_parameters(problem.kind, problem.net)
     names = {"layer": layer, "x": torch.from_numpy(problem.x)}
-    return Rival(problem.kind, "layer(x)", names, sequence_results)
+    return _forward(problem.kind, "layer(x)", names, sequence_results)
 
 
 def _sequence_by_hand(problem):
@@ -91,7 +91,7 @@ def _sequence_by_hand(problem):
             cell.apply(each, before, now)
         return h[1:], cell.state(h[-1:])
 
-    return Rival("by hand", "run(x)", {"run": run, "x": x}, sequence_results)
+    return _forward("by hand", "run(x)", {"run": run, "x": x}, sequence_results)
 
 
 def training(problem):
@@ -129,7 +129,8 @@ def training(problem):
             found["b_hn_l0"] = layer.bias_hh_l0.grad[2 * net.hidden_size :].numpy()
         return found
 
-    return [Rival(kind, "train()", {"train": train}, results)]
+    names = {"train": train, "set_grad_enabled": torch.set_grad_enabled}
+    return [Rival(kind, "train()", names, results, setup="set_grad_enabled(True)")]
 
 
 def peak(dtype):
@@ -137,6 +138,12 @@ def peak(dtype):
     a = torch.ones(512, 512, dtype=getattr(torch, dtype))
     names = {"mm": torch.mm, "a": a, "out": torch.empty_like(a)}
     return [Gauge(Rival("torch.mm", "mm(a, a, out=out)", names, dict), 2 * 512**3)]
+
+
+def _forward(form, expression, names, results):
+    """Return a rival that keeps nothing for gradients: the layers then take faster ways."""
+    names["set_grad_enabled"] = torch.set_grad_enabled
+    return Rival(form, expression, names, results, setup="set_grad_enabled(False)")
 
 
 def _tensors(net, *names):
