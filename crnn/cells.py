@@ -31,8 +31,8 @@ class RNN(Network):
     nonlinearity : {"tanh", "relu"}
     dropout : float
         The share of each layer's outputs, but for the top one's, that training zeroes; what is left
-        is scaled up by 1 / (1 - dropout). `forward` and `loss_and_gradients` do so; calls, `loss`
-        and `step` do not.
+        is scaled up by 1 / (1 - dropout); of one layer, nothing. `forward` and `loss_and_gradients`
+        do so; calls, `loss` and `step` do not.
     init : {"uniform", "orthogonal", "identity"}
         "uniform": everything from U(-1/sqrt(H), 1/sqrt(H)), as PyTorch does. "orthogonal": W_hh is
         a random orthogonal matrix. "identity": W_hh is the identity and b_h is 0, for ReLU

@@ -6,6 +6,7 @@ import json
 import numpy as np
 
 from crnn import files
+from crnn.configuration import DEFAULTS
 from crnn.disk import FormatError
 from crnn.history import History
 
@@ -94,8 +95,10 @@ def restore(path, net, optimizer, settings):
     training = files.read_json(path, metadata["training"], "account of training")
     if not (isinstance(config, dict) and isinstance(training, dict)):
         raise FormatError(f"{path}: not a checkpoint")
+    if isinstance(training.get("progress"), dict):  # older ones know of no dropout
+        training["progress"].setdefault("dropout", net.dropout_state)
     files.check_names(path, training, ("settings", "steps", "progress"))
-    _check_equal(path, "network", config, net.config())
+    _check_equal(path, "network", DEFAULTS | config, net.config())
     _check_equal(path, "kind of training", training["settings"], settings)
     arrays = {name: tensors.pop(name) for name in Progress.ARRAYS if name in tensors}
     slots = {

@@ -1,8 +1,9 @@
 """What a network computes, on checked input: passes over whole sequences, block by block.
 
 Nothing of the size of T x B is held except what a caller asks for (the states for training, the
-outputs for inference), the losses of single targets and, with a second direction, the outputs of a
-layer. Everything else lives for one block of time steps.
+outputs for inference), the losses of single targets and, where there is a second direction or
+another layer to train, what goes from layer to layer. Everything else lives for one block of time
+steps.
 
 Where it pays, threads share the work. On the way forward and back each takes some sequences of the
 batch; of the gradients of the weights, which are sums over all sequences, it takes some rows. So no
@@ -16,14 +17,14 @@ import numpy as np
 
 from crnn import checks
 from crnn._memory import aligned_empty, aligned_zeros
-from crnn.stack import Stack, beside, nothing, reverse
+from crnn.stack import Stack, nothing, reverse
 
 
 class Tape(NamedTuple):
     """What the way back needs of a pass forward."""
 
     levels: list  # for each layer its runs, one for each direction
-    masks: list  # for each layer but the top one what its outputs were multiplied with, or None
+    masks: list  # for each layer but the top one which of its outputs dropout left, or None
     top: np.ndarray  # what the top layer puts out (T + 1, B, D * H), after a first row
 
     @property
@@ -114,15 +115,21 @@ class Engine:
             outputs = self.stack.outputs(levels[-1], sequence.lengths)
             if number < count - 1:
                 masks.append(self._mask(outputs[1:].shape) if drop else None)
-                x = outputs[1:] if masks[-1] is None else outputs[1:] * masks[-1]
+                x = outputs[1:]
+                if masks[-1] is not None:
+                    x = self._drop(x.copy(), masks[-1])
         top = levels[-1][0].states if but_the_top else outputs
         return Tape(levels, masks, top)
 
     def _mask(self, shape):
         if not self.dropout:
             return None
-        stays = self.generator.random(shape, np.float32) >= self.dropout
-        return stays * self.weights.dtype.type(1 / (1 - self.dropout))
+        return self.generator.random(shape, np.float32) >= self.dropout
+
+    def _drop(self, x, mask):
+        x *= mask
+        x *= 1 / (1 - self.dropout)
+        return x
 
     def _block_runs(self, sequence):
         """Return the runs of layers in one direction that have memory for one block."""
@@ -136,13 +143,13 @@ class Engine:
         """Return what the top layer puts out (T + 1, B, 2 * H), and the last states; no tape."""
         w, x, states, block = self.weights, sequence.x, [], self.stack.block_steps(sequence)
         for k in range(0, len(w.layers), 2):
-            ways = []
-            for way, turned in enumerate((x, reverse(x, sequence.lengths))):
+            shape = sequence.steps + 1, sequence.batch_size, 2 * w.hidden_size
+            top = aligned_zeros(shape, w.dtype)
+            for way in range(2):
+                turned = reverse(x, sequence.lengths) if way else x
                 run = self.stack.run(k + way, turned, sequence, block, self.stack.new)
-                ways.append(self.stack.new(None, (sequence.steps + 1, *run.states.shape[1:])))
-                copy = partial(copy_block, ways[-1], run.states)
-                states.append(self._without_tape(sequence, [run], copy))
-            top = beside(*ways, sequence.lengths)
+                put = partial(put_block, top[1:], run.states, sequence.lengths, way)
+                states.append(self._without_tape(sequence, [run], put))
             x = top[1:]
         return top, [np.concatenate(each) for each in zip(*states, strict=True)]
 
@@ -217,8 +224,10 @@ class Engine:
         def add(start, count, first, last):
             readout.gradients(start, start, count, first, last)
 
-        dh = aligned_empty((self.stack.block_steps(sequence), *tape.top.shape[1:]), dy.dtype)
-        readout.prepare_backward(dh, gradients.vector)
+        dh = None
+        if self.weights.directions == 1:
+            dh = aligned_empty((self.stack.block_steps(sequence), *tape.top.shape[1:]), dy.dtype)
+            readout.prepare_backward(dh, gradients.vector)
         self._back(gradients, sequence, tape, dstates, (nothing, fill, add), readout, dh)
 
     def loss_and_gradients(self, gradients, sequence, objective, wants_x=True):
@@ -230,7 +239,7 @@ class Engine:
         losses = objective.empty_losses()
         dstates = [aligned_zeros(each.shape, w.dtype) for each in sequence.states]
         y = memory.borrow("y", (block, batch, w.output_size))
-        dh = memory.borrow("dh", (block, *tape.top.shape[1:]))
+        dh = memory.borrow("dh", (block, *tape.top.shape[1:])) if one_way else None
         read = tape.top if one_way else self._last_or_all(tape.top, sequence, objective)
         readout = self._readout(read, sequence, objective, losses, y)
         top = tape.levels[-1][0].layer() if one_way else None
@@ -253,7 +262,7 @@ class Engine:
             readout.backward(0, 1, 0, batch)
             add(last_step, 1, 0, w.hidden_size)
             forward, fill, add = nothing, partial(zero, dh), nothing
-        else:
+        elif one_way:
             readout.prepare_backward(dh, gradients.vector)
         self._back(
             gradients, sequence, tape, dstates, (forward, fill, add), readout, dh, wants_x, top,
@@ -303,7 +312,7 @@ class Engine:
             dx = self.stack.back(tape.levels[-1], sequence, gradients, whole, dstates, wants)
         for number in reversed(range(len(below))):
             if tape.masks[number] is not None:
-                dx *= tape.masks[number]
+                self._drop(dx, tape.masks[number])
             wants = wants_x or number > 0
             dx = self.stack.back(below[number], sequence, gradients, dx, dstates, wants)
         gradients.x = sequence.unbatch(dx, 1)
@@ -333,9 +342,14 @@ def last_states(tape):
         *([states[-1] for states in run.carried] for run in tape.runs), strict=True)]
 
 
-def copy_block(to, states, start, count, first, last):
-    """Copy the states of a block to their own place; both after a first row."""
-    to[start + 1 : start + 1 + count, first:last] = states[1 : 1 + count, first:last]
+def put_block(outputs, states, lengths, way, start, count, first, last):
+    """Copy the states of a block, after their first row, to where they belong in (T, B, 2 * H)."""
+    H, b = states.shape[2], np.arange(first, last)
+    t = np.arange(start, start + count)[:, None]
+    if way:
+        ends = np.full(len(b), len(outputs)) if lengths is None else lengths[first:last]
+        t = np.where(t < ends, ends - 1 - t, t)
+    outputs[t, b, way * H : (way + 1) * H] = states[1 : 1 + count, first:last]
 
 
 def last_steps(sequence):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from crnn import files
+from crnn import checks, files
 from crnn._dispatch import choose_backend
 from crnn.cells import CELLS
 from crnn.configuration import CONFIG_NAMES, DEFAULTS
@@ -21,7 +21,7 @@ def load(path, *, backend=None):
 
     Returns
     -------
-    RNN
+    RNN, GRU or LSTM
 
     Raises
     ------
@@ -54,7 +54,8 @@ def network_from(path, tensors, metadata, backend=None):
             raise ValueError(f"{config['num_layers']} layers in {len(tensors)} tensors")
         shapes = parameter_shapes(kind, *sizes, 1 + config["bidirectional"])
         # an impossible size shows in the shapes before a network of that size takes memory
-        files.check_tensors(path, tensors, shapes, np.dtype(config["dtype"]))
+        dtype = np.dtype(checks.choice(config["dtype"], "dtype", checks.DTYPES))
+        files.check_tensors(path, tensors, shapes, dtype)
         del config["cell"]
         network = network_class(**config, backend=backend)
     except FormatError:

@@ -29,6 +29,10 @@ class Cache:
         self._tape = tape
 
 
+class NoStepsError(AttributeError, ValueError):
+    """A network has no steps, and so no state."""
+
+
 class Network(Configuration):
     """What all cells share: parameters, passes over sequences, steps, files.
 
@@ -106,14 +110,15 @@ class Network(Configuration):
             (T, B, I) floats, or (T, B) integer tokens, which stand for one-hot rows. Without B
             for one sequence.
         state : array_like, optional
-            The initial state (1, B, H), or (1, H) for one sequence. Default: zeros.
+            The initial state (L * D, B, H), or (L * D, H) for one sequence; of an LSTM a tuple of
+            two, h and c. Default: zeros.
         lengths : array_like of int, optional
             (B,): how many of the T steps each sequence has. Beyond them y is 0.
 
         Returns
         -------
         y : ndarray (T, B, O) or (T, O)
-        state : ndarray (1, B, H) or (1, H)
+        state : ndarray (L * D, B, H) or (L * D, H), or a tuple of two
             Each sequence's own last one.
 
         Raises
@@ -126,14 +131,14 @@ class Network(Configuration):
         return sequence.unbatch(y, 1), sequence.public(last)
 
     def forward(self, x, state=None, *, lengths=None):
-        """Run over a whole sequence and keep the hidden states, for `backward`.
+        """Run over a whole sequence and keep the hidden states, for `backward`; with dropout.
 
         Parameters, the first two results and errors are those of calling the network.
 
         Returns
         -------
         y : ndarray (T, B, O) or (T, O)
-        state : ndarray (1, B, H) or (1, H)
+        state : ndarray (L * D, B, H) or (L * D, H), or a tuple of two
         cache : Cache
         """
         sequence = self._sequence(x, state, lengths)
@@ -210,7 +215,7 @@ class Network(Configuration):
         Returns
         -------
         loss : float
-        state : ndarray (1, B, H) or (1, H)
+        state : ndarray (L * D, B, H) or (L * D, H), or a tuple of two
             Each sequence's last one.
 
         Raises
@@ -228,14 +233,15 @@ class Network(Configuration):
     ):
         """Return the loss and its gradients: the training pass.
 
-        It holds the hidden states, T x B x H numbers, and nothing else of that size (for float x,
-        the gradient of x). Parameters and errors are those of `loss`.
+        With dropout, where the network has it. What it holds is said of each cell; with more than
+        one layer, or a second direction, also what goes from layer to layer, and for float x the
+        gradient of x. Parameters and errors are those of `loss`.
 
         Returns
         -------
         loss : float
         gradients : Gradients
-        state : ndarray (1, B, H) or (1, H)
+        state : ndarray (L * D, B, H) or (L * D, H), or a tuple of two
         """
         return self._loss_and_gradients(x, targets, state, loss, reduction, lengths)
 
@@ -295,7 +301,7 @@ class Network(Configuration):
 
     def _own_stream(self):
         if self._stream is None:
-            raise ValueError(
+            raise NoStepsError(
                 "a bidirectional network has no steps: its second direction begins at the end of a"
                 " sequence; call the network with whole sequences"
             )
@@ -303,7 +309,7 @@ class Network(Configuration):
 
     @property
     def state(self):
-        """The state of `step`, (1, H) or (1, B, H): a copy; assignment copies in."""
+        """The state of `step`, (L, H) or (L, B, H), of an LSTM (h, c): copies, as assignment does."""
         return self._own_stream().state
 
     @state.setter

@@ -5,8 +5,8 @@ import numpy as np
 from crnn import checks
 from crnn._memory import aligned_empty
 
-# Hidden states, or outputs, of a pass whose memory is kept for the next one. It is one block: were
-# it more, the sums of gradients over blocks would not have the same bits in both passes.
+# Gates (or states), or outputs, of a pass whose memory is kept for the next one. It is one block:
+# were it more, sums of gradients over blocks would not have the same bits in both passes.
 SMALL_NUMBERS = 2**15
 
 

@@ -13,7 +13,7 @@ from crnn import threads
 from crnn._memory import aligned_empty
 
 BLOCK_NUMBERS = 2**19  # gates, or outputs, of a block: a millisecond's work or more
-SPARE_BYTES = 2**25  # of an array that is left for the next pass
+SPARE_BYTES = 2**26  # of all arrays that are left for the next pass
 SEQUENCES, UNITS = 4, 16  # that a kernel takes at a time; threads take multiples of them
 
 
@@ -34,10 +34,15 @@ class Memory:
         return array
 
     def leave(self, arrays):
-        """Leave arrays, a dict, for the next pass, but for those that are large."""
+        """Leave arrays, a dict, for the next pass, as many as there is room for."""
         for use, array in arrays.items():
-            if array is not None and array.nbytes <= SPARE_BYTES:
+            held = sum(each.nbytes for each in list(self._spare.values()))
+            if array is not None and held + array.nbytes <= SPARE_BYTES:
                 self._spare[use] = array
+
+    def clear(self):
+        """Give it all back."""
+        self._spare = {}
 
 
 class Run:

@@ -46,7 +46,7 @@ TABLE = {
     "optim": {"checks", "_dispatch"},
     "schedules": {"checks"},
     "history": {"disk"},
-    "checkpoints": {"disk", "files", "history"},
+    "checkpoints": {"configuration", "disk", "files", "history"},
     # what a network is made of
     "parameters": {"checks", "_dispatch", "_memory"},
     "weights": {"_memory"},

@@ -78,7 +78,9 @@ cdef void gru_step_backward(
         memset(dkept, 0, rows * H * sizeof(real))
         add_product(dkept, H, da + 2 * H, 3 * H, W_hn_T, rows, H, H)
     for b in range(rows):
-        if reset_after:
+        if is_over(lengths, b, t):
+            memset(dkept + b * H, 0, H * sizeof(real))
+        elif reset_after:
             multiply(dkept + b * H, da + (b * 3 + 2) * H, gates + b * 3 * H, H)
             reset_gradient(da + b * 3 * H, da + (b * 3 + 2) * H, kept + b * H, gates + b * 3 * H, H)
         else:

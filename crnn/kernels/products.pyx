@@ -4,14 +4,14 @@
 #     panel 0 (inputs, width)   panel 1 (inputs, width)   ...   last panel (inputs, what is left)
 #
 # The last panel is filled up with zeros to whole vectors; rather than leave a single vector to a
-# panel of its own, it has one more than the others. A panel's sums stay in
-# registers while x and the panel pass by (add_tile): four rows of y at a time, or a single one. The
-# loops over columns run along memory and vectorise without reordering any sum: each number of y
-# gets the sum over the inputs in their order. Of a small W it gets the sum over the first half of
-# them, that over the second half and, of an odd number, the last: it is then in the fastest cache,
-# and a single row needs more sums that do not wait for each other. Of a larger one, two places to
-# read from at a time would slow reading down. So any split of rows or columns gives the same bits. Gradients
-# of weights, where time steps are what is summed over, are never sums of halves.
+# panel of its own, it has one more than the others. A panel's sums stay in registers while x and
+# the panel pass by (add_tile): four rows of y at a time, or a single one. The loops over columns
+# run along memory and vectorise without reordering any sum: each number of y gets the sum over the
+# inputs in their order. Of a small W it gets the sum over the first half of them, that over the
+# second half and, of an odd number, the last: such a W is in the fastest cache, and a single row
+# needs more sums that do not wait for each other. Of a larger one, two places to read from at a
+# time would slow reading down. So any split of rows or columns gives the same bits. Gradients of
+# weights, where time steps are what is summed over, are never sums of halves.
 
 from libc.string cimport memset
 
