@@ -309,7 +309,10 @@ class Network(Configuration):
 
     @property
     def state(self):
-        """The state of `step`, (L, H) or (L, B, H), of an LSTM (h, c): copies, as assignment does."""
+        """The state of `step`, (L, H) or (L, B, H), of an LSTM (h, c): copies.
+
+        Assignment copies in.
+        """
         return self._own_stream().state
 
     @state.setter

@@ -42,6 +42,16 @@ cdef inline void keep_finished(
             memcpy(state + b * H, before + b * H, H * sizeof(real))
 
 
+cdef inline void zero_finished(
+    real *kept, const Py_ssize_t *lengths, Py_ssize_t t, Py_ssize_t rows, Py_ssize_t H
+) noexcept nogil:
+    # kept[lengths <= t] = 0
+    cdef Py_ssize_t b
+    for b in range(rows):
+        if is_over(lengths, b, t):
+            memset(kept + b * H, 0, H * sizeof(real))
+
+
 cdef void cell_step(
     real *h, real *kept, real *gates, const real *before, const real *kept_before,
     const real *W_hh, const real *W_hn, const real *b_hn, Py_ssize_t rows, Py_ssize_t H, Kind kind,

@@ -141,6 +141,8 @@ cdef class Layer:
                     keep_finished(h, h - size, lengths, start + t, rows, H)
                     if self.kind.cell == LSTM:
                         keep_finished(kept, kept_before, lengths, start + t, rows, H)
+                    elif self.kind.cell == GRU:
+                        zero_finished(kept, lengths, start + t, rows, H)
             done = stop
 
     cdef void project(
