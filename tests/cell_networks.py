@@ -125,7 +125,7 @@ def everything(net, data):
     y, last, cache = net.forward(data.x, data.state, **rest)
     found |= {"y with tape": y} | named("last with tape", last)
     found |= gradients_by_name("backward", net.backward(cache, data.dy, data.dstate))
-    ends = np.maximum(data.targets[-1], 0)
+    ends = np.maximum(data.targets, 0)[-1] if len(data.x) else np.zeros(data.x.shape[1:2], int)
     losses = {"every step": data.targets, "last step": ends}
     for what, targets in losses.items():
         found[what], last = net.loss(data.x, targets, data.state, **rest)

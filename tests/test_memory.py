@@ -38,13 +38,13 @@ NETS = {"hidden": (8, 256, 4), "outputs": (8, 16, 256), "inputs": (256, 16, 4),
 EACH = {"floats": False, "tokens": True}
 
 
-def growth(sizes, is_tokens, action, dtype="float32"):
+def growth(sizes, is_tokens, action, dtype="float32", make=crnn.RNN):
     """Bytes per time step and sequence: how a peak grows from 500 steps to 1000.
 
     Of sequences with many blocks; what is held for one block does not grow.
     """
     inputs, hidden, outputs = sizes
-    net = crnn.RNN(inputs, hidden, outputs, seed=0, dtype=dtype)
+    net = make(inputs, hidden, outputs, seed=0, dtype=dtype)
     peaks = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stack, "BLOCK_NUMBERS", 64 * B * max(hidden, outputs or 0))
@@ -111,6 +111,25 @@ def test_backward_holds_the_gradient_of_x_only(sizes, is_tokens, backend):
     peaks = []
     growth(sizes, is_tokens, backward)
     check((peaks[2] - peaks[1]) / (500 * B), 0 if is_tokens else FLOAT * sizes[0], backend)
+
+
+DEEP = {"GRU": (crnn.GRU, 5, 2), "LSTM": (crnn.LSTM, 6, 2), "RNN": (crnn.RNN, 1, 3)}
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize("sizes", [(8, 64, 4), (8, 64, None)], ids=["readout", "bare"])
+@pytest.mark.parametrize(("cell", "kept", "layers"), DEEP.values(), ids=DEEP)
+def test_gates_and_layers(sizes, cell, kept, layers):
+    """They cost inference nothing, and training what their documentation says."""
+    deep, one = (
+        partial(cell, num_layers=n, backend="compiled") for n in (layers, 1))
+    grown = growth(sizes, True, lambda net, x, targets: net(x), make=deep)
+    check(grown, FLOAT * (sizes[2] or sizes[1]) + CLASS, "compiled")
+    grown = growth(sizes, True, lambda net, x, targets: net.loss(x, targets), make=deep)
+    check(grown, 0, "compiled", CHECKS)
+    grown = growth(
+        sizes, True, lambda net, x, targets: net.loss_and_gradients(x, targets), make=one)
+    check(grown, FLOAT * kept * sizes[1], "compiled", CHECKS)
 
 
 @floats_and_tokens
