@@ -10,8 +10,9 @@ Each class has, for T steps of B sequences,
 - ``forward(W_hh)``, which turns a into states;
 - ``backward(dh, W_hh, chunk)``, which turns gradients dh (T, B, H) of the states from outside into
   ``to_input`` and ``to_state``, (T B, G H), those of what inputs and what states are multiplied to;
-- for one sequence, ``step(H, dtype)``, which returns a function that turns pre-activations (of a
-  GRU r, z, n and, apart, what the state gives to n) and the state h into the next h, in place.
+- of a GRU and an LSTM, for one sequence, ``step(H, dtype)``, which returns a function that turns
+  pre-activations (of a GRU r, z, n and, apart, what the state gives to n) and the state h into the
+  next h, in place.
 
 What a step back multiplies by is computed for ``chunk`` steps at once: many save calls, one stays
 in the caches.
@@ -78,10 +79,6 @@ class RNN:
                 np.multiply(d, each, out=d)
                 np.dot(d, W, out=product)
         self.to_input = self.to_state = rows(dh)
-
-    @staticmethod
-    def step(H, dtype):
-        return lambda a, h: np.tanh(a, out=h)
 
 
 class GRU:
@@ -229,7 +226,7 @@ class LSTM:
 
     def _factors(self, part, H):
         a, c_before, tanh_c = self.a[part], self.c[:-1][part], self.tanh_c[part]
-        i, f, g, o = (a[..., start : start + H] for start in range(0, 4 * H, H))
+        i, g, o = (a[..., block * H : (block + 1) * H] for block in (0, 2, 3))
         factors, from_h = self.factors[part], self.from_h[part]
         gates, for_g, for_o = factors.reshape(*a.shape), factors[..., 2, :], factors[..., 3, :]
         np.subtract(1, a, out=gates)

@@ -9,63 +9,77 @@ VERSION = np.__version__
 
 def step(problem):
     """One product of all weights, the bias one more row, with what is [x, h, 1]; or two."""
-    forms = []
-    for by_row in (True, False):
-        forms.append(_step("z @ W" if by_row else "W.T @ z", problem, _product(problem, by_row)))
-        if problem.kind == "GRU":
-            product = _two_products(problem, by_row)
-            forms.append(_step("x @ W, h @ W" if by_row else "W.T @ x, W.T @ h", problem, product))
+    make = {"RNN": _rnn_step}.get(problem.kind, _gated_step)
+    forms = [make("z @ W", problem, True), make("W.T @ z", problem, False)]
+    if problem.kind == "GRU":
+        forms += [_gru_step("x @ W, h @ W", problem, True)]
+        forms += [_gru_step("W.T @ x, W.T @ h", problem, False)]
     return forms
 
 
-def _step(form, problem, product):
-    """``product`` is a function of x, which returns pre-activations, and the state it looks at."""
-    of_x, h = product
-    to_state = CLASSES[problem.kind].step(len(h), h.dtype)
+def _rnn_step(form, problem, by_row):
+    x_part, h, a, (first, second) = _product(problem, by_row)
 
     def step(x):
-        return to_state(of_x(x), h)
-
-    return Rival(form, "step(x)", {"step": step, "x": problem.x}, lambda h: {"y": h})
-
-
-def _product(problem, by_row):
-    """One product; of a GRU's candidate, the columns for x and for h are apart."""
-    net, (W_xh, W_hh, b_h) = problem.net, _halved(problem)
-    W, I, H = np.concatenate([W_xh, W_hh, b_h[None]]), *W_xh.shape[:1], len(W_hh)  # noqa: E741
-    if problem.kind == "GRU":
-        W = np.concatenate([W, W[:, 2 * H :]], axis=1)
-        W[I:-1, 2 * H : 3 * H] = W[:I, 3 * H :] = 0
-        W[-1, 3 * H :] = net.parameters["b_hn_l0"]
-    z, a, arguments = _with_one(W, by_row)
-    x_part = z[:I]
-
-    def of_x(x):
         x_part[:] = x
-        return np.dot(*arguments, out=a)
+        np.dot(first, second, out=a)
+        return np.tanh(a, out=h)
 
-    return of_x, z[I:-1]
+    return _step(form, step, problem)
 
 
-def _two_products(problem, by_row):
-    """Of a GRU: no columns of zeros, but a call more, and the gates' parts to be added."""
+def _gated_step(form, problem, by_row):
+    x_part, h, a, (first, second) = _product(problem, by_row)
+    next_state = CLASSES[problem.kind].step(len(h), h.dtype)
+
+    def step(x):
+        x_part[:] = x
+        np.dot(first, second, out=a)
+        return next_state(a, h)
+
+    return _step(form, step, problem)
+
+
+def _gru_step(form, problem, by_row):
+    """Two products: no columns of zeros, but a call more, and the gates' parts to be added."""
     net, (W_xh, W_hh, b_h) = problem.net, _halved(problem)
     H = len(W_hh)
     b_h_state = np.concatenate([np.zeros(2 * H, net.dtype), net.parameters["b_hn_l0"]])
     z_x, _, of_x = _with_one(np.concatenate([W_xh, b_h[None]]), by_row)
     z_h, _, of_h = _with_one(np.concatenate([W_hh, b_h_state[None]]), by_row)
     a, from_h = np.empty(4 * H, net.dtype), np.empty(3 * H, net.dtype)
-    x_part, from_x, gates, q = z_x[:-1], a[: 3 * H], a[: 2 * H], a[3 * H :]
+    x_part, h, from_x, gates, q = z_x[:-1], z_h[:-1], a[: 3 * H], a[: 2 * H], a[3 * H :]
+    gates_from_h, q_from_h = from_h[: 2 * H], from_h[2 * H :]
+    next_state = CLASSES["GRU"].step(H, net.dtype)
 
-    def both(x):
+    def step(x):
         x_part[:] = x
         np.dot(*of_x, out=from_x)
         np.dot(*of_h, out=from_h)
-        np.add(gates, from_h[: 2 * H], out=gates)
-        q[:] = from_h[2 * H :]
-        return a
+        np.add(gates, gates_from_h, out=gates)
+        q[:] = q_from_h
+        return next_state(a, h)
 
-    return both, z_h[:-1]
+    return _step(form, step, problem)
+
+
+def _step(form, step, problem):
+    return Rival(form, "step(x)", {"step": step, "x": problem.x}, lambda h: {"y": h})
+
+
+def _product(problem, by_row):
+    """Return places for x, for h and for the product, and the product's arguments.
+
+    Of a GRU's candidate, the columns for x and for h are apart.
+    """
+    net, (W_xh, W_hh, b_h) = problem.net, _halved(problem)
+    W, I, H = np.concatenate([W_xh, W_hh, b_h[None]]), len(W_xh), len(W_hh)  # noqa: E741
+    if problem.kind == "GRU":
+        W = np.concatenate([W, W[:, 2 * H :]], axis=1)
+        W[I:-1, 2 * H : 3 * H] = W[:I, 3 * H :] = 0
+        W[-1, 3 * H :] = net.parameters["b_hn_l0"]
+    z, a, arguments = _with_one(W, by_row)
+    return z[:I], z[I:-1], a, arguments
 
 
 def _with_one(W, by_row):

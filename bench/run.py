@@ -7,9 +7,8 @@
 
 What is not installed is left out; ``pip install '.[bench]'`` installs it all.
 
-The networks are of three kinds: RNN, GRU (its reset after the product) and LSTM.
-
-In every cell (a task of a kind of network at some sizes) each rival does the task first, and the results (outputs; loss
+The networks are of three kinds: RNN, GRU (its reset after the product) and LSTM. In every cell (a
+task of one of them at some sizes) each rival does the task first, and the results (outputs; loss
 and gradients) are compared with those of crnn's NumPy reference: if they differ, the run ends, and
 the exit status is 1. Then each is timed in short windows, in turn (A B C A B C ...), so that a
 change of the machine's pace reaches all of them, on one thread and by the CPU time of that thread,
@@ -21,7 +20,8 @@ Batches are timed on two threads as well, by the wall clock, in a process of the
 libraries of linear algebra choose their threads when they are loaded.
 
 Files: ``tasks.py`` what is done, at which sizes, with which goals; ``rivals.py`` and
-``*_rival.py`` how each package does it; ``measure.py`` comparing results, time and memory;
+``*_rival.py`` how each package does it, with ``*_cells.py`` and ``*_kernels.py`` what is within
+(what differs between RNN, GRU and LSTM); ``measure.py`` comparing results, time and memory;
 ``limits.py`` what the machine allows; ``report.py`` the run; ``tables.py`` Markdown; ``figure.py``
 the figure, which it also draws from the JSON of an earlier run.
 """

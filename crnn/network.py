@@ -337,6 +337,7 @@ class Network(Configuration):
 
     @dropout_state.setter
     def dropout_state(self, value):
+        value = checks.generator_state(value, "dropout_state")
         self._engine.generator.bit_generator.state = value
 
     def save(self, path, metadata=None):

@@ -65,14 +65,42 @@ def test_train_options_reach_the_training(run, folder):
         "optimizer": ["--optimizer", "sgd"], "init": ["--init", "orthogonal"],
         "schedule": ["--schedule", "constant"], "clip": ["--clip-norm", "0.001"],
         "relu": ["--nonlinearity", "relu"], "validation": ["--validation", "0"],
+        "tanh": ["--nonlinearity", "tanh"], "rnn": ["--cell", "rnn"], "gru": ["--cell", "gru"],
+        "lstm": ["--cell", "lstm"], "layers": ["--layers", "2"],
+        "dropout": ["--layers", "2", "--dropout", "0.5"],
     }.items():
         assert run("train", "prose.txt", "-o", name, *TWO, *options)[0] == 0
-    assert numbers_of("a") == numbers_of("b")
+    assert numbers_of("a") == numbers_of("b") == numbers_of("tanh") == numbers_of("rnn")
     models = [numbers_of(each.stem)[0] for each in folder.glob("*.checkpoint")]
-    assert len({tuple(each) for each in models}) == 9
+    assert len({tuple(each) for each in models}) == 13
     assert numbers_of("validation")[2]["validation_loss"] is None
     assert run("train", "prose.txt", "-o", "f64", *TWO, "--dtype", "float64")[0] == 0
     assert crnn.load("f64").dtype == np.float64
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_every_cell_can_be_trained_gone_on_with_and_used(run, cell):
+    options = [*SMALL, "--schedule", "constant", "--cell", cell, "--layers", "2", "--dropout", "0.2"]
+    run("train", "prose.txt", "-o", "whole", *options, "--epochs", "2")
+    run("train", "prose.txt", "-o", "part", *options, "--epochs", "1")
+    code, _, err = run("train", "prose.txt", "-o", "part", *options, "--epochs", "2", "--resume")
+    assert (code, err) == (0, "")
+    assert numbers_of("part") == numbers_of("whole")
+    net, vocabulary, training = text.load_model("part")
+    assert type(net) is getattr(crnn, cell.upper())
+    assert (net.num_layers, net.dropout) == (2, 0.2)
+    code, out, err = run("sample", "part", "--length", "40", "--seed", "3")
+    wanted = text.sample(net, vocabulary, 40, temperature=0.8, seed=3)
+    assert (code, out, err) == (0, wanted + "\n", "")
+    code, out, err = run("evaluate", "part", "prose.txt")
+    tokens = vocabulary.encode(PROSE)
+    loss = crnn.evaluate(net, (tokens[:-1, None], tokens[1:, None]))
+    assert (code, out.split()[0], err) == (0, f"{loss:.4f}", "")
+    code, out, err = run("info", "part")
+    assert (code, err) == (0, "")
+    assert f"crnn.{cell.upper()}(" in out
+    assert "2 layers of 4 hidden units" in out
+    assert "W_hh_l1" in out
 
 
 def test_patience(run):
@@ -95,7 +123,7 @@ def test_a_model_that_is_there_is_kept(run, folder):
 
 @pytest.mark.parametrize("options", [
     ["--validation", "0", "--patience", "2"], ["--plot", "curve.gipf"], ["--lr", "0"],
-    ["--batch-size", "9999"],
+    ["--batch-size", "9999"], ["--cell", "gru", "--nonlinearity", "tanh"], ["--dropout", "0.1"],
 ], ids=" ".join)
 def test_a_training_that_cannot_start_leaves_everything(run, folder, options):
     (folder / "model").write_bytes(b"precious")

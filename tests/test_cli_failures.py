@@ -34,6 +34,11 @@ FAILURES = {
     "plot ending": (["train", "prose.txt", "--plot", "curve.txt"], "curve.txt.*must end in"),
     "resume nothing": (["train", "prose.txt", "--resume"], "No such file.*checkpoint"),
     "patience": (["train", "prose.txt", "--validation", "0", "--patience", "2"], "validation"),
+    "nonlinearity of a GRU": (["train", "prose.txt", "--cell", "gru", "--nonlinearity", "relu"],
+                              "--nonlinearity is an option of --cell rnn"),
+    "nonlinearity of an LSTM": (["train", "prose.txt", "--cell", "lstm", "--nonlinearity", "tanh"],
+                                "--nonlinearity is an option of --cell rnn"),
+    "dropout in one layer": (["train", "prose.txt", "--dropout", "0.1"], "--layers 2 or more"),
     "not finite": (["train", "prose.txt", "--lr", "3e38"], "learning rate"),
     "no model": (["sample", "nothing"], "No such file.*nothing"),
     "prime": (["sample", "model", "--prime", "9 gréen"], "'é'.*number 5"),
@@ -83,6 +88,7 @@ def test_without_permission(run, folder, arguments):
 @pytest.mark.parametrize("arguments", [
     "", "fly", "train --wings 2", "train --hidden many", "train --hidden 0", "train --lr nan",
     "train --epochs 1.5", "train --optimizer magic", "train --validation 1", "train a b",
+    "train --cell elman", "train --layers 0", "train --dropout 1", "train --dropout -0.1",
     "sample", "sample m --top-p 2", "sample m --temperature -1", "sample m --length -1",
     "evaluate m", "info",
 ], ids=lambda arguments: arguments or "nothing")

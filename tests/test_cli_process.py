@@ -173,7 +173,9 @@ def test_a_second_training_keeps_the_first_ones_checkpoint(run, folder):
 
 
 @pytest.mark.parametrize("change", [["--schedule", "constant"], ["--init", "identity"],
-                                    ["--validation", "0.2"]], ids=" ".join)
+                                    ["--validation", "0.2"], ["--cell", "lstm"],
+                                    ["--layers", "2"], ["--layers", "3", "--dropout", "0.1"]],
+                         ids=" ".join)
 def test_going_on_with_other_options_is_refused(run, change):
     run("train", "prose.txt", *TWO)
     code, _, err = run("train", "prose.txt", *TWO, "--resume", *change)

@@ -369,7 +369,8 @@ FORGED = {
         *(("num_layers", v) for v in (0, 2, 2**40, 1.0, True, "1", None, [])),
         *(("bidirectional", v) for v in (True, 1, 0, None, "no", [])),
         *(("dropout", v) for v in (1.0, 1, -0.5, 1e400, None, "0", True, [])),
-        ("reset_after", True), ("candidate", "tanh"), ("forget_bias", 1.0), ("init", "orthogonal"), ("seed", 1), ("seed", "a"), ("seed", -1),
+        ("reset_after", True), ("candidate", "tanh"), ("forget_bias", 1.0),
+        ("init", "orthogonal"), ("seed", 1), ("seed", "a"), ("seed", -1),
         ("backend", "reference"), ("self", 1), ("lr", 0.1),
     ]},
 }
