@@ -109,9 +109,8 @@ BUGS = [
         "before = rows(self._states[:count])", "c"),
     Bug("dW_hh transposed", DW_HH,
         'd["W_hh"][units, :recurrent], da[:, :recurrent], before)', "hck"),
-    Bug("dW_hh starts from W_hh", "        before = rows(",
-        '        whole = self._weights._weights.parameters.vector\n'
-        '        d["W_hh"] += self._weights.views(whole)["W_hh"]\n'
+    Bug("dW_hh starts from W_xh", "        before = rows(",
+        '        d["W_hh"] += self._weights.packed("W_xh")[:1, :1]\n'
         "        before = rows(", "hck"),
     Bug("dW_hh of one step only", DW_HH,
         'd["W_hh"][units, :recurrent], before[-1:], da[-1:, :recurrent])', "c"),

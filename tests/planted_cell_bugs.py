@@ -16,7 +16,7 @@ CELL_BUGS = [
     ("a candidate without tanh", "    activation(n, weights.kind.nonlinearity)\n", "", "bck", GRU),
     ("gates of a GRU without the sigmoid", "    activation(gates, \"sigmoid\")\n", "", "bck", GRU),
     ("the wrong form of reset", "    if weights.kind.reset_after:\n        kept = ",
-     "    if weights.b_hn is None:\n        kept = 0 * before\n        kept = ", "bck", GRU),
+     "    if False:\n        kept = ", "bck", GRU),
     ("reset before instead of after", "kept = product(before, W_hn, H) + weights.b_hn\n",
      "kept = product(r * before, W_hn, H) / r + weights.b_hn\n", "bk", GRU),
     ("reset after instead of before", "n = a[:, 2 * H :] + product(kept, W_hn, H)",
