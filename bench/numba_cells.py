@@ -34,10 +34,10 @@ def column_sums(out, a):
 
 
 @compiled
-def add_rows(out, tokens, rows, start):
-    """Add rows to those columns of ``out`` from ``start`` on, in the rows that tokens name."""
+def add_rows(out, tokens, rows, columns, start):
+    """Add so many columns of rows to those of ``out`` from ``start`` on, in the tokens' rows."""
     for n in range(len(tokens)):
-        for j in range(rows.shape[1]):
+        for j in range(columns):
             out[tokens[n], start + j] += rows[n, j]
 
 
@@ -45,7 +45,7 @@ def add_rows(out, tokens, rows, start):
 def into_inputs(dW_xh, db, tokens, da, kept):
     column_sums(db, da)
     dW_xh[:] = 0
-    add_rows(dW_xh, tokens, da, 0)
+    add_rows(dW_xh, tokens, da, da.shape[1], 0)
 
 
 def rnn(tanh, sigmoid, product, transposed):
@@ -168,8 +168,8 @@ def gru(tanh, sigmoid, product, transposed):
         db[3 * H :] = db[2 * H : 3 * H]
         column_sums(db[2 * H : 3 * H], dn)
         dW_xh[:] = 0
-        add_rows(dW_xh, tokens, da[:, : 2 * H], 0)
-        add_rows(dW_xh, tokens, dn, 2 * H)
+        add_rows(dW_xh, tokens, da, 2 * H, 0)
+        add_rows(dW_xh, tokens, dn, H, 2 * H)
 
     return SimpleNamespace(
         step=step, recurrence=recurrence, backward=backward, into_inputs=into_inputs
