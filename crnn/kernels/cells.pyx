@@ -5,7 +5,8 @@
 #                                 out; of the vanilla cell, h itself
 #     kept (rows, H)              an LSTM's c; of a GRU what multiplies W_hn, or its product
 #     da (rows, blocks * H)       gradients of the pre-activations; of the vanilla cell, dh itself
-#     dkept (rows, H)             of a GRU, the gradient of its product with W_hn, or of the reset state
+#     dkept (rows, H)             of a GRU, the gradient of its product with W_hn, or of the state
+#                                 that was reset
 #     dc (rows, H)                of an LSTM, the gradient of c
 #
 # A sequence of the batch that is over (t >= lengths[b]) keeps its state, and has no gradient but

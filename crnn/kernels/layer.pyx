@@ -108,7 +108,8 @@ cdef class Layer:
             if self.is_float:
                 self.run_forward[float](<float *> self.states, start, x_at, at, count, first, last)
             else:
-                self.run_forward[double](<double *> self.states, start, x_at, at, count, first, last)
+                self.run_forward[double](<double *> self.states, start, x_at, at, count, first,
+                                         last)
 
     cdef void run_forward(
         self, real *states, Py_ssize_t start, Py_ssize_t x_at, Py_ssize_t at, Py_ssize_t count,
@@ -197,8 +198,8 @@ cdef class Layer:
             cell_step_backward(
                 da + (t * self.batch + first) * width, dkept, dh + t * size + shift,
                 <real *> self.dstate + shift, dc, h + row * H, h + row * H - size, kept,
-                kept_before, <real *> self.gates + row * width, <real *> self.W_hh_T, <real *> self.W_hn_T,
-                lengths, start + t, last - first, H, self.kind)
+                kept_before, <real *> self.gates + row * width, <real *> self.W_hh_T,
+                <real *> self.W_hn_T, lengths, start + t, last - first, H, self.kind)
         if self.dx != NULL:
             linear_steps(<real *> self.dx + start * self.batch * self.inputs, da,
                          <real *> self.W_xh_T, <real *> NULL, count, self.batch, first, last,

@@ -1,5 +1,5 @@
-# Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000), gates in the
-# order i, f, g, o:
+# Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000), gates in
+# the order i, f, g, o:
 #
 #     c_t = f * c_{t-1} + i * g               i, f, o = sigmoid(x_t @ W_xh + b_h + h_{t-1} @ W_hh)
 #     h_t = o * tanh(c_t)                     g = tanh(the same, its own columns)

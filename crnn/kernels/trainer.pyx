@@ -55,7 +55,8 @@ cdef class Trainer:
         x, targets : object
             Wanted: intp (T, B) or (T,), each in range.
         state : object
-            Wanted: None, or for each of the cell's states (1, B, H) or (1, H) of the weights' dtype.
+            Wanted: None, or a list or tuple of one for each of the cell's states, (1, B, H) or
+            (1, H) of the weights' dtype.
         gradient : ndarray (num_parameters,)
             Zeros, added to.
         """
