@@ -4,8 +4,8 @@
 #
 # in two forms, where f is tanh or ReLU. Reset after the product:
 # n = f(x @ W_xn + b_n + r * q), where q = h_{t-1} @ W_hn + b_hn is kept for the way back. Reset
-# before it: n = f(x @ W_xn + b_n + s @ W_hn), where s = r * h_{t-1} is kept. The columns of W_hh for
-# r and z are one packed matrix, those for n another, W_hn.
+# before it: n = f(x @ W_xn + b_n + s @ W_hn), where s = r * h_{t-1} is kept. The columns of W_hh
+# for r and z are one packed matrix, those for n another, W_hn.
 
 cdef void gru_step(
     real *h, real *kept, real *gates, const real *before, const real *W_hh, const real *W_hn,
