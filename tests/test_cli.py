@@ -80,13 +80,14 @@ def test_train_options_reach_the_training(run, folder):
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 def test_every_cell_can_be_trained_gone_on_with_and_used(run, cell):
-    options = [*SMALL, "--schedule", "constant", "--cell", cell, "--layers", "2", "--dropout", "0.2"]
+    options = [*SMALL, "--schedule", "constant", "--cell", cell, "--layers", "2",
+               "--dropout", "0.2"]
     run("train", "prose.txt", "-o", "whole", *options, "--epochs", "2")
     run("train", "prose.txt", "-o", "part", *options, "--epochs", "1")
     code, _, err = run("train", "prose.txt", "-o", "part", *options, "--epochs", "2", "--resume")
     assert (code, err) == (0, "")
     assert numbers_of("part") == numbers_of("whole")
-    net, vocabulary, training = text.load_model("part")
+    net, vocabulary, _ = text.load_model("part")
     assert type(net) is getattr(crnn, cell.upper())
     assert (net.num_layers, net.dropout) == (2, 0.2)
     code, out, err = run("sample", "part", "--length", "40", "--seed", "3")
