@@ -5,6 +5,7 @@
 draws it from the JSON of a run (see ``run.py``).
 """
 
+import functools
 import itertools
 import json
 import sys
@@ -26,7 +27,8 @@ STYLE = {
     "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY,
     "xtick.color": GREY, "ytick.color": GREY, "svg.hashsalt": "crnn", "svg.fonttype": "none",
 }
-COLUMNS = 4
+COLUMNS = 4  # of one kind of network, all of whose tables are drawn
+OVERVIEW = {("step", None), ("sequence", 1), ("sequence", 32), ("training", 16)}  # of several: B
 RATIOS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # ticks
 LABEL_GAP = 0.07  # least distance of two labels, as a part of the axis
 
@@ -34,20 +36,17 @@ LABEL_GAP = 0.07  # least distance of two labels, as a part of the axis
 def draw(report, path):
     """Draw a report to a file; the end of its name chooses the format."""
     cells = report["one_thread"]["cells"]
-    tables = by_table(cells)
-    two = by_table(report.get("two_threads", {"cells": []})["cells"])
-    count = len(tables) + bool(two)
-    columns = min(COLUMNS, count)
-    rows = -(-count // columns)
+    rows = layout(cells, report.get("two_threads", {"cells": []})["cells"])
+    columns = max(map(len, rows))
     with rc_context(STYLE):
-        figure = Figure(figsize=(3 * columns, 0.7 + 2.5 * rows), layout="constrained")
-        panels = figure.subplots(rows, columns, squeeze=False).flat
-        for (title, own), axes in zip(tables.items(), panels, strict=False):
-            panel(axes, title, own, limits(cells))
-        if two:
-            gain_panel(panels[len(tables)], two)
-        for axes in panels[count:]:
-            axes.axis("off")
+        size = 3.1 * columns, 0.7 + 2.5 * len(rows)
+        figure = Figure(figsize=size, layout="constrained")
+        grid = figure.subplots(len(rows), columns, squeeze=False)
+        for row, places in zip(rows, grid, strict=True):
+            for axes in places[len(row) :]:
+                axes.axis("off")
+            for draw_panel, axes in zip(row, places, strict=False):
+                draw_panel(axes)
         figure.suptitle(
             "How many times as long as crnn the others take: above the line crnn is faster",
             x=0.01, ha="left", size=12, weight="bold",
@@ -57,10 +56,47 @@ def draw(report, path):
         figure.savefig(path, dpi=150)
 
 
-def by_table(cells):
-    """Return the cells of each table."""
-    titles = dict.fromkeys(cell["table"] for cell in cells)
-    return {title: [cell for cell in cells if cell["table"] == title] for title in titles}
+def layout(cells, two):
+    """Return rows of panels, each a function that draws it on axes.
+
+    Several kinds of networks have a row each, of those tables that tell most; one has all of them.
+    The last panel of a kind is of two threads.
+    """
+    kinds = list(dict.fromkeys(cell["kind"] for cell in cells))
+    rows, y_limits = [], limits(cells)
+    for kind in kinds:
+        tables = by_table(cells, kind)
+        if len(kinds) > 1:
+            tables = [table for table in tables if tells_most(table[0])] or tables
+        panels = [functools.partial(panel, cells=table, y_limits=y_limits) for table in tables]
+        if gains := by_table(two, kind):
+            panels.append(functools.partial(gain_panel, tables=gains))
+        width = COLUMNS if len(kinds) == 1 else len(panels)
+        rows += [panels[start : start + width] for start in range(0, len(panels), width)]
+    return rows
+
+
+def tells_most(cell):
+    sizes = cell["sizes"]
+    return (cell["task"], sizes.get("B")) in OVERVIEW and sizes.get("I") != 1
+
+
+def by_table(cells, kind):
+    """Return the tables of a kind of network, each a list of cells."""
+    tables = {}
+    for cell in cells:
+        if cell["kind"] == kind:
+            tables.setdefault(cell["table"], []).append(cell)
+    return list(tables.values())
+
+
+def heading(cell):
+    """Return what a panel is of: a cell without its H."""
+    H = cell["sizes"]["H"]
+    sizes = {letter: "H" if letter == "I" and size == H else size
+             for letter, size in cell["sizes"].items() if letter != "H"}
+    text = " ".join(f"{letter}={size}" for letter, size in sizes.items())
+    return f"{cell['kind']} {cell['task']}, {text}"
 
 
 def limits(cells):
@@ -78,8 +114,8 @@ def caption(about):
     )
 
 
-def panel(axes, title, cells, y_limits):
-    """Draw one table: a line for each peer, crnn the line at 1."""
+def panel(axes, cells, y_limits):
+    """Draw a table: a line for each peer, crnn the line at 1."""
     sizes = [cell["sizes"]["H"] for cell in cells]
     starts = {"crnn": (1, "black")}
     for name, colour in COLOURS.items():
@@ -94,7 +130,7 @@ def panel(axes, title, cells, y_limits):
     axes.set_yticks([ratio for ratio in RATIOS if y_limits[0] <= ratio <= y_limits[1]])
     times = [number(cell["rivals"]["crnn"]["median_us"] / cell["unit_us"]) for cell in cells]
     texts = [f"{size}\n{time}" for size, time in zip(sizes, times, strict=True)]
-    finish(axes, title, dict(zip(sizes, texts, strict=True)))
+    finish(axes, heading(cells[0]), dict(zip(sizes, texts, strict=True)))
     unit = cells[0]["unit"].replace("us", "\N{MICRO SIGN}s")
     axes.set_xlabel(f"H; below it crnn's {unit}", size=7.5, color=GREY)
     label(axes, sizes[0], starts)
@@ -102,14 +138,15 @@ def panel(axes, title, cells, y_limits):
 
 def gain_panel(axes, tables):
     """Draw how many times as fast crnn is on two threads as on one."""
-    for cells, colour in zip(tables.values(), GREYS, strict=False):
+    for cells, colour in zip(tables, GREYS, strict=False):
         gains = [cell["one_thread"]["ratio"] for cell in cells]
         line(axes, [cell["sizes"]["H"] for cell in cells], gains, colour)
         axes.lines[-1].set_label(f"{cells[0]['task']} B={cells[0]['sizes']['B']}")
-    sizes = sorted({cell["sizes"]["H"] for cells in tables.values() for cell in cells})
+    sizes = sorted({cell["sizes"]["H"] for cells in tables for cell in cells})
     axes.axhline(GAIN, color=GREY, linewidth=1, linestyle=":", label="goal")
     axes.set_ylim(0, 2.05)
-    finish(axes, "crnn on two threads: times as fast", {size: str(size) for size in sizes})
+    title = f"{tables[0][0]['kind']} on two threads: times as fast"
+    finish(axes, title, {size: str(size) for size in sizes})
     axes.set_xlim(left=sizes[0] / 1.25)
     axes.set_xlabel("H", size=7.5, color=GREY)
     axes.legend(loc="lower right", fontsize=7.5, edgecolor="none")
@@ -128,7 +165,7 @@ def finish(axes, title, sizes):
     axes.set_xscale("log", base=2)
     first, last = min(sizes), max(sizes)
     axes.set_xlim(first / (last / first) ** 0.45, last * 1.25)
-    axes.set_xticks(list(sizes), list(sizes.values()), size=7)
+    axes.set_xticks(list(sizes), list(sizes.values()), size=6.5)
     axes.xaxis.set_minor_locator(NullLocator())
 
 

@@ -1,4 +1,4 @@
-"""RNN passes in Numba, the way one writes them who knows it.
+"""Passes in Numba, the way one writes them who knows it; ``numba_cells.py`` has what recurs.
 
 Every loop that counts runs over contiguous outputs with no dependence between them, so that LLVM
 makes vectors of it; the matrix products are either such loops, four rows and four terms at a time,
@@ -10,11 +10,9 @@ import functools
 import math
 from types import SimpleNamespace
 
-import numba
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  numpy.dot becomes a call of it
-
-compiled = numba.njit(fastmath=True, error_model="numpy")
+from numba_cells import MAKERS, column_sums, compiled
 
 # --- scalars -------------------------------------------------------------------------------------
 
@@ -43,6 +41,11 @@ def tanh32(x):
 
 
 @compiled
+def sigmoid32(x):
+    return HALF * tanh32(HALF * x) + HALF
+
+
+@compiled
 def exp32(x):
     """Return exp(x) for x <= 0, as 2**n exp(r)."""
     x = max(x, SMALLEST)
@@ -55,6 +58,11 @@ def exp32(x):
 @compiled
 def tanh64(x):
     return math.tanh(x)
+
+
+@compiled
+def sigmoid64(x):
+    return 0.5 * math.tanh(0.5 * x) + 0.5
 
 
 @compiled
@@ -148,50 +156,31 @@ FORMS = {
 
 
 @functools.cache
-def passes(dtype, form):
-    """Return step, sequence and training for a dtype, their recurrent products in one form.
+def passes(kind, dtype, form):
+    """Return step, sequence and training of a kind of network, for a dtype.
 
     Parameters
     ----------
+    kind : {"RNN", "GRU", "LSTM"}
     dtype : {"float32", "float64"}
     form : str
-        One of `FORMS`.
+        That of the recurrent products, one of `FORMS`.
     """
-    tanh, exp = (tanh32, exp32) if dtype == "float32" else (tanh64, exp64)
-    product, transposed = FORMS[form]
+    tanh, sigmoid, exp = {
+        "float32": (tanh32, sigmoid32, exp32), "float64": (tanh64, sigmoid64, exp64)
+    }[dtype]
+    cell = MAKERS[kind](tanh, sigmoid, *FORMS[form])
+    recurrence, backward, into_inputs = cell.recurrence, cell.backward, cell.into_inputs
 
     @compiled
-    def step(x, w, y):
-        """Turn the state y (H,) into the next one; w is W_xh, W_hh, b_h and two rows to use."""
-        N, H = len(x), len(y)
-        b, a, c = w[N + H], w[N + H + 1 : N + H + 2], w[N + H + 2 : N + H + 3]
-        product(a, x.reshape(1, N), w[:N])
-        product(c, y.reshape(1, H), w[N : N + H])
-        for j in range(H):
-            y[j] = tanh(a[0, j] + c[0, j] + b[j])
-
-    @compiled
-    def recurrence(h, h0, W_hh, scratch):
-        """Turn h (T, B, H) from what inputs give into hidden states."""
-        T, B, H = h.shape
-        before = h0
-        for t in range(T):
-            now = h[t]
-            product(scratch, before, W_hh)
-            for b in range(B):
-                for j in range(H):
-                    now[b, j] = tanh(now[b, j] + scratch[b, j])
-            before = now
-
-    @compiled
-    def sequence(h, x, h0, W_xh, W_hh, b_h, scratch):
-        T, B, H = h.shape
-        a = h.reshape(T * B, H)
-        np.dot(x.reshape(T * B, x.shape[2]), W_xh, a)
+    def sequence(h, a, kept, x, W_xh, W_hh, b, scratch):
+        T, B, width = a.shape
+        rows = a.reshape(T * B, width)
+        np.dot(x.reshape(T * B, x.shape[2]), W_xh, rows)
         for row in range(T * B):
-            for j in range(H):
-                a[row, j] += b_h[j]
-        recurrence(h, h0, W_hh, scratch)
+            for j in range(width):
+                rows[row, j] += b[j]
+        recurrence(h, a, kept, W_hh, b, scratch)
 
     @compiled
     def softmax(y, targets, scale):
@@ -216,38 +205,17 @@ def passes(dtype, form):
         return loss
 
     @compiled
-    def column_sums(out, a):
-        out[:] = 0
-        for n in range(len(a)):
-            for j in range(len(out)):
-                out[j] += a[n, j]
-
-    @compiled
-    def backward(da, h, W_hh, scratch):
-        """Turn da (T, B, H) from gradients of h into those of what tanh is applied to."""
-        T, B, H = h.shape
-        scratch[:] = 0
-        for t in range(T - 1, -1, -1):
-            d, now = da[t], h[t]
-            for b in range(B):
-                for j in range(H):
-                    d[b, j] = (d[b, j] + scratch[b, j]) * (1 - now[b, j] * now[b, j])
-            if t:
-                transposed(scratch, d, W_hh)
-
-    @compiled
-    def training(x, targets, W_xh, W_hh, b_h, W_hy, b_y, dW_xh, dW_hh, db_h, dW_hy, db_y,
-                 h, da, y, scratch):
+    def training(x, targets, W_xh, W_hh, b, W_hy, b_y, dW_xh, dW_hh, db, dW_hy, db_y,
+                 h, a, kept, dh, y, scratch):
         """Fill the gradients; return the loss. h (T + 1, B, H) starts with the initial state."""
-        T, B = x.shape
+        T, B, width = a.shape
         H, V = W_hy.shape
-        after = h[1:]
-        rows, d_rows = after.reshape(T * B, H), da.reshape(T * B, H)
+        rows, inputs = h[1:].reshape(T * B, H), a.reshape(T * B, width)
         tokens, targets = x.reshape(-1), targets.reshape(-1)
         for n in range(T * B):
-            for j in range(H):
-                rows[n, j] = W_xh[tokens[n], j] + b_h[j]
-        recurrence(after, h[0], W_hh, scratch)
+            for j in range(width):
+                inputs[n, j] = W_xh[tokens[n], j] + b[j]
+        recurrence(h, a, kept, W_hh, b, scratch)
         np.dot(rows, W_hy, y)
         for n in range(T * B):
             for v in range(V):
@@ -255,17 +223,13 @@ def passes(dtype, form):
         loss = softmax(y, targets, y.dtype.type(1 / (T * B)))
         np.dot(rows.T, y, dW_hy)
         column_sums(db_y, y)
-        np.dot(y, W_hy.T, d_rows)
-        backward(da, after, W_hh, scratch)
-        np.dot(h[:-1].reshape(T * B, H).T, d_rows, dW_hh)
-        column_sums(db_h, d_rows)
-        dW_xh[:] = 0
-        for n in range(T * B):
-            for j in range(H):
-                dW_xh[tokens[n], j] += d_rows[n, j]
+        np.dot(y, W_hy.T, dh.reshape(T * B, H))
+        da = backward(dh, h, a, kept, W_hh, scratch).reshape(T * B, width)
+        np.dot(h[:-1].reshape(T * B, H).T, da, dW_hh)
+        into_inputs(dW_xh, db, tokens, da, kept)
         return loss / (T * B)
 
-    return SimpleNamespace(step=step, sequence=sequence, training=training)
+    return SimpleNamespace(step=cell.step, sequence=sequence, training=training)
 
 
 # --- the machine's limits ------------------------------------------------------------------------

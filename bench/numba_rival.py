@@ -3,7 +3,7 @@
 import llvmlite.binding
 import numba
 import numpy as np
-from rivals import PARAMETERS, Gauge, Rival, sequence_results
+from rivals import Gauge, Rival, sequence_results, state_results
 
 # LLVM keeps to 256-bit vectors on Intel's processors unless it is told otherwise.
 numba.config.CPU_NAME = llvmlite.binding.get_host_cpu_name()
@@ -23,26 +23,27 @@ def step(problem):
 def _step(form, problem):
     """All parameters are in one array, with rows to use: each argument costs 60 ns."""
     net = problem.net
-    names = "W_xh_l0", "W_hh_l0", "b_h_l0"
-    rows = [net.parameters[name].reshape(-1, net.hidden_size) for name in names]
-    w = aligned(np.concatenate([*rows, np.zeros((2, net.hidden_size), net.dtype)]))
-    y = aligned(np.zeros(net.hidden_size, net.dtype))
-    step = numba_kernels.passes(net.dtype.name, form).step
-    names = {"step": step, "x": aligned(problem.x), "w": w, "y": y}
+    W_xh, W_hh, b = _recurrent(net)
+    width = W_hh.shape[1]
+    rows = np.zeros((5, width), net.dtype)
+    rows[0], rows[3, : len(b) - width] = b[:width], b[width:]
+    w, y = aligned(np.concatenate([W_xh, W_hh, rows])), aligned(np.zeros(len(W_hh), net.dtype))
+    names = {"step": _passes(problem, form).step, "x": aligned(problem.x), "w": w, "y": y}
     return Rival(form, "step(x, w, y)", names, lambda _: {"y": y})
 
 
 def sequence(problem):
-    x, net = aligned(problem.x), problem.net
-    T, B, _ = x.shape
-    h0, scratch = (aligned(np.zeros((B, net.hidden_size), net.dtype)) for _ in range(2))
-    h = aligned(np.zeros((T, B, net.hidden_size), net.dtype))
-    arguments = h, x, h0, *_arrays(net)[:3], scratch
+    x, (T, B, _) = aligned(problem.x), problem.x.shape
+    h, a, kept, scratch = _memory(problem, T, B, kept=2 if problem.kind == "LSTM" else 1)
+    arguments = h, a, kept, x, *_recurrent(problem.net), scratch
+
+    def results(_):
+        return sequence_results((h[1:], _state(problem, h, kept)))
+
     return [
         Rival(
             form, "run(*arguments)",
-            {"run": numba_kernels.passes(net.dtype.name, form).sequence, "arguments": arguments},
-            lambda _: sequence_results((h, h[-1:])),
+            {"run": _passes(problem, form).sequence, "arguments": arguments}, results,
         )
         for form in numba_kernels.FORMS
     ]
@@ -50,30 +51,56 @@ def sequence(problem):
 
 def training(problem):
     net, (T, B) = problem.net, problem.x.shape
-    H, V = net.hidden_size, net.output_size
-    parameters = _arrays(net)
+    W_xh, W_hh, b = _recurrent(net)
+    parameters = W_xh, W_hh, b, aligned(net.parameters["W_hy"]), aligned(net.parameters["b_y"])
     gradients = [aligned(np.empty_like(array)) for array in parameters]
-    h, da, y, scratch = (
-        aligned(np.zeros(shape, net.dtype))
-        for shape in ((T + 1, B, H), (T, B, H), (T * B, V), (B, H))
-    )
-    arguments = problem.x, problem.targets, *parameters, *gradients, h, da, y, scratch
+    h, a, kept, scratch = _memory(problem, T, B, kept=T + (problem.kind == "LSTM"))
+    dh = aligned(np.zeros((T, B, len(W_hh)), net.dtype))
+    y = aligned(np.zeros((T * B, net.output_size), net.dtype))
+    arguments = problem.x, problem.targets, *parameters, *gradients, h, a, kept, dh, y, scratch
 
     def results(loss):
-        return {"loss": loss, "state": h[-1:], **dict(zip(PARAMETERS, gradients, strict=True))}
+        dW_xh, dW_hh, db, dW_hy, db_y = gradients
+        db_h, db_hn = np.split(db, [W_hh.shape[1]])
+        found = {"W_xh_l0": dW_xh, "W_hh_l0": dW_hh, "b_h_l0": db_h, "W_hy": dW_hy, "b_y": db_y}
+        if len(db_hn):
+            found["b_hn_l0"] = db_hn
+        return {"loss": loss, **state_results(_state(problem, h, kept)), **found}
 
     return [
         Rival(
             form, "run(*arguments)",
-            {"run": numba_kernels.passes(net.dtype.name, form).training, "arguments": arguments},
-            results,
+            {"run": _passes(problem, form).training, "arguments": arguments}, results,
         )
         for form in numba_kernels.FORMS
     ]
 
 
-def _arrays(net):
-    return [aligned(net.parameters[name]) for name in PARAMETERS if name in net.parameters]
+def _passes(problem, form):
+    return numba_kernels.passes(problem.kind, problem.net.dtype.name, form)
+
+
+def _recurrent(net):
+    """Return W_xh, W_hh, and b_h with what a GRU has beside it."""
+    b = [net.parameters[name] for name in ("b_h_l0", "b_hn_l0") if name in net.parameters]
+    W_xh, W_hh = net.parameters["W_xh_l0"], net.parameters["W_hh_l0"]
+    return [aligned(array) for array in (W_xh, W_hh, np.concatenate(b))]
+
+
+def _memory(problem, T, B, kept):
+    """Return h, a, what is kept of so many steps, and scratch, as `numba_cells` wants them."""
+    net = problem.net
+    H, width = net.parameters["W_hh_l0"].shape
+    h, a, kept, scratch = (
+        aligned(np.zeros(shape, net.dtype))
+        for shape in ((T + 1, B, H), (T, B, width), (kept, B, H), (B, width))
+    )
+    return h, h[1:] if problem.kind == "RNN" else a, kept, scratch
+
+
+def _state(problem, h, kept):
+    T = len(h) - 1
+    return (h[-1:], kept[T % len(kept)][None]) if problem.kind == "LSTM" else h[-1:]
 
 
 def aligned(array):

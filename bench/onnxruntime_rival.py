@@ -1,26 +1,28 @@
-"""ONNX Runtime on a graph built by hand: the RNN operator, or for a step products and a tanh."""
+"""ONNX Runtime on graphs built by hand: operators RNN, GRU, LSTM, or for a step their parts."""
 
 import itertools
 
 import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
-from rivals import Rival, threads
+from rivals import Rival, sequence_results, threads
 
 VERSION = onnxruntime.__version__
 FORMAT = {"opset_imports": [helper.make_opsetid("", 14)], "ir_version": 8}
+GATES = {"RNN": [0], "GRU": [1, 0, 2], "LSTM": [0, 3, 1, 2]}  # crnn's blocks in ONNX's order
+ATTRIBUTES = {"RNN": {"activations": ["Tanh"]}, "GRU": {"linear_before_reset": 1}, "LSTM": {}}
 
 
 def step(problem):
-    """The RNN operator or its parts, in plain runs or with memory bound to it."""
+    """The kind's operator or its parts, in plain runs or with memory bound to it."""
     if problem.net.dtype != np.float32:  # the operator knows no other
         return []
-    x, H = problem.x, problem.net.hidden_size
-    operator = _rnn(problem.net, x.reshape(1, 1, -1).shape, (1, 1, H))
-    parts = _parts(problem.net, (1, len(x)), (1, H))
+    x, kind = problem.x, problem.kind
+    operator = _operator(problem, x.reshape(1, 1, -1).shape)
+    parts = _parts(problem)
     return [
         rival
-        for name, session in (("RNN", operator), ("Gemm, Tanh", parts))
+        for name, session in ((kind, operator), (f"{kind} of products", parts))
         for rival in (_step_run(name, session, x), _step_bound(name, session, x))
     ]
 
@@ -29,44 +31,52 @@ def sequence(problem):
     if problem.net.dtype != np.float32:
         return []
     x, (T, B, _), H = problem.x, problem.x.shape, problem.net.hidden_size
-    h, state, y = np.zeros((1, B, H), x.dtype), np.empty((1, B, H), x.dtype), _empty(T, 1, B, H)
-    session = _rnn(problem.net, x.shape, h.shape, y.shape)
+    y, session = _empty(T, 1, B, H), _operator(problem, x.shape, (T, 1, B, H))
+    inputs, states = {"x": x}, {}
+    for name in _states(problem.kind):
+        inputs[name], states[f"{name}_last"] = np.zeros((1, B, H), x.dtype), _empty(1, B, H)
     run = Rival(
-        "run", "run(None, {'x': x, 'h': h})", {"run": session.run, "x": x, "h": h},
-        _sequence_results,
+        "run", "run(None, inputs)", {"run": session.run, "inputs": inputs}, _sequence_results
     )
-    binding = _bound(session, {"x": x, "h": h}, {"state": state, "y": y})
+    binding = _bound(session, inputs, states | {"y": y})
     bound = Rival(
         "run_with_iobinding", "run(binding)",
         {"run": session.run_with_iobinding, "binding": binding},
-        lambda _: _sequence_results((state, y)),
+        lambda _: _sequence_results((*states.values(), y)),
     )
     return [run, bound]
 
 
 def _sequence_results(value):
-    state, y = value
-    return {"y": y[:, 0], "state": state}
+    *state, y = value
+    return sequence_results((y[:, 0], tuple(state)))
 
 
 def _step_run(name, session, x):
-    x_input, h_input = session.get_inputs()
-    x, h = x.reshape(x_input.shape), np.zeros(h_input.shape, x.dtype)
+    x_input, *state_inputs = session.get_inputs()
+    inputs = {"x": x.reshape(x_input.shape)}
+    inputs |= {each.name: np.zeros(each.shape, x.dtype) for each in state_inputs}
+    names = [each.name for each in state_inputs]
 
-    def step(x):
-        nonlocal h
-        (h,) = session.run(None, {"x": x, "h": h})
-        return h
+    if len(names) == 1:
+        def step(x):
+            (inputs["h"],) = state = session.run(None, inputs)
+            return state
+    else:
+        def step(x):
+            inputs["h"], inputs["c"] = state = session.run(None, inputs)
+            return state
 
-    return Rival(f"{name}, run", "step(x)", {"step": step, "x": x}, _step_results)
+    return Rival(f"{name}, run", "step(x)", {"step": step, "x": inputs["x"]}, _step_results)
 
 
 def _step_bound(name, session, x):
     """The state goes to and fro between two arrays, each bound as input and as output."""
-    h, other = np.zeros((2, *session.get_inputs()[1].shape), x.dtype)
+    shapes = {each.name: each.shape for each in session.get_inputs()[1:]}
+    here, there = ({each: _empty(*shape) * 0 for each, shape in shapes.items()} for _ in range(2))
     turns = itertools.cycle([
-        (_bound(session, {"x": x, "h": h}, {"state": other}), other),
-        (_bound(session, {"x": x, "h": other}, {"state": h}), h),
+        (_bound(session, {"x": x, **a}, {f"{each}_last": b[each] for each in b}), [*b.values()])
+        for a, b in ((here, there), (there, here))  # a binding does not keep its arrays
     ])
     run = session.run_with_iobinding
 
@@ -78,33 +88,84 @@ def _step_bound(name, session, x):
     return Rival(f"{name}, run_with_iobinding", "step()", {"step": step}, _step_results)
 
 
-def _step_results(h):
-    return {"y": h.reshape(-1)}
+def _step_results(state):
+    return {"y": state[0].reshape(-1)}
 
 
 # --- graphs and sessions -------------------------------------------------------------------------
 
 
-def _rnn(net, x, h, y=None):
-    """Return a session of the RNN operator, for these shapes; with all states if y is given."""
-    W, R, b = (net.parameters[f"{name}_l0"].T for name in ("W_xh", "W_hh", "b_h"))
-    weights = {"W": W[None], "R": R[None], "B": np.concatenate([b, np.zeros_like(b)])[None]}
+def _states(kind):
+    return ("h", "c") if kind == "LSTM" else ("h",)
+
+
+def _operator(problem, x, y=None):
+    """Return a session of the kind's operator, for these shapes; with all states if y is given."""
+    net, kind, states = problem.net, problem.kind, _states(problem.kind)
+    H, blocks = net.hidden_size, GATES[kind]
+    zeros = np.zeros(len(blocks) * H, net.dtype)
+    if kind == "GRU":
+        zeros[2 * H :] = net.parameters["b_hn_l0"]
+
+    def in_order(array):  # (..., G H) to (1, G H, ...)
+        parts = np.split(array, len(blocks), axis=-1)
+        return np.concatenate([parts[block] for block in blocks], axis=-1).T[None]
+
+    W, R, b = (in_order(net.parameters[f"{name}_l0"]) for name in ("W_xh", "W_hh", "b_h"))
+    weights = {"W": W, "R": R, "B": np.concatenate([b, in_order(zeros)], axis=1)}
+    shapes = {name: (1, x[1], H) for name in states}
+    last = {f"{name}_last": shape for name, shape in shapes.items()}
     node = helper.make_node(
-        "RNN", [*("x", "W", "R", "B"), "", "h"], ["y" if y else "", "state"],
-        hidden_size=net.hidden_size, activations=["Tanh"],
+        kind, [*("x", "W", "R", "B"), "", *states], ["y" if y else "", *last], hidden_size=H,
+        **ATTRIBUTES[kind],
     )
-    return _session([node], weights, {"x": x, "h": h}, {"state": h} | ({"y": y} if y else {}))
+    return _session([node], weights, {"x": x} | shapes, last | ({"y": y} if y else {}))
 
 
-def _parts(net, x, h):
-    """Return a session of a step's products and tanh."""
-    weights = {name: net.parameters[f"{name}_l0"] for name in ("W_xh", "W_hh", "b_h")}
+def _parts(problem):
+    """Return a session of a step's products and of what comes after them."""
+    net, kind, states = problem.net, problem.kind, _states(problem.kind)
+    weights = {
+        name.removesuffix("_l0"): array for name, array in net.parameters.items()
+        if name.endswith("_l0")
+    }
     nodes = [
-        helper.make_node("Gemm", ["x", "W_xh", "b_h"], ["from_x"]),
-        helper.make_node("Gemm", ["h", "W_hh", "from_x"], ["a"]),
-        helper.make_node("Tanh", ["a"], ["state"]),
+        helper.make_node(operator, inputs.split(), outputs.split(), **AXIS.get(operator, {}))
+        for operator, inputs, outputs in PARTS[kind]
     ]
-    return _session(nodes, weights, {"x": x, "h": h}, {"state": h})
+    shapes = dict.fromkeys(states, (1, net.hidden_size))
+    last = {f"{name}_last": shape for name, shape in shapes.items()}
+    return _session(nodes, weights, {"x": (1, len(problem.x))} | shapes, last)
+
+
+AXIS = {"Split": {"axis": 1}}
+PARTS = {  # operator, inputs, outputs
+    "RNN": [
+        ("Gemm", "x W_xh b_h", "from_x"),
+        ("Gemm", "h W_hh from_x", "a"),
+        ("Tanh", "a", "h_last"),
+    ],
+    "GRU": [
+        ("Gemm", "x W_xh b_h", "from_x"),
+        ("MatMul", "h W_hh", "from_h"),
+        ("Split", "from_x", "x_r x_z x_n"),
+        ("Split", "from_h", "h_r h_z h_n"),
+        ("Add", "x_r h_r", "a_r"), ("Sigmoid", "a_r", "r"),
+        ("Add", "x_z h_z", "a_z"), ("Sigmoid", "a_z", "z"),
+        ("Add", "h_n b_hn", "q"), ("Mul", "r q", "r_q"),
+        ("Add", "x_n r_q", "a_n"), ("Tanh", "a_n", "n"),
+        ("Sub", "h n", "less"), ("Mul", "z less", "of_h"), ("Add", "n of_h", "h_last"),
+    ],
+    "LSTM": [
+        ("Gemm", "x W_xh b_h", "from_x"),
+        ("Gemm", "h W_hh from_x", "a"),
+        ("Split", "a", "a_i a_f a_g a_o"),
+        ("Sigmoid", "a_i", "i"), ("Sigmoid", "a_f", "f"),
+        ("Tanh", "a_g", "g"), ("Sigmoid", "a_o", "o"),
+        ("Mul", "f c", "f_c"), ("Mul", "i g", "i_g"), ("Add", "f_c i_g", "c_last"),
+        ("Tanh", "c_last", "tanh_c"), ("Mul", "o tanh_c", "h_last"),
+    ],
+}
 
 
 def _session(nodes, weights, inputs, outputs):

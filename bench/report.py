@@ -15,13 +15,15 @@ import crnn
 OVER = 1000  # us that a call takes on one thread, from which two are to help
 
 
-def one_thread(chosen, dtype, quick=False):
+def one_thread(chosen, kinds, dtype, quick=False):
     """Compare, then time, on one thread.
 
     Parameters
     ----------
     chosen : list of str
         Names of tasks.
+    kinds : list of str
+        Of networks, of `tasks.KINDS`.
     dtype : {"float32", "float64"}
     quick : bool
         Small sizes and few repetitions.
@@ -37,7 +39,7 @@ def one_thread(chosen, dtype, quick=False):
         Before a cell is timed whose results differ.
     """
     packages, missing = rivals.find()
-    cells = tasks.cells(chosen, quick)
+    cells = tasks.cells(chosen, quick, kinds)
     pace = measure.QUICK if quick else measure.FULL
     rows = []
     for number, cell in enumerate(cells):
@@ -55,6 +57,7 @@ def measure_cell(cell, dtype, packages, pace):
     limit = limits.Limit(packages, cell.work, problem.net.dtype)
     times, elsewhere = measure.interleaved(forms | limit.entries(), pace)
     row = {
+        "kind": cell.kind,
         "task": cell.task.name,
         "table": cell.table.title,
         "line": cell.line,
@@ -76,7 +79,7 @@ def measure_cell(cell, dtype, packages, pace):
 
 def make_problem(cell, dtype):
     """Return a cell's problem, the same in every run."""
-    return cell.task.problem(np.random.default_rng(0), dtype, **cell.sizes)
+    return cell.task.problem(cell.kind, np.random.default_rng(0), dtype, **cell.sizes)
 
 
 def check(cell, entered, problem):
@@ -120,13 +123,14 @@ def memory(cell, rival):
 # --- two threads ---------------------------------------------------------------------------------
 
 
-def two_threads(chosen, dtype, quick=False):
+def two_threads(chosen, kinds, dtype, quick=False):
     """Compare, then time by the wall clock, those batches that take one thread long.
 
     Parameters, result and error are those of `one_thread`.
     """
     packages, missing = rivals.find()
-    batches = [cell for cell in tasks.cells(chosen, quick) if cell.sizes.get("B", 1) > 1]
+    found = tasks.cells(chosen, quick, kinds)
+    batches = [cell for cell in found if cell.sizes.get("B", 1) > 1]
     rows = []
     for number, cell in enumerate(batches):
         progress(f"two threads, {number + 1}/{len(batches)} {cell}")
@@ -151,6 +155,7 @@ def measure_two(cell, dtype, packages, quick):
     others = load.processors()
     figures = described(times, elsewhere, forms)
     return [{
+        "kind": cell.kind,
         "task": cell.task.name,
         "table": cell.table.title,
         "sizes": cell.sizes,

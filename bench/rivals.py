@@ -16,7 +16,6 @@ import numpy as np
 import crnn
 
 PACKAGES = ("numpy", "numba", "jax", "onnxruntime", "torch")  # skipped if they cannot be imported
-PARAMETERS = ("W_xh_l0", "W_hh_l0", "b_h_l0", "W_hy", "b_y")
 
 
 class Rival(NamedTuple):
@@ -72,11 +71,11 @@ class Crnn:
     @staticmethod
     def _training_results(value):
         loss, gradients, state = value
-        return {"loss": loss, "state": state, **gradients.parameters}
+        return {"loss": loss, **state_results(state), **gradients.parameters}
 
 
 def _copied(net, backend):
-    copy = crnn.RNN(
+    copy = type(net)(
         net.input_size, net.hidden_size, net.output_size, dtype=net.dtype, backend=backend
     )
     copy.vector = net.vector
@@ -85,7 +84,14 @@ def _copied(net, backend):
 
 def sequence_results(value):
     """Return the results of a task "sequence" by name, from outputs and last state."""
-    return dict(zip(("y", "state"), value, strict=True))
+    y, state = value
+    return {"y": y, **state_results(state)}
+
+
+def state_results(state):
+    """Return the results that are a state, h or of an LSTM (h, c), by name."""
+    arrays = state if isinstance(state, tuple) else (state,)
+    return dict(zip(("h", "c"), arrays, strict=False))
 
 
 def threads():

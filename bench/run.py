@@ -1,12 +1,14 @@
 """How fast crnn is beside what one would use instead: NumPy, Numba, JAX, ONNX Runtime, PyTorch.
 
-    python bench/run.py --json all.json --figure speed.svg     everything, some fifteen minutes
+    python bench/run.py --json all.json --figure speed.svg     everything, half an hour
     python bench/run.py --tasks step --threads 1               a part of it
+    python bench/run.py --cells gru,lstm                       another
     python bench/run.py --quick                                small sizes, hardly timed, for CI
 
 What is not installed is left out; ``pip install '.[bench]'`` installs it all.
 
-In every cell (a task at some sizes) each rival does the task first, and the results (outputs; loss
+The networks are of three kinds: RNN, GRU (its reset after the product) and LSTM. In every cell (a
+task of one of them at some sizes) each rival does the task first, and the results (outputs; loss
 and gradients) are compared with those of crnn's NumPy reference: if they differ, the run ends, and
 the exit status is 1. Then each is timed in short windows, in turn (A B C A B C ...), so that a
 change of the machine's pace reaches all of them, on one thread and by the CPU time of that thread,
@@ -18,7 +20,8 @@ Batches are timed on two threads as well, by the wall clock, in a process of the
 libraries of linear algebra choose their threads when they are loaded.
 
 Files: ``tasks.py`` what is done, at which sizes, with which goals; ``rivals.py`` and
-``*_rival.py`` how each package does it; ``measure.py`` comparing results, time and memory;
+``*_rival.py`` how each package does it, with ``*_cells.py`` and ``*_kernels.py`` what is within
+(what differs between RNN, GRU and LSTM); ``measure.py`` comparing results, time and memory;
 ``limits.py`` what the machine allows; ``report.py`` the run; ``tables.py`` Markdown; ``figure.py``
 the figure, which it also draws from the JSON of an earlier run.
 """
@@ -32,6 +35,7 @@ import tempfile
 from pathlib import Path
 
 TASKS = ("step", "sequence", "training")
+CELLS = ("rnn", "gru", "lstm")
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -52,8 +56,12 @@ def command_line():
         help="small sizes and few repetitions: checks the results, the times mean little",
     )
     parser.add_argument(
-        "--tasks", type=task_names, default=list(TASKS), metavar="NAME,...",
+        "--tasks", type=names_of("task", TASKS), default=list(TASKS), metavar="NAME,...",
         help=f"what to run, of {','.join(TASKS)} (default: all)",
+    )
+    parser.add_argument(
+        "--cells", type=names_of("cell", CELLS), default=list(CELLS), metavar="NAME,...",
+        help=f"which networks, of {','.join(CELLS)} (default: all)",
     )
     parser.add_argument(
         "--dtype", choices=("float32", "float64"), default="float32", help="default: %(default)s"
@@ -68,23 +76,29 @@ def command_line():
     return parser
 
 
-def task_names(text):
-    """Return the tasks that a comma-separated list names."""
-    chosen = text.split(",")
-    if unknown := [name for name in chosen if name not in TASKS]:
-        raise argparse.ArgumentTypeError(
-            f"no task {', '.join(unknown)}; there are {', '.join(TASKS)}"
-        )
-    return chosen
+def names_of(what, there):
+    """Return a function that returns the names that a comma-separated list has."""
+
+    def names(text):
+        chosen = text.split(",")
+        if unknown := [name for name in chosen if name not in there]:
+            raise argparse.ArgumentTypeError(
+                f"no {what} {', '.join(unknown)}; there are {', '.join(there)}"
+            )
+        return chosen
+
+    return names
 
 
 def measured(options):
     """Return what there is to report."""
     import report  # imports NumPy, which reads the environment once
 
+    kinds = [name.upper() for name in options.cells]
+    chosen = options.tasks, kinds, options.dtype, options.quick
     if options.threads == 2:
-        return {"two_threads": report.two_threads(options.tasks, options.dtype, options.quick)}
-    found = {"one_thread": report.one_thread(options.tasks, options.dtype, options.quick)}
+        return {"two_threads": report.two_threads(*chosen)}
+    found = {"one_thread": report.one_thread(*chosen)}
     if options.threads is None:
         found |= on_two_threads(options)
     return found
@@ -94,7 +108,8 @@ def on_two_threads(options):
     """Return what a process of its own measures."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "two.json"
-        arguments = ["--tasks", ",".join(options.tasks), "--dtype", options.dtype]
+        arguments = ["--tasks", ",".join(options.tasks), "--cells", ",".join(options.cells)]
+        arguments += ["--dtype", options.dtype]
         arguments += ["--quick"] * options.quick + ["--threads", "2", "--json", path]
         program = [sys.executable, __file__, *arguments]
         subprocess.run(program, stdout=subprocess.DEVNULL, check=True)
@@ -109,7 +124,7 @@ def main(arguments=None):
         parser.error("the figure is of what one thread does: leave --threads out")
     keep_to_threads(options.threads or 1, os.environ)
     if options.figure:
-        import figure  # without matplotlib it ends here, not after a quarter of an hour
+        import figure  # without matplotlib it ends here, not after half an hour
     import measure
     import tables
 

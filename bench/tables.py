@@ -57,7 +57,7 @@ def head(about, cells):
 def timed_by_process(cells):
     """Return a line about rivals that leave work to other threads than the one that asks."""
     found = {
-        f"{NAMES[name]} ({cell['task']})": None
+        f"{NAMES[name]} ({cell['kind']} {cell['task']})": None
         for cell in cells
         for name, each in cell["rivals"].items()
         if each["in_other_threads"] > ELSEWHERE
@@ -174,7 +174,7 @@ def rule(columns):
 
 def cell_text(cell):
     sizes = " ".join(f"{letter}={size}" for letter, size in cell["sizes"].items())
-    return f"{cell['task']} {sizes}"
+    return f"{cell['kind']} {cell['task']} {sizes}"
 
 
 def number(value):

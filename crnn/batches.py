@@ -41,6 +41,11 @@ def checked_batches(net, data, loss, truncation, name="data"):
             raise type(error)(f"{where}: {error}") from error
         cuts = len(chunk_starts(len(batch.x), truncation))
         batches.chunk_count += cuts
+        if cuts > 1 and net.bidirectional:
+            raise ValueError(
+                f"sequences of {len(batch.x)} steps would be cut after {truncation}, but the second"
+                " direction of a bidirectional network begins at their end; leave out truncation"
+            )
         if cuts > 1 and not has_every_step(batch, loss):
             raise ValueError(
                 f"targets have shape {batch.targets.shape}, one for the last step of each sequence,"

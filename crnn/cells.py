@@ -1,8 +1,8 @@
 """The networks that users build: one class a cell."""
 
-from crnn import checks
-from crnn.kinds import Kind
-from crnn.network import NONLINEARITIES, Network
+from crnn import checks, kinds
+from crnn.configuration import NONLINEARITIES
+from crnn.network import Network
 
 
 class RNN(Network):
@@ -31,8 +31,8 @@ class RNN(Network):
     nonlinearity : {"tanh", "relu"}
     dropout : float
         The share of each layer's outputs, but for the top one's, that training zeroes; what is left
-        is scaled up by 1 / (1 - dropout). `forward` and `loss_and_gradients` do so; calls, `loss`
-        and `step` do not.
+        is scaled up by 1 / (1 - dropout); of one layer, nothing. `forward` and `loss_and_gradients`
+        do so; calls, `loss` and `step` do not.
     init : {"uniform", "orthogonal", "identity"}
         "uniform": everything from U(-1/sqrt(H), 1/sqrt(H)), as PyTorch does. "orthogonal": W_hh is
         a random orthogonal matrix. "identity": W_hh is the identity and b_h is 0, for ReLU
@@ -103,7 +103,8 @@ class RNN(Network):
 
     @staticmethod
     def _kind_of(options):
-        return Kind("RNN", checks.choice(options["nonlinearity"], "nonlinearity", NONLINEARITIES))
+        nonlinearity = checks.choice(options["nonlinearity"], "nonlinearity", NONLINEARITIES)
+        return kinds.kind("RNN", nonlinearity)
 
     @property
     def nonlinearity(self):
@@ -189,7 +190,7 @@ class GRU(Network):
     @staticmethod
     def _kind_of(options):
         candidate = checks.choice(options["candidate"], "candidate", NONLINEARITIES)
-        return Kind("GRU", candidate, checks.flag(options["reset_after"], "reset_after"))
+        return kinds.kind("GRU", candidate, checks.flag(options["reset_after"], "reset_after"))
 
     @property
     def reset_after(self):
@@ -279,7 +280,7 @@ class LSTM(Network):
 
     @staticmethod
     def _kind_of(options):
-        return Kind("LSTM")
+        return kinds.kind("LSTM")
 
 
 CELLS = {"RNN": RNN, "GRU": GRU, "LSTM": LSTM}

@@ -6,6 +6,7 @@ import json
 import numpy as np
 
 from crnn import files
+from crnn.configuration import DEFAULTS
 from crnn.disk import FormatError
 from crnn.history import History
 
@@ -94,8 +95,10 @@ def restore(path, net, optimizer, settings):
     training = files.read_json(path, metadata["training"], "account of training")
     if not (isinstance(config, dict) and isinstance(training, dict)):
         raise FormatError(f"{path}: not a checkpoint")
+    if isinstance(training.get("progress"), dict):  # older ones know of no dropout
+        training["progress"].setdefault("dropout", net.dropout_state)
     files.check_names(path, training, ("settings", "steps", "progress"))
-    _check_equal(path, "network", config, net.config())
+    _check_equal(path, "network", DEFAULTS | config, net.config())
     _check_equal(path, "kind of training", training["settings"], settings)
     arrays = {name: tensors.pop(name) for name in Progress.ARRAYS if name in tensors}
     slots = {
@@ -107,22 +110,26 @@ def restore(path, net, optimizer, settings):
     files.check_tensors(path, tensors, shapes, net.dtype)
     _check_arrays(path, net, slots | arrays)
     progress = _checked_progress(path, training["progress"], arrays)
-    try:
-        optimizer.restore(training["steps"], slots)
-    except (TypeError, ValueError) as error:
-        raise FormatError(f"{path}: not a whole checkpoint: {error}") from None
+    before = net.dropout_state
     try:
         net.dropout_state = progress.dropout
-    except (KeyError, TypeError, ValueError) as error:
-        raise FormatError(f"{path}: not a state of the generator of dropout: {error}") from None
+        optimizer.restore(training["steps"], slots)
+    except (TypeError, ValueError) as error:
+        net.dropout_state = before
+        raise FormatError(f"{path}: not a whole checkpoint: {error}") from None
     net.vector = np.concatenate([tensors[name].ravel() for name in net.parameters])
     return progress
 
 
 def _check_arrays(path, net, arrays):
+    layers = net.num_layers * (1 + net.bidirectional)
+    found = sorted(name for name in arrays if name.startswith("state"))
+    if found and found != ["state", "state_c"][: net._kind.states]:
+        raise FormatError(f"{path}: {' and '.join(found)} do not fit {net!r}")
     for name, array in arrays.items():
         if name.startswith("state"):
-            fits = array.ndim in (2, 3) and array.shape[-1] == net.hidden_size
+            fits = array.ndim in (2, 3) and array.shape == arrays["state"].shape
+            fits = fits and (len(array), array.shape[-1]) == (layers, net.hidden_size)
         else:
             fits = array.shape == net.vector.shape
         if not fits or array.dtype != net.dtype:

@@ -79,6 +79,18 @@ def flag(value, name):
     return bool(value)
 
 
+def generator_state(value, name):
+    """Return value, if it is a state of NumPy's default generator, as that generator has it."""
+    if not isinstance(value, dict):
+        raise TypeError(f"{name} is {reprlib.repr(value)}; a dict that it was before is wanted")
+    generator = np.random.PCG64(0)
+    try:
+        generator.state = value
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
+        raise ValueError(f"{name} is not a state of a generator: {error!r}") from None
+    return generator.state
+
+
 def float_dtype(dtype, backend):
     """Return the NumPy dtype of a network."""
     try:

@@ -10,7 +10,7 @@ import sys
 import time
 
 import crnn
-from crnn import disk, network, plots, text
+from crnn import configuration, disk, plots, text
 from crnn.cli_options import HelpFormatter, count, fraction, positive, whole
 from crnn.initialisation import METHODS
 from crnn.schedules import schedule
@@ -53,7 +53,7 @@ def add_command(commands):
     model("--layers", type=count, default=1, metavar="N", help="layers, one upon another")
     model("--dropout", type=fraction, default=0.0, metavar="P",
           help="share of what goes from layer to layer that training zeroes; 0 for none")
-    model("--nonlinearity", choices=network.NONLINEARITIES,
+    model("--nonlinearity", choices=configuration.NONLINEARITIES,
           help="of the hidden units of --cell rnn, which is tanh without this")
     model("--init", choices=METHODS, default="uniform", help="initial recurrent weights")
     model("--dtype", choices=("float32", "float64"), default="float32",

@@ -1,8 +1,9 @@
 """What a network computes, on checked input: passes over whole sequences, block by block.
 
 Nothing of the size of T x B is held except what a caller asks for (the states for training, the
-outputs for inference), the losses of single targets and, with a second direction, the outputs of a
-layer. Everything else lives for one block of time steps.
+outputs for inference), the losses of single targets and, where there is a second direction or
+another layer to train, what goes from layer to layer. Everything else lives for one block of time
+steps.
 
 Where it pays, threads share the work. On the way forward and back each takes some sequences of the
 batch; of the gradients of the weights, which are sums over all sequences, it takes some rows. So no
@@ -16,18 +17,14 @@ import numpy as np
 
 from crnn import checks
 from crnn._memory import aligned_empty, aligned_zeros
-from crnn.stack import Stack, nothing
-
-# Hidden states, or outputs, of a pass whose memory is kept for the next one. It is one block: were
-# it more, the sums of gradients over blocks would not have the same bits in both passes.
-SMALL_NUMBERS = 2**15
+from crnn.stack import Stack, nothing, reverse
 
 
 class Tape(NamedTuple):
     """What the way back needs of a pass forward."""
 
     levels: list  # for each layer its runs, one for each direction
-    masks: list  # for each layer but the top one what its outputs were multiplied with, or None
+    masks: list  # for each layer but the top one which of its outputs dropout left, or None
     top: np.ndarray  # what the top layer puts out (T + 1, B, D * H), after a first row
 
     @property
@@ -53,7 +50,6 @@ class Engine:
         self.kernels, self.weights = kernels, weights
         self.dropout, self.generator = dropout, generator
         self.stack = Stack(kernels, weights)
-        self._trainers = {}  # the last pass over tokens: its shape, and its Trainer or None
 
     def stepper(self, prepare):
         """Return the backend's Stepper over these weights."""
@@ -64,15 +60,17 @@ class Engine:
     def infer(self, sequence):
         """Return outputs (T, B, O) and last states, keeping no tape."""
         w = self.weights
-        if w.directions == 1 and w.has_readout:
+        if w.directions == 2:
+            top, states = self._both_ways(sequence)
+            y = self._read_out(sequence, top) if w.has_readout else top[1:]
+        elif w.has_readout or w.kind.keeps or len(w.layers) > 1:
             y = self._outputs(sequence.steps, sequence)
             runs = self._block_runs(sequence)
             readout = self.kernels.Readout(w, runs[-1].states, y)
             states = self._without_tape(sequence, runs, partial(readout.forward, 0))
-        else:
+        else:  # outputs are all that a tape would hold
             tape = self._with_tape(sequence, drop=False)
-            states = last_states(tape)
-            y = self._read_out(sequence, tape.top) if w.has_readout else tape.top[1:]
+            y, states = tape.top[1:], last_states(tape)
         return silence_finished(y, sequence.lengths), states
 
     def forward(self, sequence):
@@ -85,9 +83,9 @@ class Engine:
         """Return the loss and the last states, keeping no tape."""
         losses = objective.empty_losses()
         if self.weights.directions == 2:
-            tape = self._with_tape(sequence, drop=False)
-            states, last = last_states(tape), self._last_or_all(tape.top, sequence, objective)
-            readout = self._readout(last, sequence, objective, losses)
+            top, states = self._both_ways(sequence)
+            read = self._last_or_all(top, sequence, objective)
+            readout = self._readout(read, sequence, objective, losses)
             self._over_blocks(sequence, objective, partial(self._block_loss, readout))
             return objective.total(losses), states
         runs = self._block_runs(sequence)
@@ -105,35 +103,55 @@ class Engine:
             states = self._without_tape(sequence, runs, fill)
         return objective.total(losses), states
 
-    def _with_tape(self, sequence, drop, borrow=None, but_the_top=False):
+    def _with_tape(self, sequence, drop, memory=None, but_the_top=False):
         """Run all layers, but for the top one if it is asked for; return the `Tape`."""
         w, levels, masks, x = self.weights, [], [], sequence.x
         count = len(w.layers) // w.directions
         for number in range(count):
-            levels.append(self.stack.level(number, x, sequence, borrow))
+            levels.append(self.stack.level(number, x, sequence, memory or self.stack.new))
             if number == count - 1 and but_the_top:
                 break
             self.stack.forward(levels[-1], sequence)
             outputs = self.stack.outputs(levels[-1], sequence.lengths)
             if number < count - 1:
                 masks.append(self._mask(outputs[1:].shape) if drop else None)
-                x = outputs[1:] if masks[-1] is None else outputs[1:] * masks[-1]
+                x = outputs[1:]
+                if masks[-1] is not None:
+                    x = self._drop(x.copy(), masks[-1])
         top = levels[-1][0].states if but_the_top else outputs
         return Tape(levels, masks, top)
 
     def _mask(self, shape):
         if not self.dropout:
             return None
-        stays = self.generator.random(shape, np.float32) >= self.dropout
-        return stays * self.weights.dtype.type(1 / (1 - self.dropout))
+        return self.generator.random(shape, np.float32) >= self.dropout
+
+    def _drop(self, x, mask):
+        x *= mask
+        x *= 1 / (1 - self.dropout)
+        return x
 
     def _block_runs(self, sequence):
         """Return the runs of layers in one direction that have memory for one block."""
         runs, x, steps = [], sequence.x, self.stack.block_steps(sequence)
         for k in range(len(self.weights.layers)):
-            runs.append(self.stack.run(k, x, sequence, steps))
+            runs.append(self.stack.run(k, x, sequence, steps, self.stack.new))
             x = runs[-1].states[1:]
         return runs
+
+    def _both_ways(self, sequence):
+        """Return what the top layer puts out (T + 1, B, 2 * H), and the last states; no tape."""
+        w, x, states, block = self.weights, sequence.x, [], self.stack.block_steps(sequence)
+        for k in range(0, len(w.layers), 2):
+            shape = sequence.steps + 1, sequence.batch_size, 2 * w.hidden_size
+            top = aligned_zeros(shape, w.dtype)
+            for way in range(2):
+                turned = reverse(x, sequence.lengths) if way else x
+                run = self.stack.run(k + way, turned, sequence, block, self.stack.new)
+                put = partial(put_block, top[1:], run.states, sequence.lengths, way)
+                states.append(self._without_tape(sequence, [run], put))
+            x = top[1:]
+        return top, [np.concatenate(each) for each in zip(*states, strict=True)]
 
     def _without_tape(self, sequence, runs, each):
         """Return the last states; call ``each(start, count, first, last)`` after every block.
@@ -206,8 +224,10 @@ class Engine:
         def add(start, count, first, last):
             readout.gradients(start, start, count, first, last)
 
-        dh = aligned_empty((self.stack.block_steps(sequence), *tape.top.shape[1:]), dy.dtype)
-        readout.prepare_backward(dh, gradients.vector)
+        dh = None
+        if self.weights.directions == 1:
+            dh = aligned_empty((self.stack.block_steps(sequence), *tape.top.shape[1:]), dy.dtype)
+            readout.prepare_backward(dh, gradients.vector)
         self._back(gradients, sequence, tape, dstates, (nothing, fill, add), readout, dh)
 
     def loss_and_gradients(self, gradients, sequence, objective, wants_x=True):
@@ -215,14 +235,11 @@ class Engine:
         w, batch, memory = self.weights, sequence.batch_size, self.stack.memory
         one_way, block = w.directions == 1, self.stack.block_steps(sequence)
 
-        def borrow(k, use, shape):
-            return memory.borrow((k, use), shape)
-
-        tape = self._with_tape(sequence, True, borrow, but_the_top=one_way)
+        tape = self._with_tape(sequence, True, memory.borrow, but_the_top=one_way)
         losses = objective.empty_losses()
         dstates = [aligned_zeros(each.shape, w.dtype) for each in sequence.states]
         y = memory.borrow("y", (block, batch, w.output_size))
-        dh = memory.borrow("dh", (block, *tape.top.shape[1:]))
+        dh = memory.borrow("dh", (block, *tape.top.shape[1:])) if one_way else None
         read = tape.top if one_way else self._last_or_all(tape.top, sequence, objective)
         readout = self._readout(read, sequence, objective, losses, y)
         top = tape.levels[-1][0].layer() if one_way else None
@@ -245,16 +262,16 @@ class Engine:
             readout.backward(0, 1, 0, batch)
             add(last_step, 1, 0, w.hidden_size)
             forward, fill, add = nothing, partial(zero, dh), nothing
-        else:
+        elif one_way:
             readout.prepare_backward(dh, gradients.vector)
         self._back(
             gradients, sequence, tape, dstates, (forward, fill, add), readout, dh, wants_x, top,
             objective.last_only,
         )
         states = last_states(tape)
-        arrays = {(k, use): a for k, run in enumerate(tape.runs)
-                  for use, a in run.arrays().items()}
-        memory.leave(arrays | {"y": y, "dh": dh})
+        for run in tape.runs:
+            memory.leave(run.arrays())
+        memory.leave({"y": y, "dh": dh})
         return objective.total(losses), states
 
     def output_gradient(self, sequence, objective):
@@ -295,11 +312,11 @@ class Engine:
             dx = self.stack.back(tape.levels[-1], sequence, gradients, whole, dstates, wants)
         for number in reversed(range(len(below))):
             if tape.masks[number] is not None:
-                dx *= tape.masks[number]
+                self._drop(dx, tape.masks[number])
             wants = wants_x or number > 0
             dx = self.stack.back(below[number], sequence, gradients, dx, dstates, wants)
         gradients.x = sequence.unbatch(dx, 1)
-        gradients.state = sequence.public([sequence.unbatch(each, 1) for each in dstates])
+        gradients.state = sequence.public(dstates)
 
     def _whole_gradient(self, gradients, sequence, tape, in_blocks, readout, last_only):
         """Return what reaches all outputs of the top layer, as both directions need at once."""
@@ -316,54 +333,23 @@ class Engine:
             whole[last_steps(sequence), np.arange(sequence.batch_size)] = rows[0]
         return whole
 
-    def quick_loss_and_gradients(self, gradients, x, targets, state):
-        """Do a small pass over tokens in one call, softmax at every step, its mean.
-
-        Returns None, with nothing done, where the general pass is wanted: for large passes, for
-        more than one layer, for arguments that need converting or that are wrong, and the first
-        time that a shape comes. Otherwise the loss and the last states.
-        """
-        if self.kernels.Trainer is None or type(x) is not np.ndarray or x.dtype != checks.INTP:
-            return None
-        trainer = self._trainers.pop(x.shape, False)  # no other thread finds it at work
-        if trainer is False:
-            self._trainers = {x.shape: None}
-            return None
-        trainer = trainer or self._new_trainer(x)
-        result = trainer and trainer.run(x, targets, state, gradients.vector)
-        self._trainers = {x.shape: trainer}
-        if result is None:
-            return None
-        loss, states, gradients.state = result
-        return loss, states
-
-    def _new_trainer(self, x):
-        w, kind, H = self.weights, self.weights.kind, self.weights.hidden_size
-        if x.ndim not in (1, 2) or len(w.layers) > 1:
-            return None
-        steps, batch = len(x), x.shape[1] if x.ndim == 2 else 1
-        if not 0 < x.size * max(kind.blocks * H, w.output_size) <= SMALL_NUMBERS:
-            return None
-
-        def array(count, width=H, wanted=True):
-            return aligned_empty((count, batch, width), w.dtype) if wanted else None
-
-        gates = kind.blocks * H
-        tape = array(steps + 1), array(steps + 1, H, kind.keeps), array(steps, gates, kind.keeps)
-        dstate = array(1)[0]
-        dc = array(1)[0] if kind.states == 2 else None
-        back = (array(steps), dstate, dc, array(steps, gates, kind.keeps),
-                array(steps, H, kind.cell == "GRU"))
-        tokens, targets = np.empty((2, steps, batch), np.intp)
-        return self.kernels.Trainer(
-            w, tokens, targets, tape, array(steps, w.output_size), np.empty((steps, batch)), back
-        )
-
 
 def last_states(tape):
     """Return the last states of all runs, a copy: (L * D, B, H) of h and, of an LSTM, of c."""
+    if len(tape.runs) == 1:  # what np.stack does, in a fraction of the time
+        return [states[-1:].copy() for states in tape.runs[0].carried]
     return [np.stack(each) for each in zip(
         *([states[-1] for states in run.carried] for run in tape.runs), strict=True)]
+
+
+def put_block(outputs, states, lengths, way, start, count, first, last):
+    """Copy the states of a block, after their first row, to where they belong in (T, B, 2 * H)."""
+    H, b = states.shape[2], np.arange(first, last)
+    t = np.arange(start, start + count)[:, None]
+    if way:
+        ends = np.full(len(b), len(outputs)) if lengths is None else lengths[first:last]
+        t = np.where(t < ends, ends - 1 - t, t)
+    outputs[t, b, way * H : (way + 1) * H] = states[1 : 1 + count, first:last]
 
 
 def last_steps(sequence):

@@ -2,7 +2,11 @@
 
 from typing import NamedTuple
 
-BLOCKS = {"RNN": 1, "GRU": 3, "LSTM": 4}  # of H columns in W_xh and W_hh, one for each gate
+CELLS = {  # blocks, states, keeps: see Kind
+    "RNN": (1, 1, False),
+    "GRU": (3, 1, True),
+    "LSTM": (4, 2, True),
+}
 
 
 class Kind(NamedTuple):
@@ -15,25 +19,26 @@ class Kind(NamedTuple):
         Of an RNN's state, of a GRU's candidate.
     reset_after : bool
         Of a GRU: whether the reset gate comes after the product with the state.
+    blocks : int
+        Of H columns in W_xh and W_hh, one for each gate or candidate.
+    states : int
+        How many arrays the state is: h, and of an LSTM c.
+    keeps : bool
+        Whether more than h is kept of a step for the way back: the gates, and one array beside.
     """
 
     cell: str
-    nonlinearity: str = "tanh"
-    reset_after: bool = False
+    nonlinearity: str
+    reset_after: bool
+    blocks: int
+    states: int
+    keeps: bool
 
-    @property
-    def blocks(self):
-        return BLOCKS[self.cell]
 
-    @property
-    def states(self):
-        """How many arrays the state is: h, and of an LSTM c."""
-        return 2 if self.cell == "LSTM" else 1
-
-    @property
-    def keeps(self):
-        """Whether more than h is kept of a step for the way back: gates, and one array beside."""
-        return self.cell != "RNN"
+def kind(cell, nonlinearity="tanh", reset_after=False):
+    """Return the `Kind` of a cell."""
+    blocks, states, keeps = CELLS[cell]
+    return Kind(cell, nonlinearity, reset_after, blocks, states, keeps)
 
 
 def layer_suffixes(num_layers, directions):

@@ -2,15 +2,12 @@
 
 import numpy as np
 
-from crnn import files
+from crnn import checks, files
 from crnn._dispatch import choose_backend
 from crnn.cells import CELLS
+from crnn.configuration import CONFIG_NAMES, DEFAULTS
 from crnn.disk import FormatError
 from crnn.kinds import parameter_shapes
-from crnn.network import CONFIG_NAMES
-
-# What files of networks do not have that are older than these options.
-DEFAULTS = {"num_layers": 1, "bidirectional": False, "dropout": 0.0}
 
 
 def load(path, *, backend=None):
@@ -24,7 +21,7 @@ def load(path, *, backend=None):
 
     Returns
     -------
-    RNN
+    RNN, GRU or LSTM
 
     Raises
     ------
@@ -53,9 +50,12 @@ def network_from(path, tensors, metadata, backend=None):
         names = "input_size", "hidden_size", "output_size", "num_layers"
         sizes = [config[name] for name in names]
         kind = network_class._kind_of(config)
+        if config["num_layers"] > len(tensors):
+            raise ValueError(f"{config['num_layers']} layers in {len(tensors)} tensors")
         shapes = parameter_shapes(kind, *sizes, 1 + config["bidirectional"])
         # an impossible size shows in the shapes before a network of that size takes memory
-        files.check_tensors(path, tensors, shapes, np.dtype(config["dtype"]))
+        dtype = np.dtype(checks.choice(config["dtype"], "dtype", checks.DTYPES))
+        files.check_tensors(path, tensors, shapes, dtype)
         del config["cell"]
         network = network_class(**config, backend=backend)
     except FormatError:

@@ -3,26 +3,20 @@
 import contextlib
 import copy
 import json
-import numbers
 
 import numpy as np
 
 from crnn import checks, files, losses
-from crnn._dispatch import choose_backend, kernels
+from crnn._dispatch import kernels
 from crnn._memory import aligned_empty
+from crnn.configuration import Configuration
 from crnn.engine import Engine
 from crnn.initialisation import METHODS, initial_vector
 from crnn.kinds import parameter_shapes
 from crnn.parameters import Gradients, Layout, Parameters
+from crnn.quick import QuickPasses
 from crnn.streams import Stream
 from crnn.weights import Weights
-
-NONLINEARITIES = ("tanh", "relu")
-# What a network's configuration holds, and its cell's own options beside.
-CONFIG_NAMES = (
-    "cell", "input_size", "hidden_size", "output_size", "num_layers", "bidirectional", "dropout",
-    "dtype",
-)
 
 
 class Cache:
@@ -35,33 +29,29 @@ class Cache:
         self._tape = tape
 
 
-class Network:
+class NoStepsError(AttributeError, ValueError):
+    """A network has no steps, and so no state."""
+
+
+class Network(Configuration):
     """What all cells share: parameters, passes over sequences, steps, files.
 
     Not used by itself; `RNN` and its kind say which cell runs.
     """
 
-    _cell = None  # the name in files, one of `crnn.cells.CELLS`
-    _options = ()  # names of the cell's own options in files
-
     def __init__(
         self, kind, input_size, hidden_size, output_size, num_layers, bidirectional, dropout, init,
         dtype, seed, backend, forget_bias=None,
     ):
-        self._backend, self._kind = choose_backend(backend), kind
-        self._dtype = checks.float_dtype(dtype, self._backend)
-        self._input_size = checks.whole_number(input_size, "input_size")
-        self._hidden_size = checks.whole_number(hidden_size, "hidden_size")
-        self._output_size = (
-            None if output_size is None else checks.whole_number(output_size, "output_size")
+        super().__init__(
+            input_size, hidden_size, output_size, num_layers, bidirectional, dropout, dtype, backend
         )
-        self._num_layers = checks.whole_number(num_layers, "num_layers")
-        self._bidirectional = checks.flag(bidirectional, "bidirectional")
-        self._dropout = checks.option(
-            "dropout", dropout, numbers.Real, "a number from 0 to below 1", lambda p: 0 <= p < 1
-        )
-        init = checks.choice(init, "init", METHODS)
-        self._layout = Layout(parameter_shapes(kind, *self._sizes()))
+        self._kind, init = kind, checks.choice(init, "init", METHODS)
+        directions = 1 + self._bidirectional
+        self._layout = Layout(parameter_shapes(
+            kind, self._input_size, self._hidden_size, self._output_size, self._num_layers,
+            directions,
+        ))
         self._vector = aligned_empty((self._layout.size,), self._dtype)
         vector, generator = initial_vector(
             self._layout, kind, self._hidden_size, init, seed, forget_bias
@@ -69,77 +59,12 @@ class Network:
         self._vector[...] = vector
         self._parameters = Parameters(self._layout, self._vector)
         functions = kernels(self._backend, self._dtype)
-        directions = 1 + self._bidirectional
         weights = Weights(functions, self._parameters, kind, directions)
         self._engine = Engine(functions, weights, self._dropout, generator)
+        self._quick = QuickPasses(functions, weights)
         self._stream = None if self._bidirectional else Stream(self._engine)
         if type(self).step is Network.step and self._stream is not None:
             self.step = self._stream.step  # unless a subclass has its own
-
-    def _sizes(self):
-        return (self._input_size, self._hidden_size, self._output_size, self._num_layers,
-                1 + self._bidirectional)
-
-    # --- what it is ----------------------------------------------------------------------------
-
-    @property
-    def input_size(self):
-        """I."""
-        return self._input_size
-
-    @property
-    def hidden_size(self):
-        """H."""
-        return self._hidden_size
-
-    @property
-    def output_size(self):
-        """O, or None without a readout."""
-        return self._output_size
-
-    @property
-    def num_layers(self):
-        """L."""
-        return self._num_layers
-
-    @property
-    def bidirectional(self):
-        """Whether each layer also runs from the last step to the first."""
-        return self._bidirectional
-
-    @property
-    def dropout(self):
-        """The share of each layer's outputs, but for the top one's, that training zeroes."""
-        return self._dropout
-
-    @property
-    def dtype(self):
-        """The NumPy dtype of parameters, states and results."""
-        return self._dtype
-
-    @property
-    def backend(self):
-        """"compiled" or "reference"."""
-        return self._backend
-
-    def config(self):
-        """Return what, beside the parameters, makes a network equal to this one, as a dict."""
-        names = (*CONFIG_NAMES[1:-1], *self._options)
-        values = {name: getattr(self, name) for name in names}
-        return {"cell": self._cell, **values, "dtype": self._dtype.name}
-
-    def __repr__(self):
-        sizes = f"{self._input_size}, {self._hidden_size}, {self._output_size}"
-        defaults = {"num_layers": 1, "bidirectional": False, "dropout": 0.0}
-        named = {name: getattr(self, name) for name in (*defaults, *self._options)}
-        options = "".join(
-            f", {name}={value!r}" for name, value in named.items()
-            if name not in defaults or value != defaults[name]
-        )
-        return (
-            f"crnn.{self._cell}({sizes}{options}, dtype={self._dtype.name!r},"
-            f" backend={self._backend!r})"
-        )
 
     # --- parameters ----------------------------------------------------------------------------
 
@@ -185,14 +110,15 @@ class Network:
             (T, B, I) floats, or (T, B) integer tokens, which stand for one-hot rows. Without B
             for one sequence.
         state : array_like, optional
-            The initial state (1, B, H), or (1, H) for one sequence. Default: zeros.
+            The initial state (L * D, B, H), or (L * D, H) for one sequence; of an LSTM a tuple of
+            two, h and c. Default: zeros.
         lengths : array_like of int, optional
             (B,): how many of the T steps each sequence has. Beyond them y is 0.
 
         Returns
         -------
         y : ndarray (T, B, O) or (T, O)
-        state : ndarray (1, B, H) or (1, H)
+        state : ndarray (L * D, B, H) or (L * D, H), or a tuple of two
             Each sequence's own last one.
 
         Raises
@@ -205,14 +131,14 @@ class Network:
         return sequence.unbatch(y, 1), sequence.public(last)
 
     def forward(self, x, state=None, *, lengths=None):
-        """Run over a whole sequence and keep the hidden states, for `backward`.
+        """Run over a whole sequence and keep the hidden states, for `backward`; with dropout.
 
         Parameters, the first two results and errors are those of calling the network.
 
         Returns
         -------
         y : ndarray (T, B, O) or (T, O)
-        state : ndarray (1, B, H) or (1, H)
+        state : ndarray (L * D, B, H) or (L * D, H), or a tuple of two
         cache : Cache
         """
         sequence = self._sequence(x, state, lengths)
@@ -289,7 +215,7 @@ class Network:
         Returns
         -------
         loss : float
-        state : ndarray (1, B, H) or (1, H)
+        state : ndarray (L * D, B, H) or (L * D, H), or a tuple of two
             Each sequence's last one.
 
         Raises
@@ -307,14 +233,15 @@ class Network:
     ):
         """Return the loss and its gradients: the training pass.
 
-        It holds the hidden states, T x B x H numbers, and nothing else of that size (for float x,
-        the gradient of x). Parameters and errors are those of `loss`.
+        With dropout, where the network has it. What it holds is said of each cell; with more than
+        one layer, or a second direction, also what goes from layer to layer, and for float x the
+        gradient of x. Parameters and errors are those of `loss`.
 
         Returns
         -------
         loss : float
         gradients : Gradients
-        state : ndarray (1, B, H) or (1, H)
+        state : ndarray (L * D, B, H) or (L * D, H), or a tuple of two
         """
         return self._loss_and_gradients(x, targets, state, loss, reduction, lengths)
 
@@ -323,7 +250,7 @@ class Network:
         gradients = Gradients(self._layout, self._dtype, self._backend)
         if losses.options(loss, reduction) == ("softmax", "mean") and lengths is None:
             given = [state] if self._kind.states == 1 and state is not None else state
-            quick = self._engine.quick_loss_and_gradients(gradients, x, targets, given)
+            quick = self._quick.loss_and_gradients(gradients, x, targets, given)
             if quick is not None:
                 gradients.state = checks.public(gradients.state)
                 return quick[0], gradients, checks.public(quick[1])
@@ -374,7 +301,7 @@ class Network:
 
     def _own_stream(self):
         if self._stream is None:
-            raise ValueError(
+            raise NoStepsError(
                 "a bidirectional network has no steps: its second direction begins at the end of a"
                 " sequence; call the network with whole sequences"
             )
@@ -382,7 +309,10 @@ class Network:
 
     @property
     def state(self):
-        """The state of `step`, (1, H) or (1, B, H): a copy; assignment copies in."""
+        """The state of `step`, (L, H) or (L, B, H), of an LSTM (h, c): copies.
+
+        Assignment copies in.
+        """
         return self._own_stream().state
 
     @state.setter
@@ -416,6 +346,7 @@ class Network:
 
     @dropout_state.setter
     def dropout_state(self, value):
+        value = checks.generator_state(value, "dropout_state")
         self._engine.generator.bit_generator.state = value
 
     def save(self, path, metadata=None):

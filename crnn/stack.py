@@ -13,7 +13,7 @@ from crnn import threads
 from crnn._memory import aligned_empty
 
 BLOCK_NUMBERS = 2**19  # gates, or outputs, of a block: a millisecond's work or more
-SPARE_BYTES = 2**25  # of an array that is left for the next pass
+SPARE_BYTES = 2**26  # of all arrays that are left for the next pass
 SEQUENCES, UNITS = 4, 16  # that a kernel takes at a time; threads take multiples of them
 
 
@@ -27,19 +27,22 @@ class Memory:
         self._dtype, self._spare = dtype, {}
 
     def borrow(self, use, shape):
-        """Return the array of a use, if it has this shape, or a new one; None for no shape."""
-        if shape is None:
-            return None
+        """Return the array of a use, if it has this shape, or a new one."""
         array = self._spare.pop(use, None)  # taken out: no other thread finds it
         if array is None or array.shape != shape:
             array = aligned_empty(shape, self._dtype)
         return array
 
     def leave(self, arrays):
-        """Leave arrays, a dict, for the next pass, but for those that are large."""
+        """Leave arrays, a dict, for the next pass, as many as there is room for."""
         for use, array in arrays.items():
-            if array is not None and array.nbytes <= SPARE_BYTES:
+            held = sum(each.nbytes for each in list(self._spare.values()))
+            if array is not None and held + array.nbytes <= SPARE_BYTES:
                 self._spare[use] = array
+
+    def clear(self):
+        """Give it all back."""
+        self._spare = {}
 
 
 class Run:
@@ -55,18 +58,19 @@ class Run:
     steps : int
         Of the whole sequence, or of a block.
     lengths : ndarray or None
-    borrow : callable
-        ``borrow(use, shape)`` returns memory.
+    memory : callable
+        ``memory((weights, use), shape)`` returns memory.
     """
 
-    def __init__(self, kernels, weights, x, initial, steps, lengths, borrow):
+    def __init__(self, kernels, weights, x, initial, steps, lengths, memory):
         self._kernels, self.weights, self.x, self._lengths = kernels, weights, x, lengths
         (batch, H), kind = initial[0].shape, weights.kind
-        kept = (steps + 1, batch, H) if kind.keeps else None
-        gates = (steps, batch, kind.blocks * H) if kind.keeps else None
-        self.states = borrow("states", (steps + 1, batch, H))
-        self.kept, self.gates = borrow("kept", kept), borrow("gates", gates)
-        self.carried = [self.states, self.kept][: kind.states]
+        self.states, self.kept, self.gates = memory(
+            (weights, "states"), (steps + 1, batch, H)), None, None
+        if kind.keeps:
+            self.kept = memory((weights, "kept"), (steps + 1, batch, H))
+            self.gates = memory((weights, "gates"), (steps, batch, kind.blocks * H))
+        self.carried = [self.states, self.kept][: len(initial)]
         for states, start in zip(self.carried, initial, strict=True):
             states[0] = start
 
@@ -77,8 +81,9 @@ class Run:
         )
 
     def arrays(self):
-        """Return the arrays to be left for the next pass."""
-        return {"states": self.states, "kept": self.kept, "gates": self.gates}
+        """Return the arrays to be left for the next pass, by their use."""
+        arrays = {"states": self.states, "kept": self.kept, "gates": self.gates}
+        return {(self.weights, use): array for use, array in arrays.items()}
 
 
 class Stack:
@@ -97,25 +102,25 @@ class Stack:
 
     # --- forward -----------------------------------------------------------------------------
 
-    def level(self, number, x, sequence, borrow=None):
+    def level(self, number, x, sequence, memory):
         """Return the runs, one for each direction, of one layer over whole sequences."""
         w, runs = self.weights, []
         for direction in range(w.directions):
             k = number * w.directions + direction
             turned = reverse(x, sequence.lengths) if direction else x
-            runs.append(self.run(k, turned, sequence, sequence.steps, borrow))
+            runs.append(self.run(k, turned, sequence, sequence.steps, memory))
         return runs
 
-    def run(self, k, x, sequence, steps, borrow=None):
-        """Return the run of one layer in one direction; without ``borrow`` its memory is new."""
-        own = partial(self._new, k) if borrow is None else partial(borrow, k)
+    def run(self, k, x, sequence, steps, memory):
+        """Return the run of one layer in one direction; ``memory(use, shape)`` returns an array."""
         initial = [states[k] for states in sequence.states]
         return Run(
-            self.kernels, self.weights.layers[k], x, initial, steps, sequence.lengths, own
+            self.kernels, self.weights.layers[k], x, initial, steps, sequence.lengths, memory
         )
 
-    def _new(self, k, use, shape):
-        return None if shape is None else aligned_empty(shape, self.weights.dtype)
+    def new(self, use, shape):
+        """Return new memory."""
+        return aligned_empty(shape, self.weights.dtype)
 
     def forward(self, runs, sequence):
         """Fill in the runs of one layer."""
@@ -126,13 +131,7 @@ class Stack:
         """Return what a layer puts out, (T + 1, B, D * H); the first of T + 1 means nothing."""
         if len(runs) == 1:
             return runs[0].states
-        forth, back = (run.states for run in runs)
-        H = forth.shape[2]
-        joined = aligned_empty((*forth.shape[:2], 2 * H), forth.dtype)
-        joined[0] = 0
-        joined[1:, :, :H] = forth[1:]
-        joined[1:, :, H:] = reverse(back[1:], lengths)
-        return joined
+        return beside(*(run.states for run in runs), lengths)
 
     # --- backward ----------------------------------------------------------------------------
 
@@ -204,18 +203,19 @@ class Stack:
         units = self._parts(self.weights.hidden_size, UNITS, sequence)
         for start, count in reversed(self.blocks(sequence)):
             self.over_batch(sequence, partial(back, start, count, forward))
-            call([partial(add_all, start, count, *part) for part in units])
+            call(partial(add_all, start, count), units)
             forward = nothing
         self.memory.leave(buffers)
         return dx
 
     def _gradient_buffers(self, sequence):
-        w, kind, block = self.weights, self.weights.kind, self.block_steps(sequence)
-        da = (block, sequence.batch_size, kind.blocks * w.hidden_size) if kind.keeps else None
-        dkept = (block, sequence.batch_size, w.hidden_size) if kind.cell == "GRU" else None
-        return {
-            "da": self.memory.borrow("da", da), "dkept": self.memory.borrow("dkept", dkept)
-        }
+        kind, H = self.weights.kind, self.weights.hidden_size
+        rows, da, dkept = (self.block_steps(sequence), sequence.batch_size), None, None
+        if kind.keeps:
+            da = self.memory.borrow("da", (*rows, kind.blocks * H))
+        if kind.cell == "GRU":
+            dkept = self.memory.borrow("dkept", (*rows, H))
+        return {"da": da, "dkept": dkept}
 
     # --- blocks and parts ----------------------------------------------------------------------
 
@@ -232,11 +232,10 @@ class Stack:
 
     def over_batch(self, sequence, function):
         """Call ``function(first, last)`` for parts of the batch, in threads where it pays."""
-        parts = self._parts(sequence.batch_size, SEQUENCES, sequence)
-        call([partial(function, *part) for part in parts])
+        call(function, self._parts(sequence.batch_size, SEQUENCES, sequence))
 
     def _parts(self, size, multiple, sequence):
-        if not self.kernels.RUN_IN_THREADS:
+        if size <= multiple or not self.kernels.RUN_IN_THREADS:
             return [(0, size)]
         w = self.weights
         inputs = 0 if sequence.is_tokens else w.input_size
@@ -245,16 +244,26 @@ class Stack:
         return threads.split(size, multiple, work)
 
 
-def call(tasks):
-    """Call functions, in threads if there are some."""
-    if len(tasks) == 1:
-        tasks[0]()
+def call(function, parts):
+    """Call ``function(first, last)`` for parts, in threads if there are some."""
+    if len(parts) == 1:
+        function(*parts[0])
     else:
-        threads.run(tasks)
+        threads.run([partial(function, *part) for part in parts])
 
 
 def nothing(*part):
     """Do nothing with some sequences."""
+
+
+def beside(forth, back, lengths):
+    """Return states (T + 1, B, H) of both directions side by side; the first row means nothing."""
+    H = forth.shape[2]
+    joined = aligned_empty((*forth.shape[:2], 2 * H), forth.dtype)
+    joined[0] = 0
+    joined[1:, :, :H] = forth[1:]
+    joined[1:, :, H:] = reverse(back[1:], lengths)
+    return joined
 
 
 def reverse(x, lengths):

@@ -174,6 +174,7 @@ def fit(
             training.run(interrupted)
     finally:
         optimizer.lr = lr
+        net._engine.stack.memory.clear()
     return training.progress.history
 
 

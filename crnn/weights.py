@@ -92,7 +92,9 @@ class Weights:
         return copy[0]
 
     def _pack_anew(self, key, name, transposed, columns):
-        changes = self.changes.item()  # before packing: of what changes meanwhile, none is missed
+        copy, changes = self._copies.get(key), self.changes.item()
+        if copy is not None and copy[1] == changes:
+            return copy  # another thread has made it, while this one waited
         weight = self.parameters[name][:, slice(*columns)] if columns else self.parameters[name]
         weight = weight.T if transposed else weight
         if key not in self._copies:
@@ -101,7 +103,7 @@ class Weights:
             self._copies[key] = [rows, None]
         copy = self._copies[key]
         self._pack(copy[0], weight)
-        copy[1] = changes
+        copy[1] = changes  # those before packing: of what changes meanwhile, nothing is missed
         return copy
 
 

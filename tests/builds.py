@@ -7,15 +7,27 @@ import pytest
 import crnn
 from crnn import _dispatch, network
 from crnn.kernels import cpu
+from crnn.kinds import kind as kind_of
 
 INSTRUCTION_SETS = cpu.instruction_sets()
 DTYPES = ["float32", "float64"]
 NONLINEARITIES = ["tanh", "relu"]
 LOSSES = ["softmax", "sigmoid", "mse"]
+KINDS = {  # every formula of a cell
+    "rnn-tanh": kind_of("RNN", "tanh"),
+    "rnn-relu": kind_of("RNN", "relu"),
+    "gru-after-tanh": kind_of("GRU", "tanh", True),
+    "gru-after-relu": kind_of("GRU", "relu", True),
+    "gru-before-tanh": kind_of("GRU", "tanh", False),
+    "gru-before-relu": kind_of("GRU", "relu", False),
+    "lstm": kind_of("LSTM"),
+}
+GATED = [name for name, kind in KINDS.items() if kind.keeps]
 
 each_instruction_set = pytest.mark.parametrize("isa", INSTRUCTION_SETS)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 each_nonlinearity = pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
+each_kind = pytest.mark.parametrize("kind", KINDS)
 needs_avx512 = pytest.mark.skipif("avx512" not in INSTRUCTION_SETS, reason="no AVX-512 here")
 
 
@@ -27,11 +39,32 @@ def kernels_of(isa, dtype):
         return _dispatch.kernels.__wrapped__("compiled", dtype)
 
 
-def network_on(functions, *sizes, **options):
+def network_on(functions, *sizes, cell="RNN", **options):
     """Return a network that runs on these functions."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(network, "kernels", lambda backend, dtype: functions)
-        return crnn.RNN(*sizes, **options)
+        return getattr(crnn, cell)(*sizes, **options)
+
+
+def network_of(kind, *sizes, **options):
+    """Return a network of one of the KINDS."""
+    kind = KINDS[kind]
+    own = {
+        "RNN": {"nonlinearity": kind.nonlinearity},
+        "GRU": {"candidate": kind.nonlinearity, "reset_after": kind.reset_after},
+        "LSTM": {},
+    }
+    return getattr(crnn, kind.cell)(*sizes, **own[kind.cell], **options)
+
+
+def parts_of(state):
+    """Return the arrays of a network's state, of which an LSTM has two."""
+    return list(state) if isinstance(state, tuple) else [state]
+
+
+def state_of(arrays):
+    """Return a network's state of its arrays."""
+    return tuple(arrays) if len(arrays) > 1 else arrays[0]
 
 
 def normal(rng, dtype, *shape):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.register_assert_rewrite("forged_files", "command_line", "small_network")
+pytest.register_assert_rewrite("forged_files", "command_line", "small_network", "cell_networks")
 SHARED = Path(__file__).resolve().parents[2] / "shared"  # real data, where it is there
 BACKENDS = ("compiled", "reference")
 

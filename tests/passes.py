@@ -1,16 +1,18 @@
 """A layer and its readout on one side's classes, whose methods are run one by one.
 
-Most formulas of a network have no function of their own in a build: the methods of `RNNLayer` and
+Most formulas of a network have no function of their own in a build: the methods of `Layer` and
 `Readout` run them, and here is what the tests need to run those. Only here is it said which steps,
-sequences and rows or columns each method is told.
+sequences and rows each method is told.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
-from builds import normal
+from builds import KINDS, normal
 
-from crnn.parameters import Layout, Parameters, parameter_shapes
+from crnn.kinds import Kind, parameter_shapes
+from crnn.parameters import Layout, Parameters
 from crnn.weights import Weights
 
 
@@ -19,7 +21,7 @@ class Given(NamedTuple):
 
     parameters: Parameters
     arrays: dict  # see `Pass`
-    nonlinearity: str
+    kind: Kind
     loss: str
     scale: float = 0.37
 
@@ -30,33 +32,37 @@ class Pass:
     Attributes
     ----------
     arrays : dict of str to ndarray or None
-        x, lengths, targets, valid: what they read. states (T + 1, B, H), y (T, B, O), losses
-        (T, B), dh (T, B, H), dstate (B, H), dx (T, B, I) and gradient: what they write.
+        x, lengths, targets, valid: what they read. states and kept (T + 1, B, H), gates
+        (T, B, blocks * H), y (T, B, O), losses (T, B), dh and dkept (T, B, H), dstate and dc
+        (B, H), da (T, B, blocks * H), dx (T, B, I) and gradient: what they write.
     ends : dict of str to int
-        Where the last range of a method ends: of sequences, but for the gradients of parameters.
+        Where the last range of a method ends: of sequences, but for the gradients of parameters,
+        of which it is of hidden units.
     """
 
     def __init__(self, functions, given):
         copies = {name: None if a is None else a.copy() for name, a in given.arrays.items()}
-        weights = Weights(functions, given.parameters)
-        layer = functions.RNNLayer(
-            weights, given.nonlinearity, copies["x"], copies["states"], copies["lengths"])
+        weights = Weights(functions, given.parameters, given.kind)
+        layer = functions.Layer(weights.layers[0], *(copies[name] for name in FORTH))
         readout = functions.Readout(weights, copies["states"], copies["y"])
         readout.prepare_loss(
             given.loss, copies["losses"], copies["targets"], copies["valid"], given.scale)
-        layer.prepare_backward(
-            copies["dh"], copies["dstate"], copies["dx"], copies["gradient"])
+        layer.prepare_backward(*(copies[name] for name in BACK))
         readout.prepare_backward(copies["dh"], copies["gradient"])
         self.arrays, self._rooms = copies, {"layer": layer, "readout": readout}
         self._views = weights.views
-        self.steps, batch, outputs = copies["y"].shape
+        self.steps, batch, _ = copies["y"].shape
         self.ends = dict.fromkeys(METHODS, batch) | {
-            "layer.gradients": weights.hidden_size, "readout.gradients": outputs}
+            "layer.gradients": weights.hidden_size, "readout.gradients": weights.hidden_size}
 
-    def run(self, method, start=0, count=None, first=0, last=None):
-        """Run a method over a block of steps; dh is that of the block, all else of all steps."""
+    def run(self, method, start=0, count=None, first=0, last=None, *, dh_at=0):
+        """Run a method over a block of steps.
+
+        da and dkept are those of the block. So is dh, unless dh_at says where the block lies in
+        that of all steps; all else is of all steps.
+        """
         room, name = method.split(".")
-        starts = [start] * METHODS[method]
+        starts = [dh_at if each == "dh_at" else start for each in METHODS[method]]
         last = self.ends[method] if last is None else last
         getattr(self._rooms[room], name)(
             *starts, self.steps if count is None else count, first, last)
@@ -69,14 +75,16 @@ class Pass:
         return self._views(self["gradient"])
 
 
-METHODS = {  # and how many arguments say where a block starts, in the arrays that it is in
-    "layer.forward": 2,
-    "layer.backward": 1,
-    "layer.gradients": 1,
-    "readout.forward": 2,
-    "readout.loss": 2,
-    "readout.backward": 1,
-    "readout.gradients": 2,
+FORTH = ("x", "states", "kept", "gates", "lengths")
+BACK = ("dh", "dstate", "dc", "da", "dkept", "dx", "gradient")
+METHODS = {  # and the arguments that say where a block starts, in the arrays that it is in
+    "layer.forward": ("start", "x_at", "at"),
+    "layer.backward": ("start", "dh_at"),
+    "layer.gradients": ("start", "dh_at"),
+    "readout.forward": ("at", "y_at"),
+    "readout.loss": ("y_at", "start"),
+    "readout.backward": ("y_at",),
+    "readout.gradients": ("at", "y_at"),
 }
 
 
@@ -84,9 +92,11 @@ def unset(dtype, *shape):
     return np.full(shape, np.nan, dtype)
 
 
-def recurrent_weights(rng, dtype, hidden):
-    W = rng.standard_normal((hidden, hidden))
-    return (0.9 * W / np.linalg.norm(W, ord=2)).astype(dtype)
+@functools.cache
+def recurrent_weights(hidden, blocks=1):
+    """Return weights (H, blocks * H) of norm 0.9, the same each time: the norm takes long."""
+    W = np.random.default_rng((hidden, blocks)).standard_normal((hidden, blocks * hidden))
+    return 0.9 * W / np.linalg.norm(W, ord=2)
 
 
 def some_lengths(rng, ragged, steps, batch):
@@ -98,13 +108,15 @@ def some_lengths(rng, ragged, steps, batch):
     return lengths.astype(np.intp)
 
 
-def random_parameters(rng, dtype, inputs, hidden, outputs, *, recurrent=True):
+def random_parameters(
+    rng, dtype, kind, inputs, hidden, outputs, *, recurrent=True, layers=1, directions=1
+):
     """Return random parameters whose recurrent weights neither die out nor explode, or are 0."""
-    layout = Layout(parameter_shapes(inputs, hidden, outputs))
+    layout = Layout(parameter_shapes(kind, inputs, hidden, outputs, layers, directions))
     found = Parameters(layout, rng.uniform(-0.5, 0.5, layout.size).astype(dtype))
-    found["W_hh_l0"] = (
-        recurrent_weights(rng, dtype, hidden) if recurrent else np.zeros((hidden, hidden), dtype)
-    )
+    for name, shape in layout.shapes.items():
+        if name.startswith("W_hh"):
+            found[name] = recurrent_weights(hidden, kind.blocks) if recurrent else np.zeros(shape)
     return found
 
 
@@ -120,43 +132,73 @@ def targets_of(rng, loss, dtype, shape, lengths=None):
     return rng.random(shape).astype(dtype), valid & (rng.random((steps, batch)) < 0.8)
 
 
+def states_at_random(rng, dtype, kind, steps, batch, hidden):
+    """Return states, kept and gates such as a layer's forward pass leaves them."""
+    shape = steps + 1, batch, hidden
+    states = normal(rng, dtype, *shape)
+    is_relu = kind.nonlinearity == "relu"
+    states = np.maximum(states, 0) if is_relu and not kind.keeps else np.tanh(states)
+    if not kind.keeps:
+        return states, None, None
+    gates = rng.uniform(0.05, 0.95, (steps, batch, kind.blocks, hidden)).astype(dtype)
+    candidate = normal(rng, dtype, steps, batch, hidden)
+    gates[:, :, 2] = np.maximum(candidate, 0) if is_relu else np.tanh(candidate)
+    return states, normal(rng, dtype, *shape), gates.reshape(steps, batch, -1)
+
+
+def back_at_random(rng, dtype, kind, steps, batch, hidden, over):
+    """Return dh, dstate, dc, da and dkept as they may be before a layer's way back or after it."""
+    dh, dkept = normal(rng, dtype, 2, steps, batch, hidden)
+    da = normal(rng, dtype, steps, batch, kind.blocks * hidden)
+    for array in (dh, dkept, da):
+        array[over] = 0
+    return {
+        "dh": dh,
+        "dstate": normal(rng, dtype, batch, hidden),
+        "dc": normal(rng, dtype, batch, hidden) if kind.states == 2 else None,
+        "da": da if kind.keeps else None,
+        "dkept": dkept if kind.cell == "GRU" else None,
+    }
+
+
 def given_at_random(
-    rng, dtype, sizes, *, nonlinearity="tanh", tokens=False, ragged=False, readout=True,
+    rng, dtype, sizes, *, kind="rnn-tanh", tokens=False, ragged=False, readout=True,
     loss="softmax", size=5, recurrent=True,
 ):
     """Return parameters, and memory as it may be before any of the methods; y has some size."""
-    steps, batch, inputs, hidden, outputs = sizes
-    own = random_parameters(rng, dtype, inputs, hidden, outputs if readout else None,
+    (steps, batch, inputs, hidden, outputs), kind = sizes, KINDS[kind]
+    own = random_parameters(rng, dtype, kind, inputs, hidden, outputs if readout else None,
                             recurrent=recurrent)
     shape = steps, batch, outputs if readout else hidden
     lengths = some_lengths(rng, ragged, steps, batch)
+    over = np.zeros((steps, batch), bool)
+    if ragged:
+        over = np.arange(steps)[:, None] >= lengths
     targets, valid = targets_of(rng, loss, dtype, shape, lengths)
     x = rng.integers(0, inputs, (steps, batch)) if tokens else normal(rng, dtype, *sizes[:3])
-    states = normal(rng, dtype, steps + 1, batch, hidden)
-    dh = normal(rng, dtype, steps, batch, hidden)
-    if ragged:
-        dh[np.arange(steps)[:, None] >= lengths] = 0
+    states, kept, gates = states_at_random(rng, dtype, kind, steps, batch, hidden)
     arrays = {
         "x": x,
         "lengths": lengths,
         "targets": targets,
         "valid": valid,
-        "states": np.tanh(states) if nonlinearity == "tanh" else np.maximum(states, 0),
+        "states": states,
+        "kept": kept,
+        "gates": gates,
         "y": size * normal(rng, dtype, *shape),
         "losses": unset("float64", steps, batch),
-        "dh": dh,
-        "dstate": normal(rng, dtype, batch, hidden),
+        **back_at_random(rng, dtype, kind, steps, batch, hidden, over),
         "dx": None if tokens else unset(dtype, *x.shape),
         "gradient": normal(rng, dtype, own.layout.size),
     }
-    return Given(own, arrays, nonlinearity, loss)
+    return Given(own, arrays, kind, loss)
 
 
 def loss_of(functions, loss, y, targets, valid=None, scale=1.0):
     """Return the losses of outputs (T, B, O); y becomes their gradient times scale."""
-    steps, batch, outputs = y.shape
-    layout = Layout(parameter_shapes(1, 1, outputs))
-    weights = Weights(functions, Parameters(layout, np.zeros(layout.size, y.dtype)))
+    (steps, batch, outputs), kind = y.shape, KINDS["rnn-tanh"]
+    layout = Layout(parameter_shapes(kind, 1, 1, outputs))
+    weights = Weights(functions, Parameters(layout, np.zeros(layout.size, y.dtype)), kind)
     losses, states = unset("float64", steps, batch), np.zeros((steps + 1, batch, 1), y.dtype)
     readout = functions.Readout(weights, states, y)
     readout.prepare_loss(loss, losses, targets, valid, scale)

@@ -1,30 +1,33 @@
 """The bugs that test_breaks.py plants.
 
-Most are in the reference, some in what packs its weights and in what divides the work over threads.
-Each is a replacement of text, which must occur exactly as often as it says: when a module is
-rewritten, this file has to be looked at too.
+Most are in the reference, some in what packs its weights, in what lays layers and directions
+together and in what divides the work over threads. Each is a replacement of text, which must occur
+exactly as often as it says: when a module is rewritten, this file has to be looked at too. The bugs
+of cells, layers and directions are in planted_cell_bugs.py.
 """
 
-import re
 from pathlib import Path
 from typing import NamedTuple
+
+from planted_cell_bugs import CELL_BUGS
 
 import crnn
 
 PACKAGE = Path(crnn.__file__).parent
-
-def text_of(*names):
-    return "".join((PACKAGE / name).read_text(encoding="utf-8") for name in names)
-
-
-SOURCES = {  # the reference as one module, which looks up every name in itself
-    "reference": re.sub(
-        r"from crnn\.reference\.formulas import \([^)]*\)\n", "",
-        text_of("reference/formulas.py", "reference/passes.py", "reference/optimisers.py"),
-    ) + "\nRUN_IN_THREADS = True\nTrainer = None\n",
-    "weights": text_of("weights.py"),
-    "threads": text_of("threads.py"),
+SOURCES = {  # of a package's modules each after those that it imports, itself last
+    name: (PACKAGE / f"{name}.py").read_text(encoding="utf-8")
+    for name in (
+        *(f"reference/{part}" for part in (
+            "formulas", "optimisers", "rnn", "gru", "lstm", "layer", "readout", "stepper")),
+        "weights", "stack", "engine", "threads",
+    )
 }
+SOURCES["reference"] = (PACKAGE / "reference" / "__init__.py").read_text(encoding="utf-8")
+
+
+def text_in(module):
+    """Return the text of a module, or of all modules of a package."""
+    return "".join(text for name, text in SOURCES.items() if name.startswith(module))
 
 
 class Bug(NamedTuple):
@@ -38,20 +41,26 @@ class Bug(NamedTuple):
     module: str = "reference"
 
 
-# h: worked by hand, c: complex step, k: compiled kernels, l: lengths, s: steps, u: updates
-# by hand, p: packing, t: threads
+# h: worked by hand, b: formulas of textbooks, c: complex step, k: compiled kernels, l: lengths,
+# s: steps, a: layers and directions apart, u: updates by hand, p: packing, t: threads
+DW_HH = 'd["W_hh"][units, :recurrent], before, da[:, :recurrent])'
+BEFORE = "before = rows(self._states[start : start + count])"
 BUGS = [
     # forward
     Bug("bias dropped", "        y += b\n", "        y += 0 * b\n", "hcks"),
-    Bug("bias dropped for tokens", "y[...] = W[tokens] + b", "y[...] = W[tokens]", "cks"),
-    Bug("weights transposed", "product(previous, W_hh,",
-        "product(previous, W_hh[:, : len(W_hh)].T,", "hck"),
-    Bug("state of two steps ago", "        previous = h[t]\n",
-        "        previous = h[t - 1] if t else h0\n", "hckls"),
-    Bug("state never handed on", "        previous = h[t]\n", "", "hckls"),
-    Bug("initial state ignored", "    previous = h0\n", "    previous = 0 * h0\n", "hckls"),
-    Bug("batch shares a state", "rnn_step(h[t], previous, W", "rnn_step(h[t], previous[:1], W",
-        "ckls"),
+    Bug("bias dropped for tokens", "    y[...] = W[tokens]\n    y += b\n",
+        "    y[...] = W[tokens]\n", "cks"),
+    Bug("weights transposed", "product(before, weights.packed(\"W_hh\"), a.shape[1])",
+        "product(before, weights.packed(\"W_hh\")[:, : a.shape[1]].T, a.shape[1])", "hck"),
+    Bug("state of two steps ago", "kept_before = self._state(at + t, part)\n            h, kept",
+        "kept_before = self._state(max(at + t - 1, 0), part)\n            h, kept", "hckls"),
+    Bug("state never handed on", "kept_before = self._state(at + t, part)\n            h, kept",
+        "kept_before = self._state(at, part)\n            h, kept", "hckls"),
+    Bug("initial state ignored", "kept_before = self._state(at + t, part)\n            h, kept",
+        "kept_before = self._state(at + t, part)\n            before = before * (t > 0)\n"
+        "            h, kept", "hckls"),
+    Bug("batch shares a state", "h, kept, gates = self._cell.step(a[t], before,",
+        "h, kept, gates = self._cell.step(a[t], 0 * before + before[:1],", "ckls"),
     Bug("leaky ReLU", "a[a.real < 0] = 0 ", "a[a.real < 0] *= 0.01 ", "hck"),
     # products, of which the compiled ones have panels of 16 columns or more, and two halves of sums
     Bug("last panel dropped", "return x @ packed[:, :outputs]\n",
@@ -66,74 +75,83 @@ BUGS = [
         "return x[..., : -(-len(packed) // 2)] @ packed[: -(-len(packed) // 2), :outputs]\n",
         "hck"),
     # backward through the cell
-    Bug("first step skipped", "in reversed(range(len(h)))", "in reversed(range(1, len(h)))", "hck"),
-    Bug("last step skipped", "in reversed(range(len(h)))", "in reversed(range(len(h) - 1))", "hck"),
-    Bug("steps in forward order", "in reversed(range(len(h)))", "in range(len(h))", "hck"),
-    Bug("dstate ignored", "(dh[t] + dstate)", "dh[t]", "hck"),
-    Bug("dh ignored", "(dh[t] + dstate)", "dstate", "hck"),
-    Bug("dstate not carried", "        dstate[...] = dprevious\n", "", "hck"),
-    Bug("dstate piles up", "dstate[...] = dprevious", "dstate[...] += dprevious", "hck"),
-    Bug("dstate is da", "dstate[...] = dprevious", "dstate[...] = da", "hck"),
-    Bug("da not handed on", "        dh[t] = da\n", "", "hck"),
-    Bug("W_hh_T transposed again", "product(da, W_hh_T,", "product(da, W_hh_T[:, : len(W_hh_T)].T,",
-        "hck"),
-    Bug("W_hh not transposed on the way back", 'packed("W_hh_l0", transposed=True)',
-        'packed("W_hh_l0")', "hck"),
+    Bug("first step skipped", "in reversed(range(count))", "in reversed(range(1, count))", "hck"),
+    Bug("last step skipped", "in reversed(range(count))", "in reversed(range(count - 1))", "hck"),
+    Bug("steps in forward order", "in reversed(range(count))", "in range(count)", "hck"),
+    Bug("dstate ignored", "self._dh[dh_at + t, part] + dstate, dc,",
+        "self._dh[dh_at + t, part], dc,", "hck"),
+    Bug("dh ignored", "self._dh[dh_at + t, part] + dstate, dc,",
+        "1 * dstate, dc,", "hck"),
+    Bug("dstate not carried", "            dstate[~over] = dbefore[~over]\n", "", "hck"),
+    Bug("dstate piles up", "dstate[~over] = dbefore", "dstate[~over] += dbefore", "hck"),
+    Bug("dstate is da", "dstate[~over] = dbefore[~over]",
+        "dstate[~over] = da[t, ~over, : dstate.shape[1]]", "hck"),
+    Bug("da not handed on", "da[t], dkept,", "_, dkept,", "hck"),
+    Bug("W_hh_T transposed again", 'product(da, weights.packed("W_hh", transposed=True), da',
+        'product(da, weights.packed("W_hh", transposed=True)[:, : da.shape[1]].T, da', "hck"),
+    Bug("W_hh not transposed on the way back",
+        'product(da, weights.packed("W_hh", transposed=True), da',
+        'product(da, weights.packed("W_hh"), da', "hck"),
     Bug("slope from a", "else 1 - h * h", "else 1 - np.tanh(h) ** 2", "hck"),
     Bug("slope without the square", "else 1 - h * h", "else 1 - h", "hck"),
     Bug("ReLU's slope always 1", "(h.real > 0)", "(h.real >= 0)", "hck"),
     # its weights
-    Bug("h[t] for h[t-1]", "before = _rows(self._states[start : start + count])",
-        "before = _rows(self._states[start + 1 : start + 1 + count])", "hck"),
-    Bug("h[t-2] for h[t-1]", "before = _rows(self._states[start : start + count])",
-        "before = _rows(self._states[np.maximum(np.arange(start, start + count) - 1, 0)])", "hck"),
-    Bug("h[-1] for h0", "before = _rows(self._states[start : start + count])",
-        "before = _rows(self._states[np.arange(start, start + count) - (start == 0)])", "hck"),
-    Bug("zeros for h0", "before = _rows(self._states[start : start + count])",
-        "before = _rows((np.arange(len(self._states)) > 0)[start : start + count, None, None]"
+    Bug("h[t] for h[t-1]", BEFORE,
+        "before = rows(self._states[start + 1 : start + 1 + count])", "hck"),
+    Bug("h[t-2] for h[t-1]", BEFORE,
+        "before = rows(self._states[np.maximum(np.arange(start, start + count) - 1, 0)])", "hck"),
+    Bug("h[-1] for h0", BEFORE,
+        "before = rows(self._states[np.arange(start, start + count) - (start == 0)])", "hck"),
+    Bug("zeros for h0", BEFORE,
+        "before = rows((np.arange(len(self._states)) > 0)[start : start + count, None, None]"
         " * self._states[start : start + count])", "hck"),
-    Bug("h0 of every block", "before = _rows(self._states[start : start + count])",
-        "before = _rows(self._states[:count])", "c"),
-    Bug("dW_hh transposed", "None, before, da)", "None, da, before)", "hck"),
-    Bug("dW_hh starts from W_hh", "        before = _rows(",
-        '        d["W_hh_l0"] += self._weights.parameters["W_hh_l0"]\n        before = _rows(',
-        "hckl"),
-    Bug("dW_hh of one step only", "None, before, da)", "None, before[-1:], da[-1:])", "c"),
-    Bug("dW_hh forgotten", '        linear_gradients(d["W_hh_l0"][:, columns], None, before, da)\n',
-        "", "c"),
-    Bug("da of a whole block's memory", "_rows(self._dh[:count])", "_rows(self._dh)", "c"),
+    Bug("h0 of every block", BEFORE,
+        "before = rows(self._states[:count])", "c"),
+    Bug("dW_hh transposed", DW_HH,
+        'd["W_hh"][units, :recurrent], da[:, :recurrent], before)', "hck"),
+    Bug("dW_hh starts from W_xh", "        before = rows(",
+        '        d["W_hh"] += self._weights.packed("W_xh")[:1, :1]\n'
+        "        before = rows(", "hck"),
+    Bug("dW_hh of one step only", DW_HH,
+        'd["W_hh"][units, :recurrent], before[-1:], da[-1:, :recurrent])', "c"),
+    Bug("dW_hh forgotten", "linear_gradients(" + DW_HH, "()", "c"),
+    Bug("da of a whole block's memory", "self._da is None else self._da[:count]",
+        "self._da is None else self._da", "c"),
+    Bug("dh of the first block", "return self._dh[dh_at : dh_at + count]",
+        "return self._dh[:count]",
+        "c"),
     # lengths
-    Bug("lengths ignored forward", "            h[t, over] = previous[over]\n", "", "ckl"),
-    Bug("lengths off by one", "over = lengths <= t", "over = lengths < t", "ckl", count=2),
-    Bug("lengths off by one backward", "over = lengths <= t\n            da",
-        "over = lengths < t\n            da", "ckl"),
-    Bug("finished states are zeros", "h[t, over] = previous[over]", "h[t, over] = 0", "ckl"),
-    Bug("finished steps get a gradient", "            da[over] = 0\n", "", "ckl"),
-    Bug("finished sequences lose theirs", "dprevious[over] = dstate[over]",
-        "dprevious[over] = 0", "ckl"),
-    Bug("every block has all lengths", "self._lengths[first:last] - start",
-        "self._lengths[first:last]", "c"),
-    Bug("lengths of the first sequences", "self._lengths[first:last] - start",
-        "self._lengths[: last - first] - start", "t"),
+    Bug("lengths ignored forward", "            h[over] = before[over]\n", "", "ckl"),
+    Bug("lengths off by one", "self._lengths[part] <= t", "self._lengths[part] < t", "ckl"),
+    Bug("lengths off by one backward", "over, gates = self._over(start + t, part)",
+        "over, gates = self._over(start + t - 1, part)", "ckl"),
+    Bug("finished states are zeros", "h[over] = before[over]", "h[over] = 0", "ckl"),
+    Bug("finished steps get a gradient", "            da[t, over] = 0\n", "", "ckl"),
+    Bug("finished sequences lose theirs", "dstate[~over] = dbefore[~over]",
+        "dstate[...] = dbefore * ~over[:, None]", "ckl"),
+    Bug("every block has all lengths", "over, gates = self._over(start + t, part)",
+        "over, gates = self._over(t, part)", "c"),
+    Bug("lengths of the first sequences", "self._lengths[part] <= t",
+        "self._lengths[: len(self._lengths[part])] <= t", "t"),
     # input projection and readout
     Bug("y not set", "y[...] = product(x, W, y.shape[-1])", "product(x, W, y.shape[-1])", "hck"),
-    Bug("dx not set", "            linear(dx, dh, self._weights",
-        "            dx[...] = 0\n            linear(dx.copy(), dh, self._weights", "hck"),
-    Bug("dx of another block", "dx = self._dx[start : start + count, first:last]",
-        "dx = self._dx[:count, first:last]", "c"),
-    Bug("dW starts from W", '        dW, db = d["W_xh_l0"][:, columns], d["b_h_l0"][columns]\n',
-        '        dW, db = d["W_xh_l0"][:, columns], d["b_h_l0"][columns]\n'
-        '        dW += self._weights.parameters["W_xh_l0"][:, columns]\n', "cl"),
+    Bug("dx not set", "linear(self._dx[start : start + count, part], da",
+        "self._dx[...] = 0\n            linear(self._dx[start : start + count, part].copy(), da",
+        "hck"),
+    Bug("dx of another block", "linear(self._dx[start : start + count, part], da",
+        "linear(self._dx[:count, part], da", "c"),
+    Bug("dW starts from W", "            inputs = share(",
+        '            d["W_xh"] += self._weights.W_xh\n            inputs = share(', "cl"),
     Bug("dW overwritten", "    dW += x.T @ dy\n", "    dW[...] = x.T @ dy\n", "ck"),
-    Bug("db overwritten", "        db += dy.sum(axis=0)", "        db[...] = dy.sum(axis=0)", "ck"),
-    Bug("db forgotten", "        db += dy.sum(axis=0)", "        pass", "hck"),
-    Bug("db is a mean", "db += dy.sum(axis=0)", "db += dy.mean(axis=0)", "hck", count=2),
+    Bug("db overwritten", "    db += dy.sum(axis=0)", "    db[...] = dy.sum(axis=0)", "ck"),
+    Bug("db forgotten", "    db += dy.sum(axis=0)", "    pass", "hck"),
+    Bug("db is a mean", "db += dy.sum(axis=0)", "db += dy.mean(axis=0)", "hck"),
     Bug("a token counts once", "np.add.at(dW, tokens, dy)", "dW[tokens] += dy", "ck"),
     Bug("a readout of the states before",
         "h = self._states[at + 1 : at + 1 + count, first:last]\n        y",
         "h = self._states[at : at + count, first:last]\n        y", "hcks"),
-    Bug("dW_hy of the states before", "h, dy = self._states[at + 1 : at + 1 + count]",
-        "h, dy = self._states[at : at + count]", "c"),
+    Bug("dW_hy of the states before", "h = rows(self._states[at + 1 : at + 1 + count])",
+        "h = rows(self._states[at : at + count])", "c"),
     Bug("dW_hy forgotten", '        linear_gradients(d["W_hy"]', '        _ = (d["W_hy"]', "c"),
     Bug("outputs of no sequence but the first", "y = self._y[y_at : y_at + count, first:last]",
         "y = self._y[y_at : y_at + count, : last - first]", "t", count=2),
@@ -156,16 +174,19 @@ BUGS = [
     Bug("sigmoid of the wrong sign", "scale * (sigmoid - targets[valid])",
         "scale * (targets[valid] - sigmoid)", "ck"),
     Bug("sigmoid without its target", "- z * targets[valid] +", "- z +", "ck"),
-    Bug("sigmoid of -|y|", "np.where(positive, 1, small)", "small", "ck"),
+    Bug("sigmoid of -|y|", "sigmoid = np.where(positive, 1, small)", "sigmoid = small", "ck"),
     Bug("sigmoid overflows", "np.exp(np.where(positive, -z, z))", "np.exp(z)", "ck"),
     # steps
-    Bug("a step forgets", "self._h = rnn_step(a, self._h,", "self._h = rnn_step(a, 0 * self._h,",
+    Bug("a step forgets", "step(a, h[k], c[k], layer)", "step(a, 0 * h[k], c[k], layer)", "s"),
+    Bug("a step keeps its old state", "            h[k], kept, _ =", "            y, kept, _ =",
         "s"),
-    Bug("a step keeps its old state", "self._h = rnn_step(a", "rnn_step(a", "s"),
-    Bug("a step without b_h", '@ p["W_xh_l0"] + p["b_h_l0"]', '@ p["W_xh_l0"]', "s"),
-    Bug("a step without b_h for tokens", '(self.batch_size)] + p["b_h_l0"]', "(self.batch_size)]",
-        "s"),
-    Bug("a step without b_y", '@ p["W_hy"] + p["b_y"]', '@ p["W_hy"]', "s"),
+    Bug("a step keeps its old c", "                c[k] = kept\n", "                pass\n", "s"),
+    Bug("a step without b_h", " + layer.b_h", " + 0 * layer.b_h", "s"),
+    Bug("a step looks up in every layer", "if is_tokens and k == 0 else", "if is_tokens else", "s"),
+    Bug("a layer's step gets the network's input", "            y = h[k]\n",
+        "            y = h[k] if k == len(w.layers) - 1 else y\n", "s"),
+    Bug("a step without b_y", '@ w.parameters["W_hy"] + w.parameters["b_y"]',
+        '@ w.parameters["W_hy"]', "s"),
     # updates
     Bug("no weight decay", "    g = g + weight_decay * w\n", "", "ku", count=4),
     Bug("weight decay without w", "+ weight_decay * w\n", "+ weight_decay\n", "ku", count=4),
@@ -204,10 +225,11 @@ BUGS = [
         "copy is None", "p", module="weights"),
     Bug("packed anew every second time", "copy is None or copy[1] != self.changes.item()",
         "copy is None or copy[1] < self.changes.item() - 1", "p", module="weights"),
-    Bug("a copy that is never transposed", "self.parameters[name].T if transposed else",
-        'self.parameters[name].T if transposed and name != "W_hh_l0" else', "c", module="weights"),
-    Bug("one copy for both directions", "key = name, transposed",
-        'key = name, transposed and name != "W_hh_l0"', "c", module="weights"),
+    Bug("a copy that is never transposed", "weight = weight.T if transposed else weight",
+        'weight = weight.T if transposed and "W_hh" not in name else weight', "c",
+        module="weights"),
+    Bug("one copy for both directions", "key = name, transposed, columns",
+        'key = name, transposed and "W_hh" not in name, columns', "c", module="weights"),
     # threads
     Bug("parts end one too early", "itertools.pairwise(bounds)",
         "zip(bounds, [bound - 1 for bound in bounds[1:]])", "t", module="threads"),
@@ -219,4 +241,8 @@ BUGS = [
     Bug("last part left out", "itertools.pairwise(bounds)",
         "itertools.pairwise(bounds[:-1])", "t", module="threads"),
     Bug("a task left out", "left = iter(tasks)", "left = iter(tasks[1:])", "t", module="threads"),
+]
+BUGS += [
+    Bug(name, old, new, caught_by, *count, module=module)
+    for name, old, new, caught_by, module, *count in CELL_BUGS
 ]

@@ -16,6 +16,7 @@ import crnn
 pytestmark = pytest.mark.no_backend
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
+KINDS, TASKS = ("RNN", "GRU", "LSTM"), ("step", "sequence", "training")
 PEERS = ("numba", "jax", "onnxruntime", "torch")
 NEEDED = {"numba": "scipy", "onnxruntime": "onnx"}  # beside the package itself
 HIDDEN = "raise ImportError('hidden by the test')\n"
@@ -23,13 +24,13 @@ SABOTAGE = """
 import runpy, sys
 import crnn
 
-def planted(net, *arguments, right=crnn.RNN.{method}, **options):
+def planted(net, *arguments, right=crnn.{kind}.{method}, **options):
     result = right(net, *arguments, **options)
     return {change} if net.backend == "compiled" else result
 
-crnn.RNN.{method} = planted
+crnn.{kind}.{method} = planted
 sys.path.insert(0, {bench!r})
-sys.argv = ["run.py", "--quick", "--threads", "1"]
+sys.argv = ["run.py", "--quick", "--threads", "1", "--cells", "{kind}".lower()]
 runpy.run_path({bench!r} + "/run.py", run_name="__main__")
 """
 
@@ -84,15 +85,17 @@ def check_run(result, written, rivals):
     return report
 
 
+def kinds_and_tasks(cells):
+    return {(cell["kind"], cell["task"]) for cell in cells}
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_quick_run(python, tmp_path, dtype):
     written = tmp_path / "out.json"
     arguments = "--quick", "--threads", "1", "--dtype", dtype, "--json", written
     result = python(BENCH / "run.py", *arguments)
     report = check_run(result, written, ["crnn", "numpy"])
-    assert list(dict.fromkeys(cell["task"] for cell in report["cells"])) == [
-        "step", "sequence", "training"
-    ]
+    assert kinds_and_tasks(report["cells"]) == {(kind, task) for kind in KINDS for task in TASKS}
     about = report["about"]
     assert (about["dtype"], about["threads"]) == (dtype, 1)
     assert about["largest_difference"] <= about["tolerance"]
@@ -128,8 +131,20 @@ def test_a_peer_takes_part(python, tmp_path, peer):
     result = python(BENCH / "run.py", *arguments, peers=[peer])
     report = check_run(result, written, ["crnn", "numpy", peer])
     assert report["about"]["packages"][peer] in result.stdout.splitlines()[0]
-    tasks = {cell["task"] for cell in report["cells"] if peer in cell["rivals"]}
-    assert tasks == {"step", "sequence"} | ({"training"} if peer != "onnxruntime" else set())
+    tasks = TASKS[:2] if peer == "onnxruntime" else TASKS
+    taken = [cell for cell in report["cells"] if peer in cell["rivals"]]
+    assert kinds_and_tasks(taken) == {(kind, task) for kind in KINDS for task in tasks}
+
+
+def test_some_tasks_of_some_cells(python, tmp_path):
+    written = tmp_path / "out.json"
+    chosen = "--tasks", "sequence,training", "--cells", "gru,lstm"
+    result = python(BENCH / "run.py", "--quick", *chosen, "--json", written)
+    assert result.returncode == 0, result.stderr
+    for report in json.loads(written.read_text()).values():
+        assert kinds_and_tasks(report["cells"]) == {
+            (kind, task) for kind in KINDS[1:] for task in TASKS[1:]
+        }
 
 
 def test_two_threads(python, tmp_path):
@@ -138,32 +153,44 @@ def test_two_threads(python, tmp_path):
     assert result.returncode == 0, result.stderr
     report = json.loads(written.read_text())["two_threads"]
     assert report["about"]["threads"] == 2
-    (cell,) = report["cells"]
-    assert cell["one_thread"]["median_us"] > 0
-    assert list(cell["rivals"]) == ["crnn", "numpy"]
+    assert [cell["kind"] for cell in report["cells"]] == [*KINDS]
+    for cell in report["cells"]:
+        assert cell["one_thread"]["median_us"] > 0
+        assert list(cell["rivals"]) == ["crnn", "numpy"]
     assert "### Two threads" in result.stdout
 
 
 @pytest.mark.parametrize(
-    ("method", "change", "named"),
+    ("kind", "method", "change", "named"),
     [
-        ("step", "result * 1.001", "step I=16 H=16: y"),
-        ("__call__", "(result[0] * 1.001, result[1])", "sequence T=6 B=1 I=7 H=8: y"),
+        ("RNN", "step", "result * 1.001", "step I=7 H=11: y"),
+        ("RNN", "__call__", "(result[0] * 1.001, result[1])", "sequence T=5 B=3 I=7 H=8: y"),
         (
-            "loss_and_gradients", "(result[0] * 1.001, *result[1:])",
-            "training T=6 V=5 B=1 H=8: loss",
+            "GRU", "loss_and_gradients", "(result[0] * 1.001, *result[1:])",
+            "training T=5 V=6 B=3 H=8: loss",
+        ),
+        (
+            "LSTM", "__call__", "(result[0], (result[1][0], result[1][1] * 1.001))",
+            "sequence T=5 B=3 I=7 H=8: c",
         ),
     ],
 )
-def test_a_planted_difference_ends_the_run(python, method, change, named):
-    program = SABOTAGE.format(method=method, change=change, bench=str(BENCH))
+def test_a_planted_difference_ends_the_run(python, kind, method, change, named):
+    program = SABOTAGE.format(kind=kind, method=method, change=change, bench=str(BENCH))
     result = python("-c", program)
     assert result.returncode == 1
-    assert f"{named} of crnn and of the reference differ" in result.stderr
+    assert f"{kind} {named} of crnn and of the reference differ" in result.stderr
     assert "|" not in result.stdout
 
 
-def test_unknown_task(python):
-    result = python(BENCH / "run.py", "--tasks", "step,leap")
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--tasks", "step,leap"), "no task leap; there are step, sequence, training"),
+        (("--cells", "rnn,mgu"), "no cell mgu; there are rnn, gru, lstm"),
+    ],
+)
+def test_unknown_names(python, arguments, told):
+    result = python(BENCH / "run.py", *arguments)
     assert result.returncode == 2
-    assert "no task leap; there are step, sequence, training" in result.stderr
+    assert told in result.stderr

@@ -80,8 +80,8 @@ def test_train_options_reach_the_training(run, folder):
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 def test_every_cell_can_be_trained_gone_on_with_and_used(run, cell):
-    options = [*SMALL, "--schedule", "constant", "--cell", cell, "--layers", "2",
-               "--dropout", "0.2"]
+    options = [*SMALL, "--schedule", "constant", "--cell", cell, "--layers", "2"]
+    options += ["--dropout", "0.2"]
     run("train", "prose.txt", "-o", "whole", *options, "--epochs", "2")
     run("train", "prose.txt", "-o", "part", *options, "--epochs", "1")
     code, _, err = run("train", "prose.txt", "-o", "part", *options, "--epochs", "2", "--resume")

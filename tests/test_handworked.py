@@ -15,7 +15,9 @@ from passes import Given, Pass, unset
 
 import crnn
 from crnn._dispatch import kernels
-from crnn.parameters import Layout, Parameters, parameter_shapes
+from crnn.kinds import kind as kind_of
+from crnn.kinds import parameter_shapes
+from crnn.parameters import Layout, Parameters
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "worked-example.md"
 STEPS, HIDDEN, OUTPUTS = 3, 2, 2
@@ -182,7 +184,8 @@ def given(example, dtype, sign=1, nonlinearity=None):
 
     With sign -1 all that makes up the pre-activations is negated but x and states.
     """
-    layout = Layout(parameter_shapes(len(example.x[0]), HIDDEN, OUTPUTS))
+    kind = kind_of("RNN", nonlinearity or example.nonlinearity)
+    layout = Layout(parameter_shapes(kind, len(example.x[0]), HIDDEN, OUTPUTS))
     parameters = Parameters(layout, np.zeros(layout.size, dtype))
     for name, value in example.parameters.items():
         parameters[name] = sign * np.array(value, dtype)
@@ -199,14 +202,19 @@ def given(example, dtype, sign=1, nonlinearity=None):
         "targets": targets,
         "valid": valid,
         "states": states,
+        "kept": None,
+        "gates": None,
         "y": unset(dtype, STEPS, 1, OUTPUTS),
         "losses": unset("float64", STEPS, 1),
         "dh": unset(dtype, STEPS, 1, HIDDEN),
         "dstate": np.zeros((1, HIDDEN), dtype),
+        "dc": None,
+        "da": None,
+        "dkept": None,
         "dx": unset(dtype, *x.shape),
         "gradient": np.zeros(layout.size, dtype),
     }
-    return Given(parameters, arrays, nonlinearity or example.nonlinearity, example.loss, 1.0)
+    return Given(parameters, arrays, kind, example.loss, 1.0)
 
 
 def pre_activations(functions, example, dtype, h):

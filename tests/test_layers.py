@@ -15,7 +15,7 @@ pytestmark = pytest.mark.no_backend
 
 PACKAGE = Path(crnn.__file__).parent
 KERNELS_FOLDER = PACKAGE / "kernels"
-PATHS = {  # "cells", or "reference.passes" in a folder, whose __init__ is "reference"
+PATHS = {  # "cells", or "reference.layer" in a folder, whose __init__ is "reference"
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py")) if KERNELS_FOLDER not in path.parents
 }
@@ -23,12 +23,17 @@ MODULES = {name: ast.parse(path.read_bytes()) for name, path in PATHS.items()}
 # from the checkout: an installed package has no .pyx
 KERNELS = sorted((Path(__file__).parents[1] / "crnn" / "kernels").glob("*.py*"))
 
-GROUND = {"reference.formulas", "reference.optimisers", "kernels"}  # C and NumPy only
+GROUND = {"reference.formulas", "reference.optimisers", "kinds", "kernels"}  # C and NumPy only
 TABLE = {
-    "reference": {"reference.formulas", "reference.optimisers", "reference.passes"},
+    "reference": {"reference.formulas", "reference.layer", "reference.optimisers",
+                  "reference.readout", "reference.stepper"},
     "reference.formulas": set(),
     "reference.optimisers": set(),
-    "reference.passes": {"reference.formulas"},
+    **{f"reference.{cell}": {"reference.formulas"} for cell in ("rnn", "gru", "lstm")},
+    "reference.layer": {"reference.formulas", "reference.rnn", "reference.gru", "reference.lstm"},
+    "reference.readout": {"reference.formulas", "reference.layer"},
+    "reference.stepper": {"reference.layer"},
+    "kinds": set(),  # what the parts have to know of each cell
     "_memory": {"kernels"},
     "_dispatch": {"reference", "kernels", "__init__"},  # the switch; __init__ for the version
     # parts that know nothing of networks
@@ -41,18 +46,21 @@ TABLE = {
     "optim": {"checks", "_dispatch"},
     "schedules": {"checks"},
     "history": {"disk"},
-    "checkpoints": {"disk", "files", "history"},
+    "checkpoints": {"configuration", "disk", "files", "history"},
     # what a network is made of
     "parameters": {"checks", "_dispatch", "_memory"},
     "weights": {"_memory"},
     "losses": {"checks", "kernels"},
-    "engine": {"checks", "threads", "_memory"},
+    "stack": {"threads", "_memory"},
+    "engine": {"checks", "stack", "_memory"},
+    "quick": {"checks", "_memory"},
     "streams": {"checks"},
-    "network": {"checks", "files", "losses", "engine", "parameters", "initialisation", "streams",
-                "weights", "_dispatch", "_memory"},
-    "cells": {"network"},
+    "configuration": {"checks", "_dispatch"},
+    "network": {"checks", "configuration", "files", "losses", "engine", "kinds", "parameters",
+                "initialisation", "quick", "streams", "weights", "_dispatch", "_memory"},
+    "cells": {"checks", "configuration", "kinds", "network"},
     # what is done with networks
-    "loading": {"disk", "files", "cells", "network", "parameters", "_dispatch"},
+    "loading": {"configuration", "disk", "files", "cells", "kinds", "_dispatch"},
     "gradcheck": {"checks"},
     "gradient_flow": {"checks", "network", "stack", "_memory"},
     "text": {"checks", "disk", "files", "loading"},
@@ -103,7 +111,7 @@ def rooms(tree, deep=True):
 
 
 def room(parts):
-    """The module that an import such as ["reference", "passes", "Stepper"] is from."""
+    """The module that an import such as ["reference", "stepper", "Stepper"] is from."""
     known = {*MODULES, "kernels"}
     names = [name for name in (".".join(parts[:2]), ".".join(parts[:1])) if name in known]
     return names[0] if names else "__init__"
@@ -173,10 +181,10 @@ def test_a_module_can_be_read_in_one_sitting(name):
 def test_the_checks_above_can_fail():
     tree = ast.parse(
         "import crnn.cli\nfrom crnn import files, __version__\n"
-        "from crnn.reference.passes import Stepper\nfrom crnn import reference\n"
+        "from crnn.reference.stepper import Stepper\nfrom crnn import reference\n"
         "def f():\n    import tqdm\n    from crnn.network import RNN\n"
     )
-    above = {"cli", "files", "reference", "reference.passes", "__init__"}
+    above = {"cli", "files", "reference", "reference.stepper", "__init__"}
     assert rooms(tree) == above | {"network"}
     assert rooms(tree, deep=False) == above
     assert set(imports(tree, deep=True)) - set(imports(tree, deep=False)) == {

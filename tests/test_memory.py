@@ -9,7 +9,7 @@ import small_network
 from small_network import B, H, I, O, equal
 
 import crnn
-from crnn import engine, threads
+from crnn import stack, threads
 
 T = 7
 net, x, state = small_network.net, small_network.x, small_network.state
@@ -38,17 +38,17 @@ NETS = {"hidden": (8, 256, 4), "outputs": (8, 16, 256), "inputs": (256, 16, 4),
 EACH = {"floats": False, "tokens": True}
 
 
-def growth(sizes, is_tokens, action, dtype="float32"):
+def growth(sizes, is_tokens, action, dtype="float32", make=crnn.RNN):
     """Bytes per time step and sequence: how a peak grows from 500 steps to 1000.
 
     Of sequences with many blocks; what is held for one block does not grow.
     """
     inputs, hidden, outputs = sizes
-    net = crnn.RNN(inputs, hidden, outputs, seed=0, dtype=dtype)
+    net = make(inputs, hidden, outputs, seed=0, dtype=dtype)
     peaks = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "BLOCK_NUMBERS", 64 * B * max(hidden, outputs or 0))
-        patch.setattr(engine, "SPARE_BYTES", 0)
+        patch.setattr(stack, "BLOCK_NUMBERS", 64 * B * max(hidden, outputs or 0))
+        patch.setattr(stack, "SPARE_BYTES", 0)
         patch.setattr(threads, "LEAST_WORK", np.inf)
         for steps in (10, 500, 1000):  # the first makes what is made only once
             shape = (steps, B) if is_tokens else (steps, B, inputs)
@@ -113,6 +113,25 @@ def test_backward_holds_the_gradient_of_x_only(sizes, is_tokens, backend):
     check((peaks[2] - peaks[1]) / (500 * B), 0 if is_tokens else FLOAT * sizes[0], backend)
 
 
+DEEP = {"GRU": (crnn.GRU, 5, 2), "LSTM": (crnn.LSTM, 6, 2), "RNN": (crnn.RNN, 1, 3)}
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize("sizes", [(8, 64, 4), (8, 64, None)], ids=["readout", "bare"])
+@pytest.mark.parametrize(("cell", "kept", "layers"), DEEP.values(), ids=DEEP)
+def test_gates_and_layers(sizes, cell, kept, layers):
+    """They cost inference nothing, and training what their documentation says."""
+    deep, one = (
+        partial(cell, num_layers=n, backend="compiled") for n in (layers, 1))
+    grown = growth(sizes, True, lambda net, x, targets: net(x), make=deep)
+    check(grown, FLOAT * (sizes[2] or sizes[1]) + CLASS, "compiled")
+    grown = growth(sizes, True, lambda net, x, targets: net.loss(x, targets), make=deep)
+    check(grown, 0, "compiled", CHECKS)
+    grown = growth(
+        sizes, True, lambda net, x, targets: net.loss_and_gradients(x, targets), make=one)
+    check(grown, FLOAT * kept * sizes[1], "compiled", CHECKS)
+
+
 @floats_and_tokens
 def test_lengths_cost_no_states(is_tokens, backend):
     def run(net, x, targets):
@@ -134,7 +153,7 @@ def test_float64_takes_twice_as_much(backend):
 @pytest.mark.no_backend
 def test_training_keeps_its_memory_for_the_next_pass_unless_it_is_much(monkeypatch):
     def kept(bytes_kept):
-        monkeypatch.setattr(engine, "SPARE_BYTES", bytes_kept)
+        monkeypatch.setattr(stack, "SPARE_BYTES", bytes_kept)
         net = crnn.RNN(8, 256, 4, seed=0, backend="compiled")
         x, targets = np.zeros((1000, B), int), np.zeros((1000, B), int)
         return [peak(partial(net.loss_and_gradients, x, targets)) for _ in range(2)]

@@ -66,9 +66,18 @@ REFUSED = [
     ({"dtype": 3}, TypeError, "dtype", "3"),
     ({"seed": -1}, ValueError),
     ({"seed": "a"}, TypeError),
-    ({"num_layers": 2}, TypeError, "num_layers"),
-    ({"bidirectional": True}, TypeError, "bidirectional"),
-    ({"dropout": 0.5}, TypeError, "dropout"),
+    *(({"num_layers": size}, kind, "num_layers", text) for size, kind, text in SIZES),
+    ({"num_layers": None}, TypeError, "num_layers", "None"),
+    ({"bidirectional": 1}, TypeError, "bidirectional", "1"),
+    ({"bidirectional": None}, TypeError, "bidirectional", "None"),
+    ({"bidirectional": "yes"}, TypeError, "bidirectional", "'yes'"),
+    *(({"dropout": value}, ValueError, "dropout", text)
+      for value, text in ((1.0, "1.0"), (1, "1"), (-0.1, "-0.1"), (np.nan, "nan"), (np.inf, "inf"),
+                          (10**400, "inf"))),
+    *(({"dropout": value}, TypeError, "dropout", text)
+      for value, text in ((None, "None"), ("0.5", "'0.5'"), (True, "True"), (0.5j, "0.5j"))),
+    ({"reset_after": True}, TypeError, "reset_after"),
+    ({"forget_bias": 1.0}, TypeError, "forget_bias"),
 ]
 
 
@@ -357,7 +366,11 @@ FORGED = {
         *(("output_size", v) for v in (None, 3, "2", ...)),
         *(("nonlinearity", v) for v in ("sin", None, 3, [], ...)),
         *(("dtype", v) for v in ("float64", "float16", "int32", None, [], "O", ...)),
-        ("num_layers", 1), ("init", "orthogonal"), ("seed", 1), ("seed", "a"), ("seed", -1),
+        *(("num_layers", v) for v in (0, 2, 2**40, 1.0, True, "1", None, [])),
+        *(("bidirectional", v) for v in (True, 1, 0, None, "no", [])),
+        *(("dropout", v) for v in (1.0, 1, -0.5, 1e400, None, "0", True, [])),
+        ("reset_after", True), ("candidate", "tanh"), ("forget_bias", 1.0),
+        ("init", "orthogonal"), ("seed", 1), ("seed", "a"), ("seed", -1),
         ("backend", "reference"), ("self", 1), ("lr", 0.1),
     ]},
 }

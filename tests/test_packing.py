@@ -19,8 +19,16 @@ READOUTS = [pytest.param(O, id="readout"), pytest.param(None, id="bare")]
 WEIGHTS = ("W_xh_l0", "W_hh_l0", "W_hy")
 
 
-def network(outputs=O, dtype="float32"):
-    return crnn.RNN(I, H, outputs, seed=0, dtype=dtype)
+def network(outputs=O, dtype="float32", cell="RNN", **options):
+    return getattr(crnn, cell)(I, H, outputs, seed=0, dtype=dtype, **options)
+
+
+def like(net):
+    """Return a new network with the parameters of another."""
+    config = net.config()
+    new = getattr(crnn, config.pop("cell"))(**config, backend=net.backend)
+    new.vector = net.vector
+    return new
 
 
 @pytest.fixture
@@ -74,8 +82,7 @@ def same(ours, theirs):
 
 def is_fresh(net, streams, x, tokens):
     """Return whether a network and streams of before a change are as if they were new."""
-    new = network(net.output_size, net.dtype)
-    new.vector = net.vector
+    new = like(net)
     return (same(results(net, x, tokens), results(new, x, tokens))
             and same(streams.results(x, tokens), Streams(new).results(x, tokens)))
 
@@ -106,9 +113,29 @@ def test_assigning_the_vector(x, tokens, vectors, outputs):
     assert not same(results(net, x, tokens), before)
 
 
-@pytest.mark.parametrize("name", network().parameters)
-def test_assigning_one_parameter(x, tokens, vectors, name):
-    net = network()
+OTHERS = [  # whose packed weights are other parts of the parameters
+    {"cell": "GRU", "num_layers": 2},
+    {"cell": "GRU", "reset_after": False},
+    {"cell": "LSTM", "num_layers": 2},
+]
+
+
+@pytest.mark.parametrize("options", OTHERS, ids=str)
+def test_assigning_the_vector_of_others(rng, x, tokens, options):
+    net = network(**options)
+    streams = used(net, x, tokens)
+    for _ in range(3):
+        net.vector = rng.uniform(-0.5, 0.5, net.num_parameters)
+        assert is_fresh(net, streams, x, tokens)
+
+
+ONE_NAME = [(name, {}) for name in network().parameters]
+ONE_NAME += [(name, OTHERS[0]) for name in network(**OTHERS[0]).parameters]
+
+
+@pytest.mark.parametrize(("name", "options"), ONE_NAME)
+def test_assigning_one_parameter(x, tokens, name, options):
+    net = network(**options)
     streams = used(net, x, tokens)
     for scale in (0.5, 2, 0):
         net.parameters[name] = scale * net.parameters[name] + np.float32(0.01)
@@ -229,10 +256,11 @@ def stale(*which):
     """Return Weights.packed with a bug: one copy is never made again."""
     right = Weights.packed
 
-    def packed(self, name, transposed=False):
-        if (name, transposed) == which and which in self._copies:
+    def packed(self, name, transposed=False, columns=None):
+        key = name, transposed, columns
+        if key == which and which in self._copies:
             return self._copies[which][0]
-        return right(self, name, transposed)
+        return right(self, name, transposed, columns)
 
     return packed
 
@@ -244,7 +272,24 @@ def test_a_stale_copy_is_seen(monkeypatch, x, tokens, vectors, name, transposed)
     monkeypatch.setenv("CRNN_BACKEND", "compiled")
     net = network()
     streams = used(net, x, tokens)
-    monkeypatch.setattr(Weights, "packed", stale(name, transposed))
+    monkeypatch.setattr(Weights, "packed", stale(name, transposed, None))
     assert is_fresh(net, streams, x, tokens)
     net.vector = vectors[0]
     assert not is_fresh(net, streams, x, tokens)
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize("options", OTHERS, ids=str)
+def test_any_stale_copy_is_seen(monkeypatch, rng, x, tokens, options):
+    monkeypatch.setenv("CRNN_BACKEND", "compiled")
+    net = network(**options)
+    used(net, x, tokens)
+    keys = list(net._engine.weights._copies)
+    each = 3 if options["cell"] == "GRU" else 2  # of a layer; of a GRU, W_hn is apart
+    assert len(keys) == 2 * (1 + each * net.num_layers)
+    for key in keys:
+        streams = used(net, x, tokens)
+        with monkeypatch.context() as patch:
+            patch.setattr(Weights, "packed", stale(*key))
+            net.vector = rng.uniform(-0.5, 0.5, net.num_parameters)
+            assert not is_fresh(net, streams, x, tokens)

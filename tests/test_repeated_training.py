@@ -10,16 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-
-import crnn
+from builds import each_kind, network_of, parts_of, state_of
 
 T, B, V, H = 7, 3, 5, 19
 PASSES = 5
 DTYPES = ["float32", "float64"]
 
 
-def network(readout=True, dtype="float32", nonlinearity="tanh"):
-    return crnn.RNN(V, H, V if readout else None, dtype=dtype, nonlinearity=nonlinearity, seed=0)
+def network(kind="rnn-tanh", readout=True, dtype="float32"):
+    return network_of(kind, V, H, V if readout else None, dtype=dtype, seed=0)
 
 
 def trained(net, x, targets, state=None, **options):
@@ -29,7 +28,7 @@ def trained(net, x, targets, state=None, **options):
     except Exception as error:
         return type(error), str(error)
     assert type(loss) is float
-    arrays = (*grads.parameters.values(), grads.state, last)
+    arrays = (*grads.parameters.values(), *parts_of(grads.state), *parts_of(last))
     x_bits = None if grads.x is None else grads.x.tobytes()
     return loss, x_bits, *((array.dtype, array.shape, array.tobytes()) for array in arrays)
 
@@ -56,29 +55,31 @@ def used(tokens, classes, **options):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+@each_kind
 @pytest.mark.parametrize("batched", [True, False], ids=["batch", "one sequence"])
 @pytest.mark.parametrize("has_state", [True, False], ids=["state", "zeros"])
 @pytest.mark.parametrize("readout", [True, False], ids=["readout", "bare"])
 def test_every_pass_is_like_a_first_one(
-    rng, tokens, classes, dtype, nonlinearity, batched, has_state, readout
+    rng, tokens, classes, dtype, kind, batched, has_state, readout
 ):
-    options = {"readout": readout, "dtype": dtype, "nonlinearity": nonlinearity}
+    options = {"kind": kind, "readout": readout, "dtype": dtype}
     net, each = network(**options), slice(None) if batched else 0
     for x, targets in zip(tokens[:, :, each], classes[:, :, each], strict=True):
         shape = (1, B, H) if batched else (1, H)
-        state = rng.standard_normal(shape).astype(dtype) if has_state else None
+        state = [rng.standard_normal(shape).astype(dtype) for _ in range(1 + (kind == "lstm"))]
+        state = state_of(state) if has_state else None
         first = trained(network(**options), x, targets, state)
         assert first[0] is not TypeError
         assert trained(net, x, targets, state) == first
 
 
+@each_kind
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (131, 1), (40, 33)], ids=str)
-def test_other_sizes(rng, shape):
-    net = network()
+def test_other_sizes(rng, kind, shape):
+    net = network(kind)
     for _ in range(PASSES):
         x, targets = rng.integers(0, V, (2, *shape))
-        assert trained(net, x, targets) == trained(network(), x, targets)
+        assert trained(net, x, targets) == trained(network(kind), x, targets)
 
 
 def test_shapes_that_alternate(rng):
@@ -88,26 +89,29 @@ def test_shapes_that_alternate(rng):
         assert trained(net, x, targets) == trained(network(), x, targets)
 
 
-def test_after_the_parameters_have_changed(rng, tokens, classes):
-    net = used(tokens, classes)
+@each_kind
+def test_after_the_parameters_have_changed(rng, tokens, classes, kind):
+    net = used(tokens, classes, kind=kind)
     for x, targets in zip(tokens, classes, strict=True):
         net.vector = rng.uniform(-0.5, 0.5, net.num_parameters)
-        new = network()
+        new = network(kind)
         new.vector = net.vector
         assert trained(net, x, targets) == trained(new, x, targets)
 
 
-def test_results_are_the_callers_own(tokens, classes):
-    net = used(tokens, classes)
-    x, targets, state = tokens[0], classes[0], np.ones((1, B, H), np.float32)
-    given = [each.copy() for each in (x, targets, state)]
+@each_kind
+def test_results_are_the_callers_own(tokens, classes, kind):
+    net, ones = used(tokens, classes, kind=kind), np.ones((1, B, H), np.float32)
+    x, targets, state = tokens[0], classes[0], (ones, 2 * ones) if kind == "lstm" else ones
+    given = [each.copy() for each in (x, targets, *parts_of(state))]
     _, grads, last = net.loss_and_gradients(x, targets, state)
-    kept = [each.copy() for each in (grads.vector, grads.state, last)]
+    results = [grads.vector, *parts_of(grads.state), *parts_of(last)]
+    kept = [each.copy() for each in results]
     for each in zip(tokens, classes, strict=True):
         net.loss_and_gradients(*each)
-    for after, before in zip((grads.vector, grads.state, last), kept, strict=True):
+    for after, before in zip(results, kept, strict=True):
         np.testing.assert_array_equal(after, before)
-    for after, before in zip((x, targets, state), given, strict=True):
+    for after, before in zip((x, targets, *parts_of(state)), given, strict=True):
         np.testing.assert_array_equal(after, before)
 
 
@@ -194,6 +198,39 @@ def test_what_is_refused(tokens, classes, case, times):
     assert trained(net, tokens[1], classes[1]) == trained(network(), tokens[1], classes[1])
 
 
+PAIRS = {
+    "one array": lambda h: h,
+    "an array of two": lambda h: np.stack([h, h]),
+    "one in a tuple": lambda h: (h,),
+    "three": lambda h: (h, h, h),
+    "two of another batch": lambda h: (h, h[:, :2]),
+    "two of one sequence": lambda h: (h[:, 0], h[:, 0]),
+    "no c": lambda h: (h, None),
+    "a dict": lambda h: {0: h, 1: h},
+    "a number": lambda h: 3,
+    "a word": lambda h: "hc",
+}
+
+
+@pytest.mark.parametrize("case", PAIRS.values(), ids=PAIRS)
+@pytest.mark.parametrize("times", [0, 1, 2, PASSES])
+def test_what_is_refused_as_the_state_of_an_lstm(tokens, classes, case, times):
+    net = used(tokens[:times], classes[:times], kind="lstm")
+    arguments = tokens[0], classes[0], case(STATE)
+    first = trained(network("lstm"), *arguments)
+    assert issubclass(first[0], (TypeError, ValueError))
+    for _ in range(4):
+        assert trained(net, *arguments) == first
+
+
+@pytest.mark.parametrize("pair", [list, tuple])
+def test_list_and_tuple_as_the_state_of_an_lstm(tokens, classes, pair):
+    net, state = used(tokens, classes, kind="lstm"), pair((STATE, 2 * STATE))
+    first = trained(network("lstm"), tokens[0], classes[0], state)
+    assert not isinstance(first[0], type), first
+    assert trained(net, tokens[0], classes[0], state) == first
+
+
 @pytest.mark.parametrize("options", [
     {"loss": "mse"}, {"reduction": "sum"}, {"lengths": [T, 2, 0]}, {"loss": "hinge"},
     {"reduction": "none"}, {"lengths": [1]},
@@ -218,11 +255,12 @@ def switching():
     sys.setswitchinterval(before)
 
 
-def test_threads_that_share_a_network(rng, switching):
+@pytest.mark.parametrize("kind", ["rnn-tanh", "lstm"])
+def test_threads_that_share_a_network(rng, switching, kind):
     cases = [tuple(rng.integers(0, V, (2, T, B))) for _ in range(16)]
-    wanted = [trained(network(), *case) for case in cases]
+    wanted = [trained(network(kind), *case) for case in cases]
     for _ in range(10):
-        net = network()
+        net = network(kind)
         with ThreadPoolExecutor(8) as pool:
             found = list(pool.map(lambda case, net=net: trained(net, *case), cases * 20))
         assert found == wanted * 20

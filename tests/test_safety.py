@@ -56,13 +56,14 @@ def test_a_state_that_is_replaced_during_a_step_is_seen(batch_size, backend):
         return np.ones((2, 3), np.float32), out
 
     weights = crnn.RNN(3, 8, 4, seed=0)._engine.weights
-    stepper = kernels(backend, np.dtype(np.float32)).Stepper(weights, "tanh", prepare)
+    stepper = kernels(backend, np.dtype(np.float32)).Stepper(weights, prepare)
     stepper.reset(2)
     for out in (None, np.zeros((2, 4), np.float32)):
         with pytest.raises((ValueError, RuntimeError)):
             stepper.step("something to be converted", out)
-    assert stepper.state.shape == (batch_size or 1, 8)
-    assert not stepper.state.any()
+    (state,) = stepper.state
+    assert state.shape == (1, batch_size or 1, 8)
+    assert not state.any()
 
 
 def test_networks_and_streams_go_without_the_garbage_collector():

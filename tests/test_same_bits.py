@@ -21,7 +21,7 @@ from builds import (
 )
 
 import crnn
-from crnn import engine, threads
+from crnn import stack, threads
 
 pytestmark = pytest.mark.no_backend
 
@@ -208,7 +208,7 @@ def test_any_number_of_threads(rng, dtype, nonlinearity, sizes, tokens, ragged, 
 @each_instruction_set
 @each_dtype
 def test_any_number_of_threads_across_blocks(rng, monkeypatch, isa, dtype):
-    monkeypatch.setattr(engine, "BLOCK_NUMBERS", 3 * 9 * 33)
+    monkeypatch.setattr(stack, "BLOCK_NUMBERS", 3 * 9 * 33)
     shape, data = draw(rng, (11, 9, 5, 33, 17), dtype, ragged=True)
     net = build(isa, shape, dtype)
     one = with_threads(1, everything, net, data)
@@ -325,7 +325,7 @@ def test_a_step_with_another_last_digit_is_seen(rng, dtype):
 
 def with_blocks(numbers, function, *arguments):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "BLOCK_NUMBERS", numbers)
+        patch.setattr(stack, "BLOCK_NUMBERS", numbers)
         return function(*arguments)
 
 

@@ -247,9 +247,9 @@ def test_a_stream_that_is_reset_while_weights_are_packed_is_not_written_to(x, mo
     stream, weights = net.stream(2), net._engine.weights
     pack, out = weights.packed, np.full((2, O), 7, np.float32)
 
-    def reset_and_pack(name, transposed=False):
+    def reset_and_pack(*arguments):
         stream.reset(300)
-        return pack(name, transposed)
+        return pack(*arguments)
 
     monkeypatch.setattr(weights, "packed", reset_and_pack)
     with pytest.raises(ValueError, match="batch of 300"):

@@ -1,4 +1,7 @@
-"""The compiled tanh and exp against exact values, in units in the last place, on every build."""
+"""The compiled tanh, sigmoid and exp against exact values, in units in the last place.
+
+On every build.
+"""
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ DIGITS = {"float32": 24, "float64": 53}  # bits of the significand
 SMALLEST = {"float32": -149, "float64": -1074}  # exponent of the smallest denormal
 INTEGERS = {"float32": np.uint32, "float64": np.uint64}
 LIMITS = {"float32": 2.5, "float64": 3.0}  # what crnn/kernels/activations.pyx promises of tanh
+SIGMOID_LIMIT = 2.5  # of the sigmoid, in both
 EXP_LIMIT = 1.5  # and of exp
 # exp(-x) is seen as it is from the first on, and gives 0 from the second on, in a softmax beside 1
 EXP_ALONE = {"float32": 18, "float64": 38}
@@ -26,6 +30,18 @@ def tanh(request):
     def function(x):
         y = x.copy()
         kernels_of(request.param, x.dtype.name).activation(y, "tanh")
+        return y
+
+    return function
+
+
+@pytest.fixture(params=INSTRUCTION_SETS)
+def sigmoid(request):
+    """Return the sigmoid of one build as a function from an array to a new one."""
+
+    def function(x):
+        y = x.copy()
+        kernels_of(request.param, x.dtype.name).activation(y, "sigmoid")
         return y
 
     return function
@@ -89,6 +105,44 @@ def test_error_where_it_is_hardest(tanh, rng, dtype):
     middle = [rng.uniform(0.01, 10, 100_000), rng.uniform(0.1, 0.4, 100_000)]
     x = np.concatenate([*middle, near.ravel()]).astype(dtype)
     assert ulps(tanh(x), exact_tanh(x)).max() <= LIMITS[dtype]
+
+
+def exact_sigmoid(x):
+    small = np.exp(-abs(wider(x)))
+    return np.where(x < 0, small, 1) / (1 + small)
+
+
+@pytest.mark.parametrize(("dtype", "step"), [("float32", 499), ("float64", (1 << 44) + 12345)])
+def test_error_of_the_sigmoid_is_within_the_promise(sigmoid, rng, dtype, step):
+    """Up to where it is 0; between 0.1 and 20 is all that is neither 0.5, 0 nor 1."""
+    x = bit_patterns(dtype, EXP_ENDS[dtype], step)
+    assert len(x) > 200_000
+    for part in (x, rng.uniform(0.1, 20, 200_000).astype(dtype)):
+        for signed in (part, -part):
+            error = ulps(sigmoid(signed), exact_sigmoid(signed))
+            worst = error.argmax()
+            assert error[worst] <= SIGMOID_LIMIT, f"sigmoid({signed[worst]!r})"
+
+
+@each_dtype
+def test_special_values_of_the_sigmoid(sigmoid, dtype):
+    info, end = np.finfo(dtype), np.array(EXP_ENDS[dtype], dtype)
+    below = np.nextafter(-end, -np.inf, dtype=dtype)
+    x = np.array([np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0, info.max, info.min, below], dtype)
+    expected = np.array([np.nan, np.nan, 1, 0, 0.5, 0.5, 1, 0, 0], dtype)
+    np.testing.assert_array_equal(sigmoid(x), expected)
+    assert sigmoid(-end[None])[0] >= info.tiny
+
+
+@each_dtype
+def test_length_and_place_do_not_matter_to_the_sigmoid(sigmoid, rng, dtype):
+    x = (3 * rng.standard_normal(200)).astype(dtype)
+    whole = sigmoid(x)
+    assert 0 < whole.min() < whole.max() < 1
+    for length in range(71):
+        for start in (0, 1, 3, 129 - length):
+            part = slice(start, start + length)
+            np.testing.assert_array_equal(sigmoid(x[part]), whole[part])
 
 
 @pytest.mark.parametrize(("dtype", "step"), [("float32", 199), ("float64", (1 << 42) + 12345)])

@@ -5,7 +5,8 @@
 #                                 out; of the vanilla cell, h itself
 #     kept (rows, H)              an LSTM's c; of a GRU what multiplies W_hn, or its product
 #     da (rows, blocks * H)       gradients of the pre-activations; of the vanilla cell, dh itself
-#     dkept (rows, H)             of a GRU, the gradient of its product with W_hn, or of the reset state
+#     dkept (rows, H)             of a GRU, the gradient of its product with W_hn, or of the state
+#                                 that was reset
 #     dc (rows, H)                of an LSTM, the gradient of c
 #
 # A sequence of the batch that is over (t >= lengths[b]) keeps its state, and has no gradient but
@@ -31,10 +32,6 @@ cdef Kind kind_of(weights):
     return kind
 
 
-cdef inline bint is_over(const Py_ssize_t *lengths, Py_ssize_t b, Py_ssize_t t) noexcept nogil:
-    return lengths != NULL and lengths[b] <= t
-
-
 cdef inline void keep_finished(
     real *state, const real *before, const Py_ssize_t *lengths, Py_ssize_t t,
     Py_ssize_t rows, Py_ssize_t H,
@@ -44,6 +41,16 @@ cdef inline void keep_finished(
     for b in range(rows):
         if is_over(lengths, b, t):
             memcpy(state + b * H, before + b * H, H * sizeof(real))
+
+
+cdef inline void zero_finished(
+    real *kept, const Py_ssize_t *lengths, Py_ssize_t t, Py_ssize_t rows, Py_ssize_t H
+) noexcept nogil:
+    # kept[lengths <= t] = 0
+    cdef Py_ssize_t b
+    for b in range(rows):
+        if is_over(lengths, b, t):
+            memset(kept + b * H, 0, H * sizeof(real))
 
 
 cdef void cell_step(

@@ -1,4 +1,4 @@
-"""Compiled twins of the functions in ``crnn/reference.py``: same names, arguments and results.
+"""Compiled twins of what is in ``crnn/reference/``: same names, arguments and results.
 
 ``baseline.pyx``, ``avx2.pyx`` and ``avx512.pyx`` each include this file and are compiled with
 different flags; ``crnn/_dispatch.py`` imports the best one that the processor can run. The rooms:

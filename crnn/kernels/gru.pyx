@@ -2,12 +2,12 @@
 #
 #     h_t = (1 - z) * n + z * h_{t-1}         r, z = sigmoid(x_t @ W_xh + b_h + h_{t-1} @ W_hh)
 #
-# in two forms. Reset after the product: n = tanh(x @ W_xn + b_n + r * q), q = h_{t-1} @ W_hn + b_hn,
-# and q is kept for the way back. Reset before it: n = tanh(x @ W_xn + b_n + s @ W_hn), where
-# s = r * h_{t-1} is kept. The columns of W_hh for r and z are one packed matrix, those for n
-# another, W_hn.
+# in two forms, where f is tanh or ReLU. Reset after the product:
+# n = f(x @ W_xn + b_n + r * q), where q = h_{t-1} @ W_hn + b_hn is kept for the way back. Before it:
+# n = f(x @ W_xn + b_n + s @ W_hn), where s = r * h_{t-1} is kept. The columns of W_hh for r and z
+# are one packed matrix, those for n another, W_hn.
 
-cdef inline void gru_step(
+cdef void gru_step(
     real *h, real *kept, real *gates, const real *before, const real *W_hh, const real *W_hn,
     const real *b_hn, Py_ssize_t rows, Py_ssize_t H, bint reset_after, bint relu,
 ) noexcept nogil:
@@ -61,7 +61,7 @@ cdef inline void gru_row_backward(
             dn[j] = dh[j] * (1 - z[j]) * (1 - n[j] * n[j])
 
 
-cdef inline void gru_step_backward(
+cdef void gru_step_backward(
     real *da, real *dkept, real *dh, real *dstate, const real *before, const real *kept,
     const real *gates, const real *W_hh_T, const real *W_hn_T, const Py_ssize_t *lengths,
     Py_ssize_t t, Py_ssize_t rows, Py_ssize_t H, bint reset_after, bint relu,
@@ -78,7 +78,9 @@ cdef inline void gru_step_backward(
         memset(dkept, 0, rows * H * sizeof(real))
         add_product(dkept, H, da + 2 * H, 3 * H, W_hn_T, rows, H, H)
     for b in range(rows):
-        if reset_after:
+        if is_over(lengths, b, t):
+            memset(dkept + b * H, 0, H * sizeof(real))
+        elif reset_after:
             multiply(dkept + b * H, da + (b * 3 + 2) * H, gates + b * 3 * H, H)
             reset_gradient(da + b * 3 * H, da + (b * 3 + 2) * H, kept + b * H, gates + b * 3 * H, H)
         else:

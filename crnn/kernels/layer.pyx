@@ -94,6 +94,8 @@ cdef class Layer:
 
     cdef void point_gradients(self, gradient) noexcept:
         cdef Py_ssize_t width = self.kind.blocks * self.hidden
+        if gradient is None:    # it will be said later
+            return
         self.dW_xh = shifted(data(gradient), self.start, self.is_float)
         self.dW_hh = shifted(self.dW_xh, self.inputs * width, self.is_float)
         self.db_h = shifted(self.dW_hh, self.hidden * width, self.is_float)
@@ -106,7 +108,8 @@ cdef class Layer:
             if self.is_float:
                 self.run_forward[float](<float *> self.states, start, x_at, at, count, first, last)
             else:
-                self.run_forward[double](<double *> self.states, start, x_at, at, count, first, last)
+                self.run_forward[double](<double *> self.states, start, x_at, at, count, first,
+                                         last)
 
     cdef void run_forward(
         self, real *states, Py_ssize_t start, Py_ssize_t x_at, Py_ssize_t at, Py_ssize_t count,
@@ -115,10 +118,13 @@ cdef class Layer:
         cdef Py_ssize_t t, stop, done = 0, rows = last - first, H = self.hidden
         cdef Py_ssize_t width = self.kind.blocks * H, row, size = self.batch * H
         cdef Py_ssize_t steps = max(1, PROJECTED_NUMBERS // max(1, rows * width))
-        cdef const Py_ssize_t *lengths = NULL if self.lengths == NULL else self.lengths + first
+        cdef const Py_ssize_t *lengths = self.lengths
         cdef real *gates = <real *> self.gates
         cdef real *h
-        cdef real *kept
+        cdef real *kept = NULL
+        cdef real *kept_before = NULL
+        if lengths != NULL:
+            lengths = lengths + first
         while done < count:
             stop = min(done + steps, count)
             self.project(gates + (at + done) * self.batch * width, x_at + done, stop - done,
@@ -126,13 +132,18 @@ cdef class Layer:
             for t in range(done, stop):
                 row = (at + t) * self.batch + first
                 h = states + size + row * H
-                kept = NULL if self.kept == NULL else <real *> self.kept + size + row * H
-                cell_step(h, kept, gates + row * width, h - size, kept - size, <real *> self.W_hh,
-                          <real *> self.W_hn, <real *> self.b_hn, rows, H, self.kind)
+                if self.kept != NULL:
+                    kept_before = <real *> self.kept + row * H
+                    kept = kept_before + size
+                cell_step(h, kept, gates + row * width, h - size, kept_before,
+                          <real *> self.W_hh, <real *> self.W_hn, <real *> self.b_hn, rows, H,
+                          self.kind)
                 if lengths != NULL:
                     keep_finished(h, h - size, lengths, start + t, rows, H)
                     if self.kind.cell == LSTM:
-                        keep_finished(kept, kept - size, lengths, start + t, rows, H)
+                        keep_finished(kept, kept_before, lengths, start + t, rows, H)
+                    elif self.kind.cell == GRU:
+                        zero_finished(kept, lengths, start + t, rows, H)
             done = stop
 
     cdef void project(
@@ -165,20 +176,30 @@ cdef class Layer:
     ) noexcept nogil:
         cdef Py_ssize_t t, row, H = self.hidden, width = self.kind.blocks * H
         cdef Py_ssize_t size = self.batch * H, shift = first * H
-        cdef const Py_ssize_t *lengths = NULL if self.lengths == NULL else self.lengths + first
+        cdef const Py_ssize_t *lengths = self.lengths
         cdef real *h = <real *> self.states + size
-        cdef real *kept = NULL if self.kept == NULL else <real *> self.kept + size
+        cdef real *kept = NULL
+        cdef real *kept_before = NULL
+        cdef real *dkept = NULL
+        cdef real *dc = NULL
         cdef real *da = self.pre_activations(dh, dh_at)
-        cdef real *dkept = <real *> self.dkept
         dh = dh + dh_at * size
+        if lengths != NULL:
+            lengths = lengths + first
+        if self.dc != NULL:
+            dc = <real *> self.dc + shift
         for t in range(count - 1, -1, -1):
             row = (start + t) * self.batch + first
+            if self.kept != NULL:
+                kept_before = <real *> self.kept + row * H
+                kept = kept_before + size
+            if self.dkept != NULL:
+                dkept = <real *> self.dkept + t * size + shift
             cell_step_backward(
-                da + (t * self.batch + first) * width, dkept + t * size + shift,
-                dh + t * size + shift, <real *> self.dstate + shift, <real *> self.dc + shift,
-                h + row * H, h + row * H - size, kept + row * H, kept + row * H - size,
-                <real *> self.gates + row * width, <real *> self.W_hh_T, <real *> self.W_hn_T,
-                lengths, start + t, last - first, H, self.kind)
+                da + (t * self.batch + first) * width, dkept, dh + t * size + shift,
+                <real *> self.dstate + shift, dc, h + row * H, h + row * H - size, kept,
+                kept_before, <real *> self.gates + row * width, <real *> self.W_hh_T,
+                <real *> self.W_hn_T, lengths, start + t, last - first, H, self.kind)
         if self.dx != NULL:
             linear_steps(<real *> self.dx + start * self.batch * self.inputs, da,
                          <real *> self.W_xh_T, <real *> NULL, count, self.batch, first, last,

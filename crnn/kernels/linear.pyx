@@ -54,4 +54,3 @@ cdef inline void add_rows(
     cdef Py_ssize_t r
     for r in range(rows):
         add_scaled(total, 1, x + r * x_row, n)
-

@@ -88,4 +88,3 @@ cdef inline double no_loss(real *y, Py_ssize_t n) noexcept nogil:
     # of a row without a target: 0; y (n,) = 0
     memset(y, 0, n * sizeof(real))
     return 0
-

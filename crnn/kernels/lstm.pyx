@@ -1,10 +1,10 @@
-# Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000), gates in the
-# order i, f, g, o:
+# Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000), gates in
+# the order i, f, g, o:
 #
 #     c_t = f * c_{t-1} + i * g               i, f, o = sigmoid(x_t @ W_xh + b_h + h_{t-1} @ W_hh)
 #     h_t = o * tanh(c_t)                     g = tanh(the same, its own columns)
 
-cdef inline void lstm_step(
+cdef void lstm_step(
     real *h, real *c, real *gates, const real *before, const real *c_before, const real *W_hh,
     Py_ssize_t rows, Py_ssize_t H,
 ) noexcept nogil:
@@ -63,7 +63,7 @@ cdef inline void lstm_row_backward(
         dc[j] = dc[j] * f[j]
 
 
-cdef inline void lstm_step_backward(
+cdef void lstm_step_backward(
     real *da, real *dh, real *dstate, real *dc, const real *c, const real *c_before,
     const real *gates, const real *W_hh_T, const Py_ssize_t *lengths, Py_ssize_t t,
     Py_ssize_t rows, Py_ssize_t H,

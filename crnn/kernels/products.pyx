@@ -4,14 +4,14 @@
 #     panel 0 (inputs, width)   panel 1 (inputs, width)   ...   last panel (inputs, what is left)
 #
 # The last panel is filled up with zeros to whole vectors; rather than leave a single vector to a
-# panel of its own, it has one more than the others. A panel's sums stay in
-# registers while x and the panel pass by (add_tile): four rows of y at a time, or a single one. The
-# loops over columns run along memory and vectorise without reordering any sum: each number of y
-# gets the sum over the inputs in their order. Of few inputs it gets the sum over the first half of
-# them, that over the second half and, of an odd number, the last: W is then in the fastest cache,
-# and a single row needs more sums that do not wait for each other. Of many, two places to read from
-# at a time would slow reading down. So any split of rows or columns gives the same bits. Gradients
-# of weights, where time steps are what is summed over, are never sums of halves.
+# panel of its own, it has one more than the others. A panel's sums stay in registers while x and
+# the panel pass by (add_tile): four rows of y at a time, or a single one. The loops over columns
+# run along memory and vectorise without reordering any sum: each number of y gets the sum over the
+# inputs in their order. Of a small W it gets the sum over the first half of them, that over the
+# second half and, of an odd number, the last: such a W is in the fastest cache, and a single row
+# needs more sums that do not wait for each other. Of a larger one, two places to read from at a
+# time would slow reading down. So any split of rows or columns gives the same bits. Gradients of
+# weights, where time steps are what is summed over, are never sums of halves.
 
 from libc.string cimport memset
 
@@ -49,7 +49,7 @@ cdef extern from *:
 cdef enum:
     WIDEST = 80             # columns of the widest panel: five vectors of 16 floats
     TILE_ROWS = 4
-    MANY_INPUTS = 128       # from which on they are added up in one sum
+    NEAR_BYTES = 32768      # of a W that stays in the fastest cache
     FAR_BYTES = 3 << 19     # of a W that does not stay in the second cache: it is asked for early
     AHEAD_BYTES = 2048      # before it is read
     LINE_BYTES = 64         # of the caches
@@ -169,7 +169,7 @@ cdef inline inlined_void add_halves(
     real *y, Py_ssize_t y_row, const real *x, Py_ssize_t x_row, Py_ssize_t x_step, const real *W,
     Py_ssize_t rows, Py_ssize_t tiled, Py_ssize_t inputs, Py_ssize_t columns, Py_ssize_t width,
 ) noexcept nogil:
-    # y (rows, columns) += x (rows, inputs) @ W (inputs, width), of few inputs
+    # y (rows, columns) += x (rows, inputs) @ W (inputs, width), of a small W
     cdef Py_ssize_t r, half = inputs // 2, last = inputs - 1
     if half and width * <Py_ssize_t> sizeof(real) <= SIDE_BY_SIDE_BYTES:
         add_tiles(y, y_row, x, x_row, x_step, W, half, tiled, columns, width, False, True, False)
@@ -237,10 +237,10 @@ cdef void add_product(
     # y (rows, outputs) += x (rows, inputs) @ packed W (inputs, outputs); rows lie y_row and x_row
     # numbers apart
     cdef Py_ssize_t j = 0
-    cdef bint far = inputs * outputs * <Py_ssize_t> sizeof(real) > FAR_BYTES
+    cdef Py_ssize_t size = inputs * outputs * <Py_ssize_t> sizeof(real)
     while j < outputs:
         add_any_panel(y + j, y_row, x, x_row, 1, W + j * inputs, rows, inputs, outputs - j,
-                      inputs < MANY_INPUTS, far)
+                      size <= NEAR_BYTES, size > FAR_BYTES)
         j += panel_width(W, outputs - j)
 
 

@@ -1,5 +1,9 @@
 # The vanilla cell, h_t = f(x_t @ W_xh + b_h + h_{t-1} @ W_hh) (Elman 1990).
 
+cdef inline bint is_over(const Py_ssize_t *lengths, Py_ssize_t b, Py_ssize_t t) noexcept nogil:
+    return lengths != NULL and lengths[b] <= t
+
+
 cdef inline void rnn_step(
     real *h, const real *before, const real *W_hh, Py_ssize_t rows, Py_ssize_t H, bint relu
 ) noexcept nogil:
@@ -19,7 +23,7 @@ cdef inline void rnn_step_backward(
         back_through_activation(dh, dstate, h, rows * H, relu)
     else:
         for b in range(rows):
-            if lengths[b] <= t:
+            if is_over(lengths, b, t):
                 memset(dh + b * H, 0, H * sizeof(real))
             else:
                 back_through_activation(dh + b * H, dstate + b * H, h + b * H, H, relu)

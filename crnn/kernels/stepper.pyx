@@ -20,6 +20,13 @@ cdef inline bint is_ready(object a, int type_number) noexcept:
             and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> a))
 
 
+cdef object zeros(shape, dtype):
+    try:
+        return np.zeros(shape, dtype)
+    except ValueError:      # what NumPy says beyond the address space
+        raise MemoryError(f"an array of shape {shape} does not fit in memory") from None
+
+
 cdef class Stepper:
     """One time step at a time on a state of its own; see ``crnn.reference.Stepper``."""
 
@@ -55,7 +62,7 @@ cdef class Stepper:
         self.kind = kind_of(weights)
         self.inputs, self.hidden, self.outputs = (
             weights.input_size, weights.hidden_size, weights.output_size)
-        self.type_number = cnp.PyArray_TYPE(weights.changes.astype(weights.dtype))
+        self.type_number = cnp.PyArray_TYPE(weights.layers[0].b_h)
         for k in range(self.depth):
             layer = weights.layers[k]
             self.layers[k].inputs = layer.input_size
@@ -65,12 +72,18 @@ cdef class Stepper:
         self.prepare = prepare
         self.reset(None)
 
-    cdef bint is_stale(self, bint floats) noexcept:
-        return (self.change != (<cnp.int64_t *> data(self.changes))[0]
-                or (floats and self.layers[0].W_xh_packed == NULL))
+    cdef bint refresh(self, object x) except -1:
+        # looks for packed weights again, where parameters have changed since the last step; returns
+        # whether x is an array of floats. Others may change parameters, and the state, while it
+        # packs: it is done when it finds nothing to do, and what it returns holds then.
+        cdef bint floats = self.is_array(x, self.type_number, self.inputs)
+        while (self.change != (<cnp.int64_t *> data(self.changes))[0]
+                or (floats and self.layers[0].W_xh_packed == NULL)):
+            self.pack(floats)
+            floats = self.is_array(x, self.type_number, self.inputs)
+        return floats
 
-    cdef bint refresh(self, bint floats) except False:
-        # look for packed weights again, where parameters have changed since the last step
+    cdef bint pack(self, bint floats) except -1:
         cdef cnp.int64_t change = (<cnp.int64_t *> data(self.changes))[0]
         cdef Py_ssize_t k
         for k in range(self.depth):
@@ -87,9 +100,10 @@ cdef class Stepper:
         """Zero the state; one sequence for None, else ``batch_size`` of them."""
         rows = 1 if batch_size is None else batch_size
         shape = 2, self.depth, rows, self.hidden
-        dtype = self.weights.dtype
-        h, kept = np.zeros(shape, dtype), None if self.kind.cell == RNN else np.zeros(shape, dtype)
-        gates = None if kept is None else np.zeros((rows, self.kind.blocks * self.hidden), dtype)
+        h, kept, gates = zeros(shape, self.weights.dtype), None, None
+        if self.kind.cell != RNN:
+            kept = zeros(shape, self.weights.dtype)
+            gates = zeros((rows, self.kind.blocks * self.hidden), self.weights.dtype)
         self.h, self.kept, self.gates = h, kept, gates  # nothing has changed if memory runs out
         self.batched, self.batch_size, self.now = batch_size is not None, rows, False
 
@@ -156,14 +170,10 @@ cdef class Stepper:
 
     def step(self, x, out=None):
         """One time step; what is not ready for the loop goes through ``prepare`` first."""
-        cdef bint floats = self.is_array(x, self.type_number, self.inputs)
-        if self.is_stale(floats):       # before the checks: meanwhile the state may be changed
-            self.refresh(floats)
+        cdef bint floats = self.refresh(x)
         if not self.takes(x, out, floats):
             x, out = self.prepare(self, x, out)
-            floats = self.is_array(x, self.type_number, self.inputs)
-            if self.is_stale(floats):
-                self.refresh(floats)
+            floats = self.refresh(x)
             if not self.takes(x, out, floats):
                 raise RuntimeError("the stream was changed while x was being converted")
         if out is None:
@@ -180,14 +190,16 @@ cdef class Stepper:
         cdef Py_ssize_t width = self.kind.blocks * H
         cdef real *before = <real *> data(self.h) + self.now * self.depth * size
         cdef real *h = <real *> data(self.h) + (not self.now) * self.depth * size
-        cdef real *kept = <real *> data(self.kept)
-        cdef real *kept_before = kept + self.now * self.depth * size
+        cdef real *kept = NULL
+        cdef real *kept_before = NULL
         cdef real *gates = <real *> data(self.gates)
         cdef StepLayer *layer = self.layers
-        kept = kept + (not self.now) * self.depth * size
         for k in range(self.depth):
             if self.kind.cell == RNN:
                 gates = h
+            else:
+                kept = <real *> data(self.kept) + ((not self.now) * self.depth + k) * size
+                kept_before = <real *> data(self.kept) + (self.now * self.depth + k) * size
             if k == 0 and not floats:
                 lookup_rows(gates, <const Py_ssize_t *> data(tokens), <real *> layer.W_xh,
                             <real *> layer.b_h, rows, width)
@@ -198,7 +210,6 @@ cdef class Stepper:
                       <real *> layer.W_hn, <real *> layer.b_hn, rows, H, self.kind)
             x = h
             h, before, layer = h + size, before + size, layer + 1
-            kept, kept_before = kept + size, kept_before + size
         if self.W_hy != NULL:
             linear_rows(y, x, <real *> self.W_hy, <real *> self.b_y, rows, H, self.outputs)
         else:

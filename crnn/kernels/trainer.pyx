@@ -55,7 +55,8 @@ cdef class Trainer:
         x, targets : object
             Wanted: intp (T, B) or (T,), each in range.
         state : object
-            Wanted: None, or for each of the cell's states (1, B, H) or (1, H) of the weights' dtype.
+            Wanted: None, or a list or tuple of one for each of the cell's states, (1, B, H) or
+            (1, H) of the weights' dtype.
         gradient : ndarray (num_parameters,)
             Zeros, added to.
         """
@@ -109,7 +110,7 @@ cdef class Trainer:
             for states in self.states:
                 memset(data(states), 0, cnp.PyArray_NBYTES(states[0]))
             return True
-        if len(given) != len(self.states):
+        if not isinstance(given, (tuple, list)) or len(given) != len(self.states):
             return False
         for k in range(len(self.states)):
             if not self.take_one_state(self.states[k], given[k], axes):

@@ -124,7 +124,8 @@ def lookup(y, tokens, W, b):
         Not packed.
     b : ndarray (outputs,)
     """
-    y[...] = W[tokens] + b
+    y[...] = W[tokens]
+    y += b
 
 
 def lookup_gradients(dW, tokens, dy):

@@ -3,13 +3,14 @@
     r, z = sigmoid(x_t @ W_xh + b_h + h_{t-1} @ W_hh)       each its own columns
     h_t = (1 - z) * n + z * h_{t-1}
 
-in two forms of the candidate n: with the reset after the product (PyTorch's)::
+in two forms of the candidate n, where f is tanh or ReLU: with the reset after the product
+(PyTorch's)::
 
-    n = tanh(x_t @ W_xn + b_n + r * q)                      q = h_{t-1} @ W_hn + b_hn
+    n = f(x_t @ W_xn + b_n + r * q)                      q = h_{t-1} @ W_hn + b_hn
 
 and before it (the paper's)::
 
-    n = tanh(x_t @ W_xn + b_n + s @ W_hn)                   s = r * h_{t-1}
+    n = f(x_t @ W_xn + b_n + s @ W_hn)                   s = r * h_{t-1}
 
 Cho, K. et al. (2014). Learning phrase representations using RNN encoder-decoder for statistical
 machine translation. EMNLP.

@@ -93,8 +93,7 @@ class Layer:
             h[over] = before[over]
             self._states[at + t + 1, part] = h
             if w.kind.keeps:
-                if w.kind.states == 2:
-                    kept[over] = kept_before[over]
+                kept[over] = kept_before[over] if w.kind.states == 2 else 0
                 self._kept[at + t + 1, part], self._gates[at + t, part] = kept, gates
 
     @silent

@@ -1,0 +1,398 @@
+"""Checks of networks on the reference that every bug in planted_bugs.py has to face.
+
+Each takes the reference's functions, which may be broken; other modules are broken where they are.
+"""
+
+import numpy as np
+import pytest
+from builds import INSTRUCTION_SETS, KINDS, kernels_of, network_of, parts_of, state_of
+from test_handworked import RELU, TANH, check_classes
+from test_optim import BY_HAND, two_steps
+from test_twins import (
+    activation,
+    adagrad_update,
+    adam_update,
+    assert_close,
+    is_finite,
+    norm,
+    rmsprop_update,
+    run,
+    sgd_update,
+)
+from test_twins_passes import after, gated_loops, given_to, loops_over_time, losses, products
+
+import crnn
+from crnn import engine, optim, stack
+
+STEP = 1e-30
+T, B, I, H, O = 5, 4, 3, 6, 7  # noqa: E741
+LENGTHS = (2, 5, 0, 1)
+
+
+def network(kind, *sizes, rng, **options):
+    """Return a float64 network on the reference with random parameters of some size."""
+    net = network_of(kind, *sizes, dtype="float64", seed=rng, backend="reference", **options)
+    net.vector = rng.uniform(-0.7, 0.7, net.num_parameters)
+    return net
+
+
+def state_for(net, rng, batch=B):
+    rows = net.num_layers * (1 + net.bidirectional)
+    return state_of([
+        rng.standard_normal((rows, batch, net.hidden_size)) for _ in range(net._kind.states)
+    ])
+
+
+def input_for(rng, tokens=False, batch=B):
+    return rng.integers(0, I, (T, batch)) if tokens else rng.standard_normal((T, batch, I))
+
+
+def targets_for(rng, loss, net, last_only=False):
+    features = net.output_size or (1 + net.bidirectional) * net.hidden_size
+    shape = (B,) if last_only else (T, B)
+    if loss == "softmax":
+        return rng.integers(0 if last_only else -1, features, shape)
+    return rng.uniform(size=(*shape, features))
+
+
+# --- worked by hand, and formulas of textbooks ---------------------------------------------------
+
+
+def check_handworked(module):
+    for example in (TANH, RELU):
+        check_classes(module, example)
+
+
+def check_updates(module):
+    """Two steps of each optimiser, worked by hand."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(optim, "kernels", lambda backend, dtype: module)
+        for opt, w, g1, g2, expected in BY_HAND:
+            found = two_steps(opt, w, g1, g2)
+            np.testing.assert_allclose(found, expected, rtol=1e-14, atol=1e-15)
+
+
+def step_of_textbook(kind, p, x, h, c):
+    """Return h and c of one step of a gated cell, with a formula for each gate's own columns."""
+
+    def share(gate, h=h):
+        columns = slice(gate * H, (gate + 1) * H)
+        return p["W_xh_l0"].T[columns] @ x + p["b_h_l0"][columns] + p["W_hh_l0"].T[columns] @ h
+
+    def sigmoid(a):
+        return 1 / (1 + np.exp(-a))
+
+    if kind.cell == "LSTM":
+        c = sigmoid(share(1)) * c + sigmoid(share(0)) * np.tanh(share(2))
+        return sigmoid(share(3)) * np.tanh(c), c
+    r, z = sigmoid(share(0)), sigmoid(share(1))
+    if kind.reset_after:
+        n = share(2, 0 * h) + r * (p["W_hh_l0"].T[2 * H :] @ h + p["b_hn_l0"])
+    else:
+        n = share(2, r * h)
+    n = np.tanh(n) if kind.nonlinearity == "tanh" else np.maximum(n, 0)
+    return (1 - z) * n + z * h, c
+
+
+def check_textbook(module):
+    rng = np.random.default_rng(7)
+    for name, kind in KINDS.items():
+        if kind.keeps:
+            net = network(name, I, H, rng=rng)
+            x, state = input_for(rng), state_for(net, rng)
+            y, _ = net(x, state)
+            for b in range(B):
+                h, c = parts_of(state)[0][0, b], parts_of(state)[-1][0, b]
+                for t in range(T):
+                    h, c = step_of_textbook(kind, net.parameters, x[t, b], h, c)
+                    assert_close(y[t, b], h, 1e-12)
+
+
+# --- derivatives ---------------------------------------------------------------------------------
+
+RAGGED = {"lengths": LENGTHS}
+LAST = {"last_only": True}
+DERIVATIVES = [
+    {"loss": "softmax", "reduction": "mean", **RAGGED},
+    {"loss": "softmax", "kind": "rnn-relu", **LAST, **RAGGED},
+    {"loss": "sigmoid", "reduction": "mean", "tokens": True, **LAST},
+    {"loss": "mse", "reduction": "mean", "kind": "rnn-relu", "outputs": None, **RAGGED},
+    {"loss": "mse"},
+    {"loss": "softmax", "kind": "gru-after-tanh", **RAGGED},
+    {"loss": "mse", "kind": "gru-before-tanh", "tokens": True},
+    {"loss": "mse", "kind": "gru-before-relu", "num_layers": 2, **RAGGED},
+    {"loss": "mse", "kind": "gru-after-tanh", **LAST, **RAGGED},
+    {"loss": "mse", "kind": "lstm", **RAGGED},
+    {"loss": "softmax", "kind": "lstm", **LAST, **RAGGED},
+    {"loss": "softmax", "kind": "lstm", "num_layers": 2, "bidirectional": True, **RAGGED},
+    {"loss": "mse", "kind": "gru-after-relu", "bidirectional": True, **LAST, **RAGGED},
+    {"loss": "mse", "num_layers": 3, "dropout": 0.4, "bidirectional": True},
+]
+
+
+def check_complex_step(module):
+    """Gradients against complex-step derivatives, along two random directions of each array.
+
+    Blocks of two time steps, so that gradients are added up over several calls.
+    """
+    rng = np.random.default_rng(1)
+    for options in DERIVATIVES:
+        check_derivatives(rng, **options)
+
+
+def check_derivatives(
+    rng, loss, *, kind="rnn-tanh", reduction="sum", tokens=False, lengths=None, last_only=False,
+    outputs=O, **options
+):
+    net = network(kind, I, H, outputs, rng=rng, **options)
+    twin = network_of(
+        kind, I, H, outputs, dtype="complex128", backend="reference", **options)
+    x, state, targets = input_for(rng, tokens), state_for(net, rng), targets_for(
+        rng, loss, net, last_only)
+    given, begin = {"loss": loss, "reduction": reduction, "lengths": lengths}, net.dropout_state
+
+    def function(point):
+        """Return the loss; with dropout that of the same choices, of which only forward knows."""
+        twin.vector, twin.dropout_state = point["vector"], begin
+        start = state_of([each for name, each in point.items() if name.startswith("state")])
+        if not net.dropout:
+            return twin.loss(point["x"], targets, start, **given)[0]
+        return ((twin.forward(point["x"], start)[0] - targets) ** 2).sum()
+
+    block = 2 * B * max(net._kind.blocks * H, O, (1 + net.bidirectional) * H)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(engine.Stack.block_steps.__globals__, "BLOCK_NUMBERS", block)
+        _, grads, _ = net.loss_and_gradients(x, targets, state, **given)
+    point, found = {"vector": net.vector, "x": x}, {"vector": grads.vector, "x": grads.x}
+    for i, (start, gradient) in enumerate(
+        zip(parts_of(state), parts_of(grads.state), strict=True)
+    ):
+        point[f"state {i}"], found[f"state {i}"] = start, gradient
+    for name, gradient in found.items():
+        for _ in range(0 if gradient is None else 2):
+            direction = rng.standard_normal(gradient.shape)
+            moved = point | {name: point[name] + 1j * STEP * direction}
+            exact = function(moved).imag / STEP
+            assert abs((gradient * direction).sum() - exact) <= 1e-11, name
+
+
+# --- the compiled twins --------------------------------------------------------------------------
+
+
+def check_kernels(module):
+    """Every function, and every method of a layer and a readout, against its compiled twin."""
+    rng = np.random.default_rng(2)
+    functions = kernels_of(INSTRUCTION_SETS[-1], "float64")
+    cases = [(activation, (17, name)) for name in ("tanh", "relu", "sigmoid")]
+    cases += [(sgd_update, (17, 0.9, nesterov, 0.05)) for nesterov in (False, True)]
+    cases += [(sgd_update, (17, 0, False, 0.05)), (adagrad_update, (17, 0.05))]
+    cases += [(rmsprop_update, (17, centered, 0.9, 0.05)) for centered in (False, True)]
+    cases += [(adam_update, (17, 0.05, 0.99)), (norm, (17,)), (is_finite, (17, 5))]
+    for maker, each in cases:
+        arguments, outputs, *_ = maker(rng, "float64", *each)
+        (ours, our_result), (theirs, their_result) = (
+            run(side, maker.__name__, arguments) for side in (functions, module)
+        )
+        for our, their in zip(ours[:outputs], theirs[:outputs], strict=True):
+            assert_close(their, our, rtol=1e-12)
+        if isinstance(our_result, bool):
+            assert their_result == our_result
+        else:
+            assert_close(their_result, our_result, rtol=1e-12)
+    methods = [*products((1, 7, 3, 5, 3)), *products((2, 3, 5, 37, 5))]  # one panel, several
+    methods += [*products((2, 3, 37, 5, 37)), *loops_over_time((4, 5, 3, 3, 2))]
+    methods += [case for i in range(4) for case in gated_loops((4, 5, 3, 3, 2), i)]
+    for case in [*methods, *losses((11, 2, 2, 3, 5))]:
+        given = given_to(case, rng, "float64")
+        (ours, _), (theirs, _) = (after(case, side, given) for side in (functions, module))
+        for name, our in ours.items():
+            assert_close(theirs[name], our, rtol=1e-12)
+
+
+# --- parts of batches, of sequences, of networks -------------------------------------------------
+
+
+def check_lengths(module):
+    """Each sequence of a padded batch against itself alone."""
+    rng = np.random.default_rng(3)
+    for kind, loss, last_only, options in (
+        ("rnn-tanh", "softmax", False, {}), ("rnn-tanh", "mse", False, {}),
+        ("rnn-tanh", "softmax", True, {}), ("gru-after-tanh", "mse", False, {}),
+        ("gru-before-tanh", "mse", False, {"num_layers": 2, "bidirectional": True}),
+        ("lstm", "softmax", False, {}), ("lstm", "mse", True, {"bidirectional": True}),
+        ("lstm", "mse", True, {}), ("gru-after-tanh", "mse", True, {}),
+    ):
+        net = network(kind, I, H, O, rng=rng, **options)
+        x, state, targets = input_for(rng), state_for(net, rng), targets_for(
+            rng, loss, net, last_only)
+        check_each_alone(net, x, state, targets, {"loss": loss, "reduction": "sum"}, last_only)
+
+
+def check_each_alone(net, x, state, targets, options, last_only):
+    y, last = net(x, state, lengths=LENGTHS)
+    value, grads, _ = net.loss_and_gradients(x, targets, state, **options, lengths=LENGTHS)
+    total, sum_of_parts = 0.0, np.zeros_like(grads.vector)
+    for b, n in enumerate(LENGTHS):
+        own_targets = targets[b] if last_only else targets[:n, b]
+        own_state = state_of([each[:, b] for each in parts_of(state)])
+        y_alone, last_alone = net(x[:n, b], own_state)
+        part, alone, _ = net.loss_and_gradients(x[:n, b], own_targets, own_state, **options)
+        total, sum_of_parts = total + part, sum_of_parts + alone.vector
+        assert not y[n:, b].any()
+        assert not grads.x[n:, b].any()
+        assert_close(y[:n, b], y_alone, rtol=1e-12)
+        assert_close(grads.x[:n, b], alone.x, rtol=1e-12)
+        for ours, theirs in ((last, last_alone), (grads.state, alone.state)):
+            for our, their in zip(parts_of(ours), parts_of(theirs), strict=True):
+                assert_close(our[:, b], their, rtol=1e-12)
+    assert_close(value, total, rtol=1e-12)
+    assert_close(grads.vector, sum_of_parts, rtol=1e-12)
+
+
+def check_steps(module):
+    """One step at a time against the whole sequence."""
+    rng = np.random.default_rng(4)
+    for kind, tokens, options in (
+        ("rnn-tanh", False, {}), ("rnn-tanh", True, {}),
+        ("gru-after-tanh", True, {"num_layers": 2}),
+        ("gru-before-tanh", False, {"num_layers": 2}), ("lstm", False, {"num_layers": 2}),
+    ):
+        net = network(kind, I, H, O, rng=rng, **options)
+        x, state = input_for(rng, tokens), state_for(net, rng)
+        y, last = net(x, state)
+        stream = net.stream()
+        stream.state = state
+        assert_close([stream.step(each) for each in x], y, rtol=1e-12)
+        for ours, theirs in zip(parts_of(stream.state), parts_of(last), strict=True):
+            assert_close(ours, theirs, rtol=1e-12)
+
+
+def check_apart(module):
+    """Layers and directions, and what is dropped between them, put together one by one."""
+    rng = np.random.default_rng(8)
+    for kind, options in (
+        ("rnn-tanh", {"num_layers": 3}), ("lstm", {"bidirectional": True}),
+        ("gru-after-tanh", {"num_layers": 3, "bidirectional": True, "dropout": 0.4}),
+    ):
+        net = network(kind, H, H, rng=rng, **options)  # so that all layers have the same sizes
+        x, state, begin = rng.standard_normal((T, B, H)), state_for(net, rng), net.dropout_state
+        for lengths in (None, LENGTHS):
+            expected = one_by_one(kind, net, x, state, lengths, None)
+            assert_close(net(x, state, lengths=lengths)[0], expected, 1e-12)
+            generator = np.random.default_rng()
+            generator.bit_generator.state = net.dropout_state = begin
+            expected = one_by_one(kind, net, x, state, lengths, generator)
+            assert_close(net.forward(x, state, lengths=lengths)[0], expected, 1e-12)
+
+
+def one_by_one(kind, net, x, state, lengths, generator):
+    """Return a network's outputs from networks of one layer; with a generator, drop some."""
+    for layer in range(net.num_layers):
+        if layer and net.dropout and generator:
+            stays = generator.random(x.shape, np.float32) >= net.dropout
+            x = x * stays / (1 - net.dropout)
+        ways = []
+        for way in range(1 + net.bidirectional):
+            suffix = f"_l{layer}" + way * "_reverse"
+            single = network_of(kind, x.shape[2], H, dtype="float64", backend="reference")
+            for name in single.parameters:
+                single.parameters[name] = net.parameters[name.removesuffix("_l0") + suffix]
+            row = layer * (1 + net.bidirectional) + way
+            own = state_of([each[row : row + 1] for each in parts_of(state)])
+            turned = turn_round(x, lengths) if way else x
+            y, _ = single(turned, own, lengths=lengths)
+            ways.append(turn_round(y, lengths) if way else y)
+        x = np.concatenate(ways, axis=2)
+    return x
+
+
+def turn_round(x, lengths):
+    turned = x.copy()
+    for b, n in enumerate([len(x)] * B if lengths is None else lengths):
+        turned[:n, b] = x[:n, b][::-1]
+    return turned
+
+
+# --- packing and threads -------------------------------------------------------------------------
+
+
+def everything(net, x, state, targets, dy, lengths):
+    """Return all that a network makes of its input, by name."""
+    y, last = net(x, state, lengths=lengths)
+    again, _, cache = net.forward(x, state, lengths=lengths)
+    back, found = net.backward(cache, dy, last), {"y": y, "y again": again}
+    found["loss"], _ = net.loss(x, targets, state, lengths=lengths)
+    found["loss again"], grads, _ = net.loss_and_gradients(x, targets, state, lengths=lengths)
+    states = {"last": last, "back": back.state, "loss's": grads.state}
+    for name, each in states.items():
+        found |= {f"{name} {i}": array for i, array in enumerate(parts_of(each))}
+    for name, each in (("back", back), ("loss", grads)):
+        found |= {f"vector, {name}": each.vector}
+        found |= {} if each.x is None else {f"x, {name}": each.x}
+    return found
+
+
+def wide_network(rng, kind="rnn-tanh", *, tokens, ragged, readout=True, **options):
+    """Return a network with more sequences and units than one thread takes, and its input."""
+    net = network(kind, I, 33, 17 if readout else None, rng=rng, **options)
+    x, state = input_for(rng, tokens, 9), state_for(net, rng, 9)
+    features = 17 if readout else 33 * (1 + net.bidirectional)
+    lengths = np.array([T, 0, 1, 2, 3, 4, 5, 3, 1]) if ragged else None
+    targets, dy = rng.integers(0, features, (T, 9)), rng.standard_normal((T, 9, features))
+    return net, (x, state, targets, dy, lengths)
+
+
+def check_packing(module):
+    """After each change of the parameters, everything against a network that is new."""
+    rng = np.random.default_rng(5)
+    for kind, tokens in (("rnn-tanh", False), ("rnn-tanh", True), ("gru-after-tanh", False)):
+        net, data = wide_network(rng, kind, tokens=tokens, ragged=True)
+        optimizer = crnn.SGD(0.1)
+        for change in ("none", "vector", "name", "optimiser"):
+            if change == "vector":
+                net.vector = rng.uniform(-0.5, 0.5, net.num_parameters)
+            elif change == "name":
+                net.parameters["W_hh_l0"] = -0.5 * net.parameters["W_hh_l0"]
+            elif change == "optimiser":
+                optimizer.step(net, net.loss_and_gradients(data[0], data[2])[1])
+            new = network_of(kind, I, 33, 17, dtype="float64", backend="reference")
+            new.vector = net.vector
+            ours, theirs = everything(net, *data), everything(new, *data)
+            for name, result in theirs.items():
+                np.testing.assert_array_equal(ours[name], result, err_msg=name)
+
+
+def check_threads(module):
+    """Three threads against one; their products differ in the last digits, as the parts do."""
+    rng = np.random.default_rng(6)
+    threads, before = stack.threads, stack.threads.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "LEAST_WORK", 0)
+        for options in ({"tokens": False, "ragged": True}, {"tokens": True, "ragged": False},
+                        {"tokens": False, "ragged": False, "readout": False},
+                        {"kind": "gru-after-tanh", "tokens": False, "ragged": True},
+                        {"kind": "lstm", "tokens": True, "ragged": True, "bidirectional": True}):
+            net, data = wide_network(rng, **options)
+            try:
+                threads.set_num_threads(1)
+                one = everything(net, *data)
+                threads.set_num_threads(3)
+                three = everything(net, *data)
+            finally:
+                threads.set_num_threads(before)
+            for name, result in one.items():
+                assert_close(three[name], result, 1e-12, name)
+
+
+CHECKS = {
+    "h": check_handworked,
+    "b": check_textbook,
+    "c": check_complex_step,
+    "k": check_kernels,
+    "l": check_lengths,
+    "s": check_steps,
+    "a": check_apart,
+    "u": check_updates,
+    "p": check_packing,
+    "t": check_threads,
+}
