@@ -137,7 +137,7 @@ def gradient_flow(flows, path, title=None):
     axes.set(xlabel="lag: steps before the last one", ylabel="norm of the gradient of the state",
              title=title or "", yscale="log")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    _write(figure, axes, path)
+    _write(figure, axes, path, dpi=120)
 
 
 def _check_some(mapping, what):
@@ -155,11 +155,11 @@ def _figure():
     return figure, figure.subplots()
 
 
-def _write(figure, axes, path):
+def _write(figure, axes, path, dpi=150):
     axes.grid(alpha=0.3)
     axes.legend()
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=picture_format(path), dpi=150)
+    figure.savefig(buffer, format=picture_format(path), dpi=dpi)
     disk.write_bytes(path, buffer.getvalue())
 
 

@@ -5,8 +5,8 @@
 Two layers of 128 units, 50 streams over the text, 50 steps to an update, RMSprop with a learning
 rate of 0.002 that falls by 3 % with each epoch after the tenth, gradients cut off at 5. The text is
 cut into 50 streams first, and the last 5 % of each are for validation: parts from all over the
-text. `crnn train` keeps the last tenth of the text, which is another play; what is learnt from the
-others helps less there, and the losses are higher.
+text. `crnn train` keeps the last tenth of the text, which in tinyshakespeare has a play of its own;
+what is learnt from the others helps less there, and the losses are higher.
 
 Karpathy, A. (2015). The unreasonable effectiveness of recurrent neural networks.
 https://github.com/karpathy/char-rnn

@@ -1,0 +1,153 @@
+"""The examples: each runs with tiny settings; the marked ones do what their README says."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.no_backend
+FOLDER = Path(__file__).resolve().parents[1] / "examples"
+SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py"))
+LARGEST_PICTURE = 100_000  # bytes
+
+
+def example(name):
+    """Return an example as a module."""
+    spec = importlib.util.spec_from_file_location(f"example_{name}", FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def chorales_file(path):
+    """Write pieces of random notes as the file of chorales has them."""
+    rng = np.random.default_rng(0)
+    parts = {}
+    for part, lengths in (("train", [5, 9, 7, 6, 8]), ("valid", [4, 6]), ("test", [7, 5])):
+        notes = rng.random((sum(lengths), 88)) < 0.1
+        parts |= {part: np.packbits(notes, axis=1), f"{part}_lengths": np.array(lengths)}
+    np.savez(path, **parts)
+    return path
+
+
+def test_there_are_examples_and_the_readme_has_them_all():
+    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert len(SCRIPTS) >= 4
+    assert [name for name in SCRIPTS if f"python examples/{name}.py" not in readme] == []
+    pictures = {path.name: path.stat().st_size for path in FOLDER.glob("*.png")}
+    assert [name for name in pictures if f"]({name})" not in readme] == []
+    assert max(pictures.values()) < LARGEST_PICTURE
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help(name):
+    done = subprocess.run([sys.executable, FOLDER / f"{name}.py", "--help"], text=True,
+                          capture_output=True, check=True)
+    assert done.stdout.startswith(f"usage: {name}.py")
+    assert "--seed" in done.stdout
+
+
+def test_adding(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    errors = example("adding").main([
+        "--steps", "8", "--hidden", "4", "--batches", "3", "--batch-size", "5", "--epochs", "2",
+        "--plot", str(tmp_path / "adding.png"),
+    ])
+    assert list(errors) == ["RNN", "GRU", "LSTM"]
+    assert "LSTM: epoch 2/2" in capsys.readouterr().out
+    assert (tmp_path / "adding.png").stat().st_size > 2000
+
+
+def test_the_sums_of_the_adding_problem():
+    x, sums = example("adding").sequences(np.random.default_rng(0), 10, 50)
+    numbers, marks = x[:, :, 0], x[:, :, 1]
+    assert (marks[:5].sum(axis=0) == 1).all()
+    assert (marks[5:].sum(axis=0) == 1).all()
+    np.testing.assert_allclose(sums[:, 0], (numbers * marks).sum(axis=0), rtol=1e-6)
+
+
+def test_reber(capsys):
+    reber = example("reber")
+    solved = reber.main(["--seeds", "2", "--strings", "20", "--test-strings", "5", "--hidden", "4",
+                         "--epochs", "1"])
+    assert solved == 0  # after two updates
+    assert "lstm: 0 of 2 seeds" in capsys.readouterr().out
+
+
+def test_the_strings_of_the_grammar():
+    reber, rng = example("reber"), np.random.default_rng(0)
+    for _ in range(200):
+        string, legal = reber.string(rng)
+        assert len(string) == len(legal) >= 9
+        assert all(symbol in may for symbol, may in zip(string, legal, strict=True))
+        assert (string[0], string[1], string[-1]) == ("B", string[-2], "E")
+        assert string[2:-2] in {"BTXSE", "BPVVE"} or len(string[2:-2]) > 5
+        assert string[2:-2].count("E") == 1
+
+
+def test_who_knows_the_grammar_makes_no_wrong_predictions():
+    """And who knows all but the last but one symbol is wrong there alone."""
+    reber = example("reber")
+    strings = reber.unseen_strings(np.random.default_rng(1), 30, {"BTBTXSETE"})
+    assert "BTBTXSETE" not in strings
+    y = np.zeros((max(map(len, strings)) - 1, len(strings), 7))
+    for b, legal in enumerate(strings.values()):
+        for t, may in enumerate(legal[1:]):
+            y[t, b, [reber.SYMBOLS.index(symbol) for symbol in may]] = 1
+    assert reber.wrong_predictions(lambda x, lengths: (y, None), strings) == (0, 0)
+    for b, string in enumerate(strings):
+        y[len(string) - 3, b, [1, 2]] = 1
+    assert reber.wrong_predictions(lambda x, lengths: (y, None), strings) == (30, 30)
+
+
+def test_gradient_flow(tmp_path):
+    pytest.importorskip("matplotlib")
+    factors = example("gradient_flow").main([
+        str(tmp_path / "flow.png"), "--steps", "30", "--hidden", "8", "--batch-size", "2"])
+    assert (tmp_path / "flow.png").stat().st_size > 2000
+    assert factors["RNN"] < factors["LSTM"] < 1 < factors["ReLU, W = 1.2 I"]
+
+
+def test_chorales(tmp_path):
+    pytest.importorskip("matplotlib")
+    losses = example("chorales").main([
+        str(chorales_file(tmp_path / "notes.npz")), "--hidden", "4", "--batch-size", "2",
+        "--epochs", "2", "--plot", str(tmp_path / "notes.png")])
+    assert list(losses) == ["RNN", "GRU", "LSTM"]
+    assert all(20 < loss < 70 for loss in losses.values())  # 88 ln 2 = 61 for guessing
+    assert (tmp_path / "notes.png").stat().st_size > 2000
+
+
+def test_char_rnn(tmp_path):
+    (tmp_path / "text").write_text("all work and no play, " * 50)
+    loss = example("char_rnn").main([str(tmp_path / "text"), "--hidden", "8", "--batch-size", "2",
+                                     "--steps", "10", "--epochs", "12", "--validation", "0.1"])
+    assert loss < 2.8
+
+
+# --- what they reach -----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_gates_solve_the_adding_problem():
+    errors = example("adding").main(["--quiet"])
+    assert errors["RNN"] > 0.14  # guessing has 0.167
+    assert errors["GRU"] < 0.01
+    assert errors["LSTM"] < 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_gates_solve_the_embedded_reber_grammar(cell):
+    assert example("reber").main(["--cell", cell]) >= 9
+
+
+@pytest.mark.slow
+def test_chorales_reach_the_published_figures(shared):
+    losses = example("chorales").main([str(shared / "jsb_chorales.npz"), "--quiet"])
+    assert losses["RNN"] <= 8.91
+    assert losses["GRU"] <= 8.75
+    assert losses["LSTM"] <= 8.75
