@@ -54,7 +54,6 @@ def fails(check, broken):
         if "stack" in broken:
             patch.setattr(engine, "Stack", broken["stack"].Stack)
             patch.setattr(engine, "reverse", broken["stack"].reverse)
-            patch.setattr(engine, "beside", broken["stack"].beside)
         if "threads" in broken:
             patch.setattr(stack, "threads", broken["threads"])
         try:

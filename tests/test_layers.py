@@ -60,7 +60,7 @@ TABLE = {
                 "initialisation", "quick", "streams", "weights", "_dispatch", "_memory"},
     "cells": {"checks", "configuration", "kinds", "network"},
     # what is done with networks
-    "loading": {"configuration", "disk", "files", "cells", "kinds", "_dispatch"},
+    "loading": {"checks", "configuration", "disk", "files", "cells", "kinds", "_dispatch"},
     "gradcheck": {"checks"},
     "gradient_flow": {"checks", "network", "stack", "_memory"},
     "text": {"checks", "disk", "files", "loading"},

@@ -5,6 +5,14 @@ import numpy as np
 from crnn.reference.layer import CELLS, silent
 
 
+def zeros(shape, dtype):
+    """Return zeros, or raise MemoryError."""
+    try:
+        return np.zeros(shape, dtype)
+    except ValueError:  # what NumPy says beyond the address space
+        raise MemoryError(f"an array of shape {shape} does not fit in memory") from None
+
+
 class Stepper:
     """One time step at a time on a state of its own: what `crnn.Stream` runs.
 
@@ -34,7 +42,7 @@ class Stepper:
         """Zero the state; one sequence for None, else ``batch_size`` of them."""
         rows, w = 1 if batch_size is None else batch_size, self._weights
         shape = len(w.layers), rows, w.hidden_size
-        self._state = [np.zeros(shape, w.dtype) for _ in range(w.kind.states)]
+        self._state = [zeros(shape, w.dtype) for _ in range(w.kind.states)]
         self.batched, self.batch_size = batch_size is not None, rows
 
     @property
