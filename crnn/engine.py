@@ -69,8 +69,9 @@ class Engine:
             readout = self.kernels.Readout(w, runs[-1].states, y)
             states = self._without_tape(sequence, runs, partial(readout.forward, 0))
         else:  # outputs are all that a tape would hold
-            tape = self._with_tape(sequence, drop=False)
-            y, states = tape.top[1:], last_states(tape)
+            run = self.stack.run(0, sequence.x, sequence, sequence.steps, self.stack.new)
+            self.stack.forward([run], sequence)
+            y, states = run.states[1:], [run.states[-1:].copy()]
         return silence_finished(y, sequence.lengths), states
 
     def forward(self, sequence):

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from crnn import checks
+from crnn import checks, threads
 from crnn._memory import aligned_empty
 
 # Gates (or states), or outputs, of a pass whose memory is kept for the next one. It is one block:
 # were it more, sums of gradients over blocks would not have the same bits in both passes.
-SMALL_NUMBERS = 2**15
+SMALL_NUMBERS = 2**18
 
 
 class QuickPasses:
@@ -29,15 +29,17 @@ class QuickPasses:
     def loss_and_gradients(self, gradients, x, targets, state):
         """Do a small pass over tokens in one call, softmax at every step, its mean.
 
-        Returns None, with nothing done, where the general pass is wanted: for large passes, for
-        more than one layer, for arguments that need converting or that are wrong, and the first
-        time that a shape comes. Otherwise the loss and the last states.
+        Returns None, with nothing done, where the general pass is wanted: for large passes, where
+        threads pay, for more than one layer, for arguments that need converting or that are wrong,
+        and the first time that a shape comes. Otherwise the loss and the last states.
         """
         if self._kernels.Trainer is None or type(x) is not np.ndarray or x.dtype != checks.INTP:
             return None
         trainer = self._trainers.pop(x.shape, False)  # no other thread finds it at work
         if trainer is False:
             self._trainers = {x.shape: None}
+            return None
+        if threads.are_worth(self._work(x)):
             return None
         trainer = trainer or self._new_trainer(x)
         result = trainer and trainer.run(x, targets, state, gradients.vector)
@@ -46,6 +48,11 @@ class QuickPasses:
             return None
         loss, states, gradients.state = result
         return loss, states
+
+    def _work(self, x):
+        w = self._weights
+        width = w.kind.blocks * w.hidden_size + w.output_size
+        return x.size * width * w.hidden_size
 
     def _new_trainer(self, x):
         w, kind, H = self._weights, self._weights.kind, self._weights.hidden_size

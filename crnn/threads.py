@@ -72,6 +72,11 @@ def _default():
     return int(text)
 
 
+def are_worth(work):
+    """Return whether so many multiplications are enough for more than one thread."""
+    return work >= LEAST_WORK and get_num_threads() > 1
+
+
 def split(size, multiple, work):
     """Return bounds ``(first, last)`` of a part of ``size`` things for each thread.
 
@@ -86,7 +91,7 @@ def split(size, multiple, work):
         Multiplications there are to do.
     """
     groups = -(-size // multiple)
-    parts = min(get_num_threads(), groups) if work >= LEAST_WORK else 1
+    parts = min(get_num_threads(), groups) if are_worth(work) else 1
     if parts <= 1:
         return [(0, size)]
     bounds = [min(size, part * groups // parts * multiple) for part in range(parts + 1)]

@@ -130,20 +130,21 @@ class LayerWeights:
         parameters, self.hidden_size = weights.parameters, weights.hidden_size
         self.W_xh, self.b_h = parameters["W_xh" + suffix], parameters["b_h" + suffix]
         self.b_hn = parameters.get("b_hn" + suffix)
-        self.input_size = len(self.W_xh)
+        self.input_size, H = len(self.W_xh), weights.hidden_size
+        self._parts = {"W_xh": ("W_xh" + suffix, None), "W_hh": ("W_hh" + suffix, None)}
+        if self.kind.cell == "GRU":
+            self._parts["W_hh"] = "W_hh" + suffix, (0, 2 * H)
+            self._parts["W_hn"] = "W_hh" + suffix, (2 * H, 3 * H)
 
     def packed(self, name, transposed=False):
         """Return W_xh, W_hh or W_hn, packed; None for the W_hn of a cell that has none.
 
         A GRU's W_hn are the last H columns of W_hh, and only the others are then its W_hh.
         """
-        columns, H = None, self.hidden_size
-        if self.kind.cell == "GRU" and name != "W_xh":
-            columns = (0, 2 * H) if name == "W_hh" else (2 * H, 3 * H)
-        elif name == "W_hn":
+        if name not in self._parts:
             return None
-        name = "W_xh" if name == "W_xh" else "W_hh"
-        return self._weights.packed(name + self._suffix, transposed, columns)
+        name, columns = self._parts[name]
+        return self._weights.packed(name, transposed, columns)
 
     def views(self, vector):
         """Return views of a vector in the parameters' layout, without the names' end."""

@@ -101,9 +101,8 @@ CELL_BUGS = [
     ("shares of the first rows", "return slice(size * first // whole, size * last // whole)",
      "return slice(0, size * (last - first) // whole)", "t", LAYER),
     # layers
-    ("layer 1 packs the weights of layer 0", "return self._weights.packed(name + self._suffix,",
-     "return self._weights.packed(name + (\"_l0\" if name == \"W_hh\" else self._suffix),", "ca",
-     "weights"),
+    ("layer 1 packs the weights of layer 0", '"W_hh": ("W_hh" + suffix, None)',
+     '"W_hh": ("W_hh_l0", None)', "ca", "weights"),
     ("layer 2 is layer 1", "self.kernels, self.weights.layers[k], x",
      "self.kernels, self.weights.layers[min(k, 1)], x", "a", "stack"),
     ("layer 1 begins with the state of layer 0", "initial = [states[k] for",

@@ -53,7 +53,7 @@ TABLE = {
     "losses": {"checks", "kernels"},
     "stack": {"threads", "_memory"},
     "engine": {"checks", "stack", "_memory"},
-    "quick": {"checks", "_memory"},
+    "quick": {"checks", "threads", "_memory"},
     "streams": {"checks"},
     "configuration": {"checks", "_dispatch"},
     "network": {"checks", "configuration", "files", "losses", "engine", "kinds", "parameters",

@@ -4,7 +4,9 @@
 # Methods for other sequences may run in other threads at the same time.
 
 cdef enum:
-    PROJECTED_NUMBERS = 32768    # of gates that are filled by a product with x before the loop
+    PROJECTED_ROWS = 256         # of gates that are filled by a product with x before the loop
+    PROJECTED_NUMBERS = 32768    # and no more than so many numbers
+
 
 cdef inline void *data(object a) noexcept:
     return NULL if a is None else cnp.PyArray_DATA(<cnp.ndarray> a)
@@ -117,7 +119,7 @@ cdef class Layer:
     ) noexcept nogil:
         cdef Py_ssize_t t, stop, done = 0, rows = last - first, H = self.hidden
         cdef Py_ssize_t width = self.kind.blocks * H, row, size = self.batch * H
-        cdef Py_ssize_t steps = max(1, PROJECTED_NUMBERS // max(1, rows * width))
+        cdef Py_ssize_t steps = min(PROJECTED_ROWS, PROJECTED_NUMBERS // width) // max(1, rows)
         cdef const Py_ssize_t *lengths = self.lengths
         cdef real *gates = <real *> self.gates
         cdef real *h
@@ -125,6 +127,7 @@ cdef class Layer:
         cdef real *kept_before = NULL
         if lengths != NULL:
             lengths = lengths + first
+        steps = max(1, steps)
         while done < count:
             stop = min(done + steps, count)
             self.project(gates + (at + done) * self.batch * width, x_at + done, stop - done,
