@@ -73,7 +73,9 @@ def _step_run(name, session, x):
 def _step_bound(name, session, x):
     """The state goes to and fro between two arrays, each bound as input and as output."""
     shapes = {each.name: each.shape for each in session.get_inputs()[1:]}
-    here, there = ({each: _empty(*shape) * 0 for each, shape in shapes.items()} for _ in range(2))
+    here, there = (
+        {each: np.zeros(shape, np.float32) for each, shape in shapes.items()} for _ in range(2)
+    )
     turns = itertools.cycle([
         (_bound(session, {"x": x, **a}, {f"{each}_last": b[each] for each in b}), [*b.values()])
         for a, b in ((here, there), (there, here))  # a binding does not keep its arrays
