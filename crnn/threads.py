@@ -6,9 +6,9 @@ import os
 
 from crnn import checks
 
-# Waking a thread and waiting for it takes some 30 us: below this many multiplications, a
-# millisecond or less on one thread, splitting gains too little to be worth the other processor.
-LEAST_WORK = 1e7
+# Waking a thread and waiting for it takes some 50 us, a few times in a pass: below this many
+# multiplications, a millisecond or so on one thread, two threads were slower than one.
+LEAST_WORK = 3e7
 
 _threads = None  # how many may work at a time; None: not set and not asked for yet
 _pool = None  # of all threads but the caller's own
