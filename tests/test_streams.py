@@ -388,7 +388,13 @@ def test_a_compiled_step_with_out_allocates_nothing(x, tokens, batch, outputs, i
     out = stream.step(row)
 
     def peak(step, *arguments):
-        """Bytes that a thousand calls held at once beyond those held before."""
+        """Bytes that a thousand calls held at once beyond those held before, at the least.
+
+        What other threads of the process allocate comes and goes.
+        """
+        return min(peak_once(step, *arguments) for _ in range(5))
+
+    def peak_once(step, *arguments):
         tracemalloc.start()
         try:
             for _ in range(3):  # what is made only once
