@@ -10,13 +10,13 @@ import sys
 import time
 
 import crnn
-from crnn import configuration, disk, plots, text
+from crnn import cells, configuration, disk, plots, text
 from crnn.cli_options import HelpFormatter, count, fraction, positive, whole
 from crnn.initialisation import METHODS
 from crnn.schedules import schedule
 
 DEFAULT_MODEL = "model.safetensors"
-CELLS = {"rnn": crnn.RNN, "gru": crnn.GRU, "lstm": crnn.LSTM}
+CELLS = {name.lower(): cell for name, cell in cells.CELLS.items()}
 OPTIMIZERS = {
     "sgd": crnn.SGD,
     "adagrad": crnn.Adagrad,

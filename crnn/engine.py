@@ -290,12 +290,7 @@ class Engine:
         readout.forward(0, 0, steps, 0, batch)
         readout.loss(0, 0, steps, 0, batch)
         readout.backward(0, steps, 0, batch)
-        if not objective.last_only:
-            return tape, rows
-        whole = np.zeros((sequence.steps, *rows.shape[1:]), rows.dtype)
-        if sequence.steps:
-            whole[last_steps(sequence), np.arange(batch)] = rows[0]
-        return tape, whole
+        return tape, at_last_steps(rows[0], sequence) if objective.last_only else rows
 
     def _back(
         self, gradients, sequence, tape, dstates, in_blocks, readout, dh, wants_x=True, top=None,
@@ -322,17 +317,14 @@ class Engine:
     def _whole_gradient(self, gradients, sequence, tape, in_blocks, readout, last_only):
         """Return what reaches all outputs of the top layer, as both directions need at once."""
         _, fill, add = in_blocks
-        shape, width = (sequence.steps, *tape.top.shape[1:]), self.weights.hidden_size
-        whole = np.zeros(shape, tape.top.dtype)
         blocks = [(0, 1)] if last_only else self.stack.blocks(sequence)
-        rows = np.zeros((1, *shape[1:]), whole.dtype) if last_only else whole
+        shape = 1 if last_only else sequence.steps, *tape.top.shape[1:]
+        rows = np.zeros(shape, tape.top.dtype)
         for start, count in blocks:
             readout.prepare_backward(rows[start : start + count], gradients.vector)
             self.stack.over_batch(sequence, partial(fill, start, count))
-            add(start, count, 0, width * self.weights.directions)
-        if last_only and sequence.steps:
-            whole[last_steps(sequence), np.arange(sequence.batch_size)] = rows[0]
-        return whole
+            add(start, count, 0, shape[2])
+        return at_last_steps(rows[0], sequence) if last_only else rows
 
 
 def last_states(tape):
@@ -358,6 +350,14 @@ def last_steps(sequence):
     if sequence.lengths is None:
         return np.full(sequence.batch_size, sequence.steps - 1)
     return np.maximum(sequence.lengths - 1, 0)
+
+
+def at_last_steps(rows, sequence):
+    """Return zeros (T, B, n), but for rows (B, n) at each sequence's last valid step."""
+    whole = np.zeros((sequence.steps, *rows.shape), rows.dtype)
+    if sequence.steps:
+        whole[last_steps(sequence), np.arange(len(rows))] = rows
+    return whole
 
 
 def zero(dh, start, count, first, last):

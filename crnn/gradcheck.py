@@ -60,7 +60,8 @@ def gradcheck(
     twin = type(net)(**(config | {"dtype": "complex128"}), backend="reference")
     point = {name: view.astype(complex) for name, view in net.parameters.items()}
     for name, value in _named(last if state is None else state).items():
-        point[name] = np.array(value, complex) * (state is not None)
+        point[name] = np.array(value, complex) if state is not None else np.zeros(
+            value.shape, complex)
     point["x"] = np.asarray(x) if gradients.x is None else np.array(x, complex)
 
     def loss_at(moved):

@@ -261,6 +261,11 @@ class Network(Configuration):
         )
         return value, gradients, sequence.public(last)
 
+    def _free_memory(self):
+        """Give back what training passes leave for the next one."""
+        self._engine.stack.memory.clear()
+        self._quick.clear()
+
     def validate(self, x, targets, *, loss="softmax", lengths=None):
         """Raise what `loss` would raise of these arguments, without computing it."""
         self._objective(loss, targets, self._sequence(x, None, lengths), "mean")

@@ -26,6 +26,10 @@ class QuickPasses:
         self._kernels, self._weights = kernels, weights
         self._trainers = {}  # the last pass: its shape, and its Trainer or None
 
+    def clear(self):
+        """Give the memory back."""
+        self._trainers = {}
+
     def loss_and_gradients(self, gradients, x, targets, state):
         """Do a small pass over tokens in one call, softmax at every step, its mean.
 
@@ -39,7 +43,7 @@ class QuickPasses:
         if trainer is False:
             self._trainers = {x.shape: None}
             return None
-        if threads.are_worth(self._work(x)):
+        if threads.are_worth(x.size * self._weights.work(is_tokens=True)):
             return None
         trainer = trainer or self._new_trainer(x)
         result = trainer and trainer.run(x, targets, state, gradients.vector)
@@ -48,11 +52,6 @@ class QuickPasses:
             return None
         loss, states, gradients.state = result
         return loss, states
-
-    def _work(self, x):
-        w = self._weights
-        width = w.kind.blocks * w.hidden_size + w.output_size
-        return x.size * width * w.hidden_size
 
     def _new_trainer(self, x):
         w, kind, H = self._weights, self._weights.kind, self._weights.hidden_size

@@ -237,10 +237,7 @@ class Stack:
     def _parts(self, size, multiple, sequence):
         if size <= multiple or not self.kernels.RUN_IN_THREADS:
             return [(0, size)]
-        w = self.weights
-        inputs = 0 if sequence.is_tokens else w.input_size
-        width = w.kind.blocks * (inputs + w.hidden_size) + w.output_size
-        work = width * w.hidden_size * sequence.steps * sequence.batch_size
+        work = self.weights.work(sequence.is_tokens) * sequence.steps * sequence.batch_size
         return threads.split(size, multiple, work)
 
 

@@ -174,7 +174,7 @@ def fit(
             training.run(interrupted)
     finally:
         optimizer.lr = lr
-        net._engine.stack.memory.clear()
+        net._free_memory()
     return training.progress.history
 
 

@@ -70,6 +70,12 @@ class Weights:
         """Features of the top layer's states: those of both directions together."""
         return self.directions * self.hidden_size
 
+    def work(self, is_tokens):
+        """Return about how many multiplications a step of one sequence takes."""
+        inputs = 0 if is_tokens else self.input_size
+        width = self.kind.blocks * (inputs + self.hidden_size) + self.output_size
+        return width * self.hidden_size
+
     def views(self, vector):
         """Return a dict of views of a vector in the parameters' layout."""
         return self.parameters.layout.views(vector)
@@ -127,7 +133,7 @@ class LayerWeights:
     def __init__(self, weights, suffix, start):
         self._weights, self._suffix, self.start = weights, suffix, start
         self.kind, self.dtype = weights.kind, weights.dtype
-        parameters, self.hidden_size = weights.parameters, weights.hidden_size
+        parameters = weights.parameters
         self.W_xh, self.b_h = parameters["W_xh" + suffix], parameters["b_h" + suffix]
         self.b_hn = parameters.get("b_hn" + suffix)
         self.input_size, H = len(self.W_xh), weights.hidden_size

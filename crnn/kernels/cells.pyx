@@ -32,6 +32,10 @@ cdef Kind kind_of(weights):
     return kind
 
 
+cdef inline bint is_over(const Py_ssize_t *lengths, Py_ssize_t b, Py_ssize_t t) noexcept nogil:
+    return lengths != NULL and lengths[b] <= t
+
+
 cdef inline void keep_finished(
     real *state, const real *before, const Py_ssize_t *lengths, Py_ssize_t t,
     Py_ssize_t rows, Py_ssize_t H,

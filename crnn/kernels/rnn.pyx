@@ -1,9 +1,5 @@
 # The vanilla cell, h_t = f(x_t @ W_xh + b_h + h_{t-1} @ W_hh) (Elman 1990).
 
-cdef inline bint is_over(const Py_ssize_t *lengths, Py_ssize_t b, Py_ssize_t t) noexcept nogil:
-    return lengths != NULL and lengths[b] <= t
-
-
 cdef inline void rnn_step(
     real *h, const real *before, const real *W_hh, Py_ssize_t rows, Py_ssize_t H, bint relu
 ) noexcept nogil:
