@@ -60,26 +60,28 @@ cdef inline void zero_finished(
 cdef void cell_step(
     real *h, real *kept, real *gates, const real *before, const real *kept_before,
     const real *W_hh, const real *W_hn, const real *b_hn, Py_ssize_t rows, Py_ssize_t H, Kind kind,
+    bint from_last,
 ) noexcept nogil:
     if kind.cell == RNN:
-        rnn_step(h, before, W_hh, rows, H, kind.relu)
+        rnn_step(h, before, W_hh, rows, H, kind.relu, from_last)
     elif kind.cell == GRU:
-        gru_step(h, kept, gates, before, W_hh, W_hn, b_hn, rows, H, kind.reset_after, kind.relu)
+        gru_step(h, kept, gates, before, W_hh, W_hn, b_hn, rows, H, kind.reset_after, kind.relu,
+                 from_last)
     else:
-        lstm_step(h, kept, gates, before, kept_before, W_hh, rows, H)
+        lstm_step(h, kept, gates, before, kept_before, W_hh, rows, H, from_last)
 
 
 cdef void cell_step_backward(
     real *da, real *dkept, real *dh, real *dstate, real *dc, const real *h, const real *before,
     const real *kept, const real *kept_before, const real *gates, const real *W_hh_T,
     const real *W_hn_T, const Py_ssize_t *lengths, Py_ssize_t t, Py_ssize_t rows, Py_ssize_t H,
-    Kind kind,
+    Kind kind, bint from_last,
 ) noexcept nogil:
     if kind.cell == RNN:
-        rnn_step_backward(dh, dstate, h, W_hh_T, lengths, t, rows, H, kind.relu)
+        rnn_step_backward(dh, dstate, h, W_hh_T, lengths, t, rows, H, kind.relu, from_last)
     elif kind.cell == GRU:
         gru_step_backward(da, dkept, dh, dstate, before, kept, gates, W_hh_T, W_hn_T, lengths, t,
-                          rows, H, kind.reset_after, kind.relu)
+                          rows, H, kind.reset_after, kind.relu, from_last)
     else:
         lstm_step_backward(da, dh, dstate, dc, kept, kept_before, gates, W_hh_T, lengths, t, rows,
-                           H)
+                           H, from_last)

@@ -10,13 +10,16 @@
 cdef void gru_step(
     real *h, real *kept, real *gates, const real *before, const real *W_hh, const real *W_hn,
     const real *b_hn, Py_ssize_t rows, Py_ssize_t H, bint reset_after, bint relu,
+    bint from_last,
 ) noexcept nogil:
     # h (rows, H), kept (rows, H); gates (rows, 3H) come in holding x @ W_xh + b_h
-    cdef Py_ssize_t r
-    add_product(gates, 3 * H, before, H, W_hh, rows, H, 2 * H)
-    if reset_after:
-        fill_rows(kept, b_hn, rows, H)
-        add_product(kept, H, before, H, W_hn, rows, H, H)
+    cdef Py_ssize_t r, turn
+    for turn in range(2):
+        if turn == from_last:
+            add_product(gates, 3 * H, before, H, W_hh, rows, H, 2 * H, from_last)
+        elif reset_after:
+            fill_rows(kept, b_hn, rows, H)
+            add_product(kept, H, before, H, W_hn, rows, H, H, from_last)
     for r in range(rows):
         sigmoid(gates + r * 3 * H, 2 * H)
         if reset_after:
@@ -24,7 +27,7 @@ cdef void gru_step(
         else:
             multiply(kept + r * H, gates + r * 3 * H, before + r * H, H)
     if not reset_after:
-        add_product(gates + 2 * H, 3 * H, kept, H, W_hn, rows, H, H)
+        add_product(gates + 2 * H, 3 * H, kept, H, W_hn, rows, H, H, from_last)
     for r in range(rows):
         activate(gates + (r * 3 + 2) * H, H, relu)
         mix(h + r * H, gates + (r * 3 + 1) * H, gates + (r * 3 + 2) * H, before + r * H, H)
@@ -64,7 +67,7 @@ cdef inline void gru_row_backward(
 cdef void gru_step_backward(
     real *da, real *dkept, real *dh, real *dstate, const real *before, const real *kept,
     const real *gates, const real *W_hh_T, const real *W_hn_T, const Py_ssize_t *lengths,
-    Py_ssize_t t, Py_ssize_t rows, Py_ssize_t H, bint reset_after, bint relu,
+    Py_ssize_t t, Py_ssize_t rows, Py_ssize_t H, bint reset_after, bint relu, bint from_last,
 ) noexcept nogil:
     # da (rows, 3H) of the gates and dkept (rows, H); dstate (rows, H) goes from h_t to h_{t-1}
     cdef Py_ssize_t b
@@ -76,7 +79,7 @@ cdef void gru_step_backward(
                              before + b * H, H, relu)
     if not reset_after:
         memset(dkept, 0, rows * H * sizeof(real))
-        add_product(dkept, H, da + 2 * H, 3 * H, W_hn_T, rows, H, H)
+        add_product(dkept, H, da + 2 * H, 3 * H, W_hn_T, rows, H, H, from_last)
     for b in range(rows):
         if is_over(lengths, b, t):
             memset(dkept + b * H, 0, H * sizeof(real))
@@ -87,8 +90,8 @@ cdef void gru_step_backward(
             add_multiplied(dstate + b * H, dkept + b * H, gates + b * 3 * H, H)
             reset_gradient(da + b * 3 * H, dkept + b * H, before + b * H, gates + b * 3 * H, H)
     if reset_after:
-        add_product(dstate, H, dkept, H, W_hn_T, rows, H, H)
-    add_product(dstate, H, da, 3 * H, W_hh_T, rows, 2 * H, H)
+        add_product(dstate, H, dkept, H, W_hn_T, rows, H, H, from_last)
+    add_product(dstate, H, da, 3 * H, W_hh_T, rows, 2 * H, H, from_last)
 
 
 cdef inline void reset_gradient(

@@ -140,7 +140,7 @@ cdef class Layer:
                     kept = kept_before + size
                 cell_step(h, kept, gates + row * width, h - size, kept_before,
                           <real *> self.W_hh, <real *> self.W_hn, <real *> self.b_hn, rows, H,
-                          self.kind)
+                          self.kind, t % 2)
                 if lengths != NULL:
                     keep_finished(h, h - size, lengths, start + t, rows, H)
                     if self.kind.cell == LSTM:
@@ -202,7 +202,8 @@ cdef class Layer:
                 da + (t * self.batch + first) * width, dkept, dh + t * size + shift,
                 <real *> self.dstate + shift, dc, h + row * H, h + row * H - size, kept,
                 kept_before, <real *> self.gates + row * width, <real *> self.W_hh_T,
-                <real *> self.W_hn_T, lengths, start + t, last - first, H, self.kind)
+                <real *> self.W_hn_T, lengths, start + t, last - first, H, self.kind,
+                t % 2)
         if self.dx != NULL:
             linear_steps(<real *> self.dx + start * self.batch * self.inputs, da,
                          <real *> self.W_xh_T, <real *> NULL, count, self.batch, first, last,

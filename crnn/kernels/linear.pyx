@@ -30,7 +30,8 @@ cdef inline void linear_rows(
     while start < rows:
         n = min(block, rows - start)
         fill_rows(y + start * outputs, b, n, outputs)
-        add_product(y + start * outputs, outputs, x + start * inputs, inputs, W, n, inputs, outputs)
+        add_product(y + start * outputs, outputs, x + start * inputs, inputs, W, n, inputs, outputs,
+                    False)
         start += n
 
 

@@ -6,11 +6,11 @@
 
 cdef void lstm_step(
     real *h, real *c, real *gates, const real *before, const real *c_before, const real *W_hh,
-    Py_ssize_t rows, Py_ssize_t H,
+    Py_ssize_t rows, Py_ssize_t H, bint from_last,
 ) noexcept nogil:
     # h (rows, H), c (rows, H); gates (rows, 4H) come in holding x @ W_xh + b_h
     cdef Py_ssize_t r
-    add_product(gates, 4 * H, before, H, W_hh, rows, H, 4 * H)
+    add_product(gates, 4 * H, before, H, W_hh, rows, H, 4 * H, from_last)
     for r in range(rows):
         lstm_row(h + r * H, c + r * H, gates + r * 4 * H, c_before + r * H, H)
 
@@ -66,7 +66,7 @@ cdef inline void lstm_row_backward(
 cdef void lstm_step_backward(
     real *da, real *dh, real *dstate, real *dc, const real *c, const real *c_before,
     const real *gates, const real *W_hh_T, const Py_ssize_t *lengths, Py_ssize_t t,
-    Py_ssize_t rows, Py_ssize_t H,
+    Py_ssize_t rows, Py_ssize_t H, bint from_last,
 ) noexcept nogil:
     # da (rows, 4H) of the gates; dstate and dc (rows, H) go from t to t - 1
     cdef Py_ssize_t b
@@ -76,4 +76,4 @@ cdef void lstm_step_backward(
         else:
             lstm_row_backward(da + b * 4 * H, dh + b * H, dstate + b * H, dc + b * H, c + b * H,
                               c_before + b * H, gates + b * 4 * H, H)
-    add_product(dstate, H, da, 4 * H, W_hh_T, rows, 4 * H, H)
+    add_product(dstate, H, da, 4 * H, W_hh_T, rows, 4 * H, H, from_last)

@@ -211,6 +211,12 @@ cdef inline Py_ssize_t panel_width(const real *W, Py_ssize_t columns) noexcept n
     return (columns + lanes - 1) // lanes * lanes
 
 
+cdef inline Py_ssize_t panel_count(const real *W, Py_ssize_t columns) noexcept nogil:
+    # all but the last are as wide as PANEL_VECTORS
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real)
+    return max(1, (columns - lanes + PANEL_VECTORS * lanes - 1) // (PANEL_VECTORS * lanes))
+
+
 cdef void add_any_panel(
     real *y, Py_ssize_t y_row, const real *x, Py_ssize_t x_row, Py_ssize_t x_step, const real *W,
     Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t columns, bint halved, bint far,
@@ -232,16 +238,17 @@ cdef void add_any_panel(
 
 cdef void add_product(
     real *y, Py_ssize_t y_row, const real *x, Py_ssize_t x_row, const real *W,
-    Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs,
+    Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs, bint from_last,
 ) noexcept nogil:
     # y (rows, outputs) += x (rows, inputs) @ packed W (inputs, outputs); rows lie y_row and x_row
-    # numbers apart
-    cdef Py_ssize_t j = 0
+    # numbers apart. Panels are taken from the first to the last or, with from_last, the other way.
+    cdef Py_ssize_t full = PANEL_VECTORS * VECTOR_BYTES // <Py_ssize_t> sizeof(real)
     cdef Py_ssize_t size = inputs * outputs * <Py_ssize_t> sizeof(real)
-    while j < outputs:
+    cdef Py_ssize_t k, j, panels = panel_count(W, outputs)
+    for k in range(panels):
+        j = (panels - 1 - k if from_last else k) * full
         add_any_panel(y + j, y_row, x, x_row, 1, W + j * inputs, rows, inputs, outputs - j,
                       size <= NEAR_BYTES, size > FAR_BYTES)
-        j += panel_width(W, outputs - j)
 
 
 cdef inline void pack_panel(

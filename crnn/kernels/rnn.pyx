@@ -1,16 +1,17 @@
 # The vanilla cell, h_t = f(x_t @ W_xh + b_h + h_{t-1} @ W_hh) (Elman 1990).
 
 cdef inline void rnn_step(
-    real *h, const real *before, const real *W_hh, Py_ssize_t rows, Py_ssize_t H, bint relu
+    real *h, const real *before, const real *W_hh, Py_ssize_t rows, Py_ssize_t H, bint relu,
+    bint from_last,
 ) noexcept nogil:
     # h (rows, H) = f(h + before @ packed W_hh); h comes in holding x @ W_xh + b_h
-    add_product(h, H, before, H, W_hh, rows, H, H)
+    add_product(h, H, before, H, W_hh, rows, H, H, from_last)
     activate(h, rows * H, relu)
 
 
 cdef inline void rnn_step_backward(
     real *dh, real *dstate, const real *h, const real *W_hh_T, const Py_ssize_t *lengths,
-    Py_ssize_t t, Py_ssize_t rows, Py_ssize_t H, bint relu,
+    Py_ssize_t t, Py_ssize_t rows, Py_ssize_t H, bint relu, bint from_last,
 ) noexcept nogil:
     # dh (rows, H) = (dh + dstate) * f'(a), the gradient of the pre-activation; dstate (rows, H)
     # goes from h_t to h_{t-1}
@@ -23,4 +24,4 @@ cdef inline void rnn_step_backward(
                 memset(dh + b * H, 0, H * sizeof(real))
             else:
                 back_through_activation(dh + b * H, dstate + b * H, h + b * H, H, relu)
-    add_product(dstate, H, dh, H, W_hh_T, rows, H, H)
+    add_product(dstate, H, dh, H, W_hh_T, rows, H, H, from_last)

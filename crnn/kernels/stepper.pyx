@@ -207,7 +207,7 @@ cdef class Stepper:
                 linear_rows(gates, x, <real *> layer.W_xh_packed, <real *> layer.b_h, rows,
                             layer.inputs, width)
             cell_step(h, kept, gates, before, kept_before, <real *> layer.W_hh,
-                      <real *> layer.W_hn, <real *> layer.b_hn, rows, H, self.kind)
+                      <real *> layer.W_hn, <real *> layer.b_hn, rows, H, self.kind, self.now)
             x = h
             h, before, layer = h + size, before + size, layer + 1
         if self.W_hy != NULL:
