@@ -20,7 +20,7 @@ cdef union DoubleBits:
 
 
 cdef inline float split_exp_float(float x, float *power) noexcept nogil:
-    # returns exp(r) - 1 and leaves 2^n in power; n must be from -126 to 127
+    # returns exp(r) - 1 and leaves 2^n in power; means nothing unless n is from -126 to 127
     cdef float shifted, n, r, r2, p
     cdef FloatBits two_to_n
     # 1.5 * 2^23: rounds to a whole number
@@ -40,7 +40,7 @@ cdef inline float split_exp_float(float x, float *power) noexcept nogil:
 
 
 cdef inline double split_exp_double(double x, double *power) noexcept nogil:
-    # returns exp(r) - 1 and leaves 2^n in power; n must be from -1022 to 1023
+    # returns exp(r) - 1 and leaves 2^n in power; means nothing unless n is from -1022 to 1023
     cdef double shifted, n, r, r2, p
     cdef DoubleBits two_to_n
     shifted = multiply_add[double](x, 1.4426950408889634, 6755399441055744.0)       # 1.5 * 2^52
@@ -60,34 +60,39 @@ cdef inline double split_exp_double(double x, double *power) noexcept nogil:
     return multiply_add[double](p, r2, r)
 
 
+cdef inline real absolute(real x) noexcept nogil:
+    if real is float:
+        return fabsf(x)
+    else:
+        return fabs(x)
+
+
 cdef inline float tanh_float(float x) noexcept nogil:
     cdef float z, p, power, e
     z = <float> 2 * fabsf(x)
-    z = <float> 18.5 if z > <float> 18.5 else z          # from here on tanh rounds to 1
     p = split_exp_float(z, &power)
     e = multiply_add[float](power, p, power - <float> 1)
-    return copysignf(e / (e + <float> 2), x)
+    e = e / (e + <float> 2)
+    return copysignf(<float> 1 if z > <float> 18.5 else e, x)       # from here on tanh rounds to 1
 
 
 cdef inline double tanh_double(double x) noexcept nogil:
     cdef double z, p, power, e
     z = 2 * fabs(x)
-    z = 38.5 if z > 38.5 else z
     p = split_exp_double(z, &power)
     e = multiply_add[double](power, p, power - 1)
-    return copysign(e / (e + 2), x)
+    e = e / (e + 2)
+    return copysign(1 if z > 38.5 else e, x)
 
 
 cdef inline real exp_below_1(real x) noexcept nogil:
     # exp(x) of x <= 0; 0 where it would be denormal
-    cdef real z, p, power
+    cdef real p, power
     if real is float:
-        z = <float> -87 if x < <float> -87 else x
-        p = split_exp_float(z, &power)
+        p = split_exp_float(x, &power)
         return <float> 0 if x < <float> -87 else multiply_add(power, p, power)
     else:
-        z = -708 if x < -708 else x
-        p = split_exp_double(z, &power)
+        p = split_exp_double(x, &power)
         return 0 if x < -708 else multiply_add(power, p, power)
 
 
@@ -110,7 +115,7 @@ cdef inline void sigmoid(real *a, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t j
     cdef real small
     for j in range(n):
-        small = exp_below_1(a[j] if a[j] < 0 else -a[j])
+        small = exp_below_1(-absolute(a[j]))
         a[j] = (small if a[j] < 0 else <real> 1) / (<real> 1 + small)
 
 
