@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from crnn import checks
-from crnn._memory import aligned_empty, aligned_zeros
+from crnn.kernels.memory import aligned_empty, aligned_zeros
 from crnn.stack import Stack, nothing, reverse
 
 
@@ -63,22 +63,26 @@ class Engine:
         if w.directions == 2:
             top, states = self._both_ways(sequence)
             y = self._read_out(sequence, top) if w.has_readout else top[1:]
-        elif w.has_readout or w.kind.keeps or len(w.layers) > 1:
+        elif w.has_readout or len(w.layers) > 1:
             y = self._outputs(sequence.steps, sequence)
             runs = self._block_runs(sequence)
             readout = self.kernels.Readout(w, runs[-1].states, y)
             states = self._without_tape(sequence, runs, partial(readout.forward, 0))
-        else:  # outputs are all that a tape would hold
-            run = self.stack.run(0, sequence.x, sequence, sequence.steps, self.stack.new)
+            self.stack.leave(runs)
+        else:  # outputs are states
+            top = self._outputs(sequence.steps + 1, sequence)
+            borrow = self.stack.memory.borrow
+            run = self.stack.run(0, sequence.x, sequence, top, borrow, tapes=False)
             self.stack.forward([run], sequence)
-            y, states = run.states[1:], [run.states[-1:].copy()]
+            y, states = top[1:], last_states([run], sequence.steps)
+            self.stack.leave([run], but="states")
         return silence_finished(y, sequence.lengths), states
 
     def forward(self, sequence):
         """Return outputs, last states and the `Tape`."""
         tape = self._with_tape(sequence, drop=True)
         y = self._read_out(sequence, tape.top)
-        return silence_finished(y, sequence.lengths), last_states(tape), tape
+        return silence_finished(y, sequence.lengths), last_states(tape.runs, sequence.steps), tape
 
     def loss(self, sequence, objective):
         """Return the loss and the last states, keeping no tape."""
@@ -102,6 +106,7 @@ class Engine:
             fill(0, 1, 0, sequence.batch_size)
         else:
             states = self._without_tape(sequence, runs, fill)
+        self.stack.leave(runs)
         return objective.total(losses), states
 
     def _with_tape(self, sequence, drop, memory=None, but_the_top=False):
@@ -134,23 +139,24 @@ class Engine:
 
     def _block_runs(self, sequence):
         """Return the runs of layers in one direction that have memory for one block."""
-        runs, x, steps = [], sequence.x, self.stack.block_steps(sequence)
+        runs, x = [], sequence.x
         for k in range(len(self.weights.layers)):
-            runs.append(self.stack.run(k, x, sequence, steps, self.stack.new))
+            runs.append(self.stack.block_run(k, x, sequence))
             x = runs[-1].states[1:]
         return runs
 
     def _both_ways(self, sequence):
         """Return what the top layer puts out (T + 1, B, 2 * H), and the last states; no tape."""
-        w, x, states, block = self.weights, sequence.x, [], self.stack.block_steps(sequence)
+        w, x, states = self.weights, sequence.x, []
         for k in range(0, len(w.layers), 2):
             shape = sequence.steps + 1, sequence.batch_size, 2 * w.hidden_size
             top = aligned_zeros(shape, w.dtype)
             for way in range(2):
                 turned = reverse(x, sequence.lengths) if way else x
-                run = self.stack.run(k + way, turned, sequence, block, self.stack.new)
+                run = self.stack.block_run(k + way, turned, sequence)
                 put = partial(put_block, top[1:], run.states, sequence.lengths, way)
                 states.append(self._without_tape(sequence, [run], put))
+                self.stack.leave([run])
             x = top[1:]
         return top, [np.concatenate(each) for each in zip(*states, strict=True)]
 
@@ -160,19 +166,17 @@ class Engine:
         It finds the block's states in states[1 : 1 + count] of the top run.
         """
         layers, blocks = [run.layer() for run in runs], self.stack.blocks(sequence)
-        carried = [states for run in runs for states in run.carried]
 
         def work(first, last):
             for start, count in blocks:
                 for number, layer in enumerate(layers):
                     layer.forward(start, 0 if number else start, 0, count, first, last)
                 each(start, count, first, last)
-                for states in carried:
-                    states[0, first:last] = states[count, first:last]
+                for run in runs:
+                    run.carry(count, first, last)
 
         self.stack.over_batch(sequence, work)
-        return [np.stack(each) for each in zip(
-            *([states[0] for states in run.carried] for run in runs), strict=True)]
+        return last_states(runs, 0)
 
     def _outputs(self, steps, sequence):
         shape = steps, sequence.batch_size, self.weights.output_size
@@ -269,9 +273,8 @@ class Engine:
             gradients, sequence, tape, dstates, (forward, fill, add), readout, dh, wants_x, top,
             objective.last_only,
         )
-        states = last_states(tape)
-        for run in tape.runs:
-            memory.leave(run.arrays())
+        states = last_states(tape.runs, sequence.steps)
+        self.stack.leave(tape.runs)
         memory.leave({"y": y, "dh": dh})
         return objective.total(losses), states
 
@@ -327,12 +330,12 @@ class Engine:
         return at_last_steps(rows[0], sequence) if last_only else rows
 
 
-def last_states(tape):
-    """Return the last states of all runs, a copy: (L * D, B, H) of h and, of an LSTM, of c."""
-    if len(tape.runs) == 1:  # what np.stack does, in a fraction of the time
-        return [states[-1:].copy() for states in tape.runs[0].carried]
+def last_states(runs, count):
+    """Return the states after ``count`` steps, a copy: (L * D, B, H) of h and, of an LSTM, of c."""
+    if len(runs) == 1:  # what np.stack does, in a fraction of the time
+        return [states[count % len(states), None].copy() for states in runs[0].carried]
     return [np.stack(each) for each in zip(
-        *([states[-1] for states in run.carried] for run in tape.runs), strict=True)]
+        *([states[count % len(states)] for states in run.carried] for run in runs), strict=True)]
 
 
 def put_block(outputs, states, lengths, way, start, count, first, last):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from crnn import checks
-from crnn._memory import aligned_empty, aligned_zeros
+from crnn.kernels.memory import aligned_empty, aligned_zeros
 from crnn.network import Network
 from crnn.stack import reverse
 

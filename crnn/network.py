@@ -8,10 +8,10 @@ import numpy as np
 
 from crnn import checks, files, losses
 from crnn._dispatch import kernels
-from crnn._memory import aligned_empty
 from crnn.configuration import Configuration
 from crnn.engine import Engine
 from crnn.initialisation import METHODS, initial_vector
+from crnn.kernels.memory import aligned_empty
 from crnn.kinds import parameter_shapes
 from crnn.parameters import Gradients, Layout, Parameters
 from crnn.quick import QuickPasses
@@ -126,6 +126,10 @@ class Network(Configuration):
         TypeError, ValueError, IndexError
             If an argument is not as above; IndexError for a token out of range.
         """
+        if state is None and lengths is None:
+            quick = self._quick.infer(x)
+            if quick is not None:
+                return quick
         sequence = self._sequence(x, state, lengths)
         y, last = self._engine.infer(sequence)
         return sequence.unbatch(y, 1), sequence.public(last)

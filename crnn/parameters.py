@@ -8,7 +8,7 @@ import numpy as np
 
 from crnn import checks
 from crnn._dispatch import kernels
-from crnn._memory import aligned_zeros
+from crnn.kernels.memory import aligned_zeros
 
 
 class Layout:

@@ -1,9 +1,12 @@
-"""Small training passes over tokens, each in one compiled call."""
+"""Passes of small networks, each in one compiled call."""
+
+import math
 
 import numpy as np
 
 from crnn import checks, threads
-from crnn._memory import aligned_empty
+from crnn.kernels.memory import aligned_empty
+from crnn.stack import Run
 
 # Gates (or states), or outputs, of a pass whose memory is kept for the next one. It is one block:
 # were it more, sums of gradients over blocks would not have the same bits in both passes.
@@ -11,7 +14,7 @@ SMALL_NUMBERS = 2**18
 
 
 class QuickPasses:
-    """Training passes that take less time than what a general pass makes and asks before it starts.
+    """Passes that take less time than what a general pass makes and asks before it starts.
 
     The memory of the last one's shape is kept.
 
@@ -24,11 +27,33 @@ class QuickPasses:
 
     def __init__(self, kernels, weights):
         self._kernels, self._weights = kernels, weights
-        self._trainers = {}  # the last pass: its shape, and its Trainer or None
+        self._is_simple = len(weights.layers) == 1 and kernels.Trainer is not None
+        self.clear()
 
     def clear(self):
         """Give the memory back."""
-        self._trainers = {}
+        self._trainers, self._runners = {}, {}  # the last pass: its shape, and how it is run
+
+    def infer(self, x):
+        """Run over small sequences of floats from zero states.
+
+        Returns None, with nothing done, where the general pass is wanted: for large passes, where
+        threads pay, for more than one layer, for an x that needs converting or that is wrong, and
+        the first time that a shape comes. Otherwise outputs and last states.
+        """
+        w = self._weights
+        if not self._is_simple or type(x) is not np.ndarray or x.dtype is not w.dtype:
+            return None
+        shape = x.shape
+        run = self._runners.pop(shape, False)  # no other thread finds it at work
+        if run is False:
+            self._runners = {shape: None}
+            return None
+        if run is None and shape[-1:] == (w.input_size,) and self._is_small(shape[:-1]):
+            run = _Inference(self._kernels, w, x)
+        result = run and run(x)
+        self._runners = {shape: run}
+        return result
 
     def loss_and_gradients(self, gradients, x, targets, state):
         """Do a small pass over tokens in one call, softmax at every step, its mean.
@@ -37,7 +62,7 @@ class QuickPasses:
         threads pay, for more than one layer, for arguments that need converting or that are wrong,
         and the first time that a shape comes. Otherwise the loss and the last states.
         """
-        if self._kernels.Trainer is None or type(x) is not np.ndarray or x.dtype != checks.INTP:
+        if not self._is_simple or type(x) is not np.ndarray or x.dtype != checks.INTP:
             return None
         trainer = self._trainers.pop(x.shape, False)  # no other thread finds it at work
         if trainer is False:
@@ -55,11 +80,9 @@ class QuickPasses:
 
     def _new_trainer(self, x):
         w, kind, H = self._weights, self._weights.kind, self._weights.hidden_size
-        if x.ndim not in (1, 2) or len(w.layers) > 1:
+        if not self._is_small(x.shape):
             return None
         steps, batch = len(x), x.shape[1] if x.ndim == 2 else 1
-        if not 0 < x.size * max(kind.blocks * H, w.output_size) <= SMALL_NUMBERS:
-            return None
 
         def array(count, width=H, wanted=True):
             return aligned_empty((count, batch, width), w.dtype) if wanted else None
@@ -74,3 +97,58 @@ class QuickPasses:
         return self._kernels.Trainer(
             w, tokens, targets, tape, array(steps, w.output_size), np.empty((steps, batch)), back
         )
+
+    def _is_small(self, shape):
+        w = self._weights
+        widest = max(w.kind.blocks * w.hidden_size, w.output_size)
+        return len(shape) in (1, 2) and 0 < math.prod(shape) * widest <= SMALL_NUMBERS
+
+
+class _Inference:
+    """Passes over floats of one shape, as ``net(x)`` does them.
+
+    Parameters
+    ----------
+    kernels : namespace
+    weights : Weights
+        Of one layer in one direction.
+    x : ndarray (T, B, I) or (T, I)
+    """
+
+    def __init__(self, kernels, weights, x):
+        self._weights, self._batched = weights, x.ndim == 3
+        x = x if self._batched else x[:, None]
+        (steps, batch), H, kind = x.shape[:2], weights.hidden_size, weights.kind
+        self._work = steps * batch * weights.work(is_tokens=False)
+        self._shapes = (steps + 1, batch, H), (steps, batch, weights.output_size)
+        self._states = self._new(self._shapes[0])
+        initial = np.zeros((kind.states, batch, H), weights.dtype)
+        run = Run(
+            kernels, weights.layers[0], x, initial, self._states, None,
+            lambda use, shape: self._new(shape), tapes=False,
+        )
+        end = steps % 2
+        self._c = [each[end : end + 1] for each in run.carried[1:]]  # after the last step
+        y = self._new(self._shapes[1]) if weights.has_readout else None
+        self._runner = kernels.Runner(weights, x, self._states, run.kept, run.gates, y)
+
+    def _new(self, shape):
+        return aligned_empty(shape, self._weights.dtype)
+
+    def __call__(self, x):
+        """Return outputs and last states, or None where the general pass is wanted."""
+        if threads.are_worth(self._work):
+            return None
+        y, states = None, self._states
+        if self._weights.has_readout:
+            y = self._new(self._shapes[1])
+        else:  # outputs are states, and the caller's
+            states = self._new(self._shapes[0])
+        if not self._runner.run(x, states, y):
+            return None
+        if y is None:
+            y = states[1:]
+        last = [states[-1:], *self._c]
+        if not self._batched:
+            y, last = y[:, 0], [each[:, 0] for each in last]
+        return y, checks.public([each.copy() for each in last])

@@ -10,9 +10,10 @@ from functools import partial
 import numpy as np
 
 from crnn import threads
-from crnn._memory import aligned_empty
+from crnn.kernels.memory import aligned_empty
 
 BLOCK_NUMBERS = 2**19  # gates, or outputs, of a block: a millisecond's work or more
+FEW_GATES = 2**15  # that stay in the second cache, where no tape is kept
 SPARE_BYTES = 2**26  # of all arrays that are left for the next pass
 SEQUENCES, UNITS = 4, 16  # that a kernel takes at a time; threads take multiples of them
 
@@ -34,11 +35,15 @@ class Memory:
         return array
 
     def leave(self, arrays):
-        """Leave arrays, a dict, for the next pass, as many as there is room for."""
+        """Leave arrays, a dict, for the next pass, as many as there is room for.
+
+        Nothing else may use them any more: any thread may borrow them at once.
+        """
+        held = sum([each.nbytes for each in list(self._spare.values())])
         for use, array in arrays.items():
-            held = sum(each.nbytes for each in list(self._spare.values()))
             if array is not None and held + array.nbytes <= SPARE_BYTES:
                 self._spare[use] = array
+                held += array.nbytes
 
     def clear(self):
         """Give it all back."""
@@ -55,21 +60,25 @@ class Run:
         Its input, (T, B, I) or tokens (T, B), or a block of them.
     initial : list of ndarray (B, H)
         h, and of an LSTM c.
-    steps : int
-        Of the whole sequence, or of a block.
+    states : ndarray (steps + 1, B, H)
+        Filled in: of the whole sequence, or of a block.
     lengths : ndarray or None
     memory : callable
         ``memory((weights, use), shape)`` returns memory.
+    tapes : bool
+        Whether what the way back needs is kept.
     """
 
-    def __init__(self, kernels, weights, x, initial, steps, lengths, memory):
+    def __init__(self, kernels, weights, x, initial, states, lengths, memory, tapes):
         self._kernels, self.weights, self.x, self._lengths = kernels, weights, x, lengths
         (batch, H), kind = initial[0].shape, weights.kind
-        self.states, self.kept, self.gates = memory(
-            (weights, "states"), (steps + 1, batch, H)), None, None
+        self.states, self.kept, self.gates = states, None, None
         if kind.keeps:
-            self.kept = memory((weights, "kept"), (steps + 1, batch, H))
-            self.gates = memory((weights, "gates"), (steps, batch, kind.blocks * H))
+            width, steps = kind.blocks * H, len(states) - 1
+            if not tapes:
+                steps = max(1, min(steps, FEW_GATES // max(1, batch * width)))
+            self.kept = memory((weights, "kept"), (len(states) if tapes else 2, batch, H))
+            self.gates = memory((weights, "gates"), (steps, batch, width))
         self.carried = [self.states, self.kept][: len(initial)]
         for states, start in zip(self.carried, initial, strict=True):
             states[0] = start
@@ -80,10 +89,18 @@ class Run:
             self.weights, self.x, self.states, self.kept, self.gates, self._lengths
         )
 
-    def arrays(self):
-        """Return the arrays to be left for the next pass, by their use."""
-        arrays = {"states": self.states, "kept": self.kept, "gates": self.gates}
-        return {(self.weights, use): array for use, array in arrays.items()}
+    def carry(self, count, first, last):
+        """Begin the next block where one of ``count`` steps ended."""
+        for states in self.carried:
+            states[0, first:last] = states[count % len(states), first:last]
+
+    def arrays(self, but=None):
+        """Return the arrays to be left for the next pass, by their use, but for one."""
+        arrays = ("states", self.states), ("kept", self.kept), ("gates", self.gates)
+        return {
+            (self.weights, use): array
+            for use, array in arrays if array is not None and use != but
+        }
 
 
 class Stack:
@@ -108,19 +125,35 @@ class Stack:
         for direction in range(w.directions):
             k = number * w.directions + direction
             turned = reverse(x, sequence.lengths) if direction else x
-            runs.append(self.run(k, turned, sequence, sequence.steps, memory))
+            shape = sequence.steps + 1, sequence.batch_size, w.hidden_size
+            states = memory((self.weights.layers[k], "states"), shape)
+            runs.append(self.run(k, turned, sequence, states, memory, tapes=True))
         return runs
 
-    def run(self, k, x, sequence, steps, memory):
-        """Return the run of one layer in one direction; ``memory(use, shape)`` returns an array."""
-        initial = [states[k] for states in sequence.states]
+    def block_run(self, k, x, sequence):
+        """Return the run of one layer in one direction that has room for a block; no tape."""
+        shape = self.block_steps(sequence) + 1, sequence.batch_size, self.weights.hidden_size
+        states = self.memory.borrow((self.weights.layers[k], "states"), shape)
+        return self.run(k, x, sequence, states, self.memory.borrow, tapes=False)
+
+    def run(self, k, x, sequence, states, memory, tapes):
+        """Return the run of one layer in one direction over states; see `Run`."""
+        initial = [each[k] for each in sequence.states]
         return Run(
-            self.kernels, self.weights.layers[k], x, initial, steps, sequence.lengths, memory
+            self.kernels, self.weights.layers[k], x, initial, states, sequence.lengths, memory,
+            tapes,
         )
 
     def new(self, use, shape):
         """Return new memory."""
         return aligned_empty(shape, self.weights.dtype)
+
+    def leave(self, runs, but=None):
+        """Leave the memory of runs for the next pass, but for that of one use."""
+        for run in runs:
+            arrays = run.arrays(but)
+            if arrays:
+                self.memory.leave(arrays)
 
     def forward(self, runs, sequence):
         """Fill in the runs of one layer."""
@@ -232,7 +265,11 @@ class Stack:
 
     def over_batch(self, sequence, function):
         """Call ``function(first, last)`` for parts of the batch, in threads where it pays."""
-        call(function, self._parts(sequence.batch_size, SEQUENCES, sequence))
+        batch_size = sequence.batch_size
+        if batch_size <= SEQUENCES:
+            function(0, batch_size)
+        else:
+            call(function, self._parts(batch_size, SEQUENCES, sequence))
 
     def _parts(self, size, multiple, sequence):
         if size <= multiple or not self.kernels.RUN_IN_THREADS:

@@ -3,7 +3,7 @@
 import os
 import threading
 
-from crnn._memory import aligned_empty
+from crnn.kernels.memory import aligned_empty
 
 COLUMNS = 16  # to a multiple of which the kernels may fill up the rows of a packed weight
 

@@ -3,6 +3,8 @@
 Each takes the reference's functions, which may be broken; other modules are broken where they are.
 """
 
+import contextlib
+
 import numpy as np
 import pytest
 from builds import INSTRUCTION_SETS, KINDS, kernels_of, network_of, parts_of, state_of
@@ -140,6 +142,15 @@ def check_complex_step(module):
         check_derivatives(rng, **options)
 
 
+@contextlib.contextmanager
+def blocks_of_two_steps(net):
+    """Have whole sequences of a network run in blocks."""
+    size = 2 * B * max(net._kind.blocks * H, O, (1 + net.bidirectional) * H)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(engine.Stack.block_steps.__globals__, "BLOCK_NUMBERS", size)
+        yield
+
+
 def check_derivatives(
     rng, loss, *, kind="rnn-tanh", reduction="sum", tokens=False, lengths=None, last_only=False,
     outputs=O, **options
@@ -159,9 +170,7 @@ def check_derivatives(
             return twin.loss(point["x"], targets, start, **given)[0]
         return ((twin.forward(point["x"], start)[0] - targets) ** 2).sum()
 
-    block = 2 * B * max(net._kind.blocks * H, O, (1 + net.bidirectional) * H)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(engine.Stack.block_steps.__globals__, "BLOCK_NUMBERS", block)
+    with blocks_of_two_steps(net):
         _, grads, _ = net.loss_and_gradients(x, targets, state, **given)
     point, found = {"vector": net.vector, "x": x}, {"vector": grads.vector, "x": grads.x}
     for i, (start, gradient) in enumerate(
@@ -250,7 +259,7 @@ def check_each_alone(net, x, state, targets, options, last_only):
 
 
 def check_steps(module):
-    """One step at a time against the whole sequence."""
+    """One step at a time, and two steps at a time, against the whole sequence."""
     rng = np.random.default_rng(4)
     for kind, tokens, options in (
         ("rnn-tanh", False, {}), ("rnn-tanh", True, {}),
@@ -260,6 +269,9 @@ def check_steps(module):
         net = network(kind, I, H, O, rng=rng, **options)
         x, state = input_for(rng, tokens), state_for(net, rng)
         y, last = net(x, state)
+        with blocks_of_two_steps(net):
+            for ours, theirs in zip(parts_of(net(x, state)), parts_of((y, last)), strict=True):
+                assert_close(ours, theirs, rtol=1e-12)
         stream = net.stream()
         stream.state = state
         assert_close([stream.step(each) for each in x], y, rtol=1e-12)

@@ -34,7 +34,6 @@ TABLE = {
     "reference.readout": {"reference.formulas", "reference.layer"},
     "reference.stepper": {"reference.layer"},
     "kinds": set(),  # what the parts have to know of each cell
-    "_memory": {"kernels"},
     "_dispatch": {"reference", "kernels", "__init__"},  # the switch; __init__ for the version
     # parts that know nothing of networks
     "checks": {"kernels"},
@@ -48,21 +47,21 @@ TABLE = {
     "history": {"disk"},
     "checkpoints": {"configuration", "disk", "files", "history"},
     # what a network is made of
-    "parameters": {"checks", "_dispatch", "_memory"},
-    "weights": {"_memory"},
+    "parameters": {"checks", "_dispatch", "kernels"},
+    "weights": {"kernels"},
     "losses": {"checks", "kernels"},
-    "stack": {"threads", "_memory"},
-    "engine": {"checks", "stack", "_memory"},
-    "quick": {"checks", "threads", "_memory"},
+    "stack": {"threads", "kernels"},
+    "engine": {"checks", "stack", "kernels"},
+    "quick": {"checks", "stack", "threads", "kernels"},
     "streams": {"checks"},
     "configuration": {"checks", "_dispatch"},
     "network": {"checks", "configuration", "files", "losses", "engine", "kinds", "parameters",
-                "initialisation", "quick", "streams", "weights", "_dispatch", "_memory"},
+                "initialisation", "quick", "streams", "weights", "_dispatch", "kernels"},
     "cells": {"checks", "configuration", "kinds", "network"},
     # what is done with networks
     "loading": {"checks", "configuration", "disk", "files", "cells", "kinds", "_dispatch"},
     "gradcheck": {"checks"},
-    "gradient_flow": {"checks", "network", "stack", "_memory"},
+    "gradient_flow": {"checks", "network", "stack", "kernels"},
     "text": {"checks", "disk", "files", "loading"},
     "plots": {"disk"},
     "training": {"batches", "checkpoints", "checks", "disk", "losses", "network", "optim",

@@ -13,6 +13,7 @@ different flags; ``crnn/_dispatch.py`` imports the best one that the processor c
 - ``layer.pyx``        a layer over whole sequences, for some sequences of a batch at a time
 - ``readout.pyx``      the readout and the loss, in the same manner
 - ``trainer.pyx``      the training pass of a small network, in one call
+- ``runner.pyx``       inference of a small network, in one call
 - ``stepper.pyx``      one time step of a whole network, for streams
 
 A ``def`` is the edge: it takes typed memoryviews, once, and releases the GIL. What is below it is
@@ -68,3 +69,4 @@ include "layer.pyx"
 include "readout.pyx"
 include "stepper.pyx"
 include "trainer.pyx"
+include "runner.pyx"

@@ -43,6 +43,9 @@ cdef class Layer:
     cdef const Py_ssize_t *tokens            # (T, B), where x is NULL
     cdef const Py_ssize_t *lengths           # (B,), or NULL
     cdef void *states                        # (T + 1, B, H), the initial one first
+    cdef bint tapes                          # else kept has room for two steps, gates for some
+    cdef bint gates_are_states
+    cdef Py_ssize_t gate_steps
     cdef void *kept                          # (T + 1, B, H), or NULL
     cdef void *gates                         # (T, B, blocks * H); of the vanilla cell, its states
     cdef void *W_xh                          # packed, but not for tokens
@@ -77,9 +80,14 @@ cdef class Layer:
             W_xh = weights.packed("W_xh")
             self.x = data(x)
         self.lengths, self.states = <const Py_ssize_t *> data(lengths), data(states)
-        self.kept, self.gates = data(kept), data(gates)
-        if gates is None:
+        self.kept, self.gates, self.tapes = data(kept), data(gates), True
+        self.gates_are_states = gates is None
+        if self.gates_are_states:
             self.gates = shifted(self.states, self.batch * self.hidden, self.is_float)
+            self.gate_steps = cnp.PyArray_DIM(states, 0) - 1
+        else:
+            self.gate_steps = cnp.PyArray_DIM(gates, 0)
+            self.tapes = cnp.PyArray_DIM(kept, 0) == cnp.PyArray_DIM(states, 0)
         self.W_xh, self.W_hh, self.W_hn = data(W_xh), data(W_hh), data(W_hn)
         self.b_h, self.b_hn = data(weights.b_h), data(weights.b_hn)
         self.held = [x, states, kept, gates, lengths, W_xh, W_hh, W_hn, weights.b_h, weights.b_hn]
@@ -117,30 +125,31 @@ cdef class Layer:
         self, real *states, Py_ssize_t start, Py_ssize_t x_at, Py_ssize_t at, Py_ssize_t count,
         Py_ssize_t first, Py_ssize_t last,
     ) noexcept nogil:
-        cdef Py_ssize_t t, stop, done = 0, rows = last - first, H = self.hidden
-        cdef Py_ssize_t width = self.kind.blocks * H, row, size = self.batch * H
+        cdef Py_ssize_t t, now, stop, done = 0, rows = last - first, H = self.hidden
+        cdef Py_ssize_t width = self.kind.blocks * H, size = self.batch * H, shift = first * H
         cdef Py_ssize_t steps = min(PROJECTED_ROWS, PROJECTED_NUMBERS // width) // max(1, rows)
         cdef const Py_ssize_t *lengths = self.lengths
-        cdef real *gates = <real *> self.gates
+        cdef real *gates
         cdef real *h
         cdef real *kept = NULL
         cdef real *kept_before = NULL
         if lengths != NULL:
             lengths = lengths + first
-        steps = max(1, steps)
+        steps = max(1, min(steps, self.gate_steps))
         while done < count:
             stop = min(done + steps, count)
-            self.project(gates + (at + done) * self.batch * width, x_at + done, stop - done,
-                         first, last)
+            gates = <real *> self.gates + ((at + done) * self.batch * width if self.tapes else 0)
+            self.project(gates, x_at + done, stop - done, first, last)
+            gates = gates + first * width
             for t in range(done, stop):
-                row = (at + t) * self.batch + first
-                h = states + size + row * H
+                h = states + (at + t + 1) * size + shift
                 if self.kept != NULL:
-                    kept_before = <real *> self.kept + row * H
-                    kept = kept_before + size
-                cell_step(h, kept, gates + row * width, h - size, kept_before,
-                          <real *> self.W_hh, <real *> self.W_hn, <real *> self.b_hn, rows, H,
-                          self.kind, t % 2)
+                    now = at + t if self.tapes else (at + t) % 2
+                    kept_before = <real *> self.kept + now * size + shift
+                    kept = kept_before + (-size if now and not self.tapes else size)
+                cell_step(h, kept, gates, h - size, kept_before, <real *> self.W_hh,
+                          <real *> self.W_hn, <real *> self.b_hn, rows, H, self.kind, t % 2)
+                gates = gates + self.batch * width
                 if lengths != NULL:
                     keep_finished(h, h - size, lengths, start + t, rows, H)
                     if self.kind.cell == LSTM:

@@ -55,5 +55,5 @@ __all__ = [
     "Stepper",
 ]
 
-Trainer = None  # the general pass does all that it does
+Trainer = Runner = None  # the general passes do all that they do
 RUN_IN_THREADS = False  # NumPy's own error state, and its BLAS's threads, are the caller's

@@ -44,7 +44,9 @@ class Layer:
         The initial state first; the others are filled in. Without a tape it has room for a block.
     kept : ndarray (T + 1, B, H) or None
         What else the cell keeps of a step, `Kind.keeps`: an LSTM's c, the initial one first.
+        Without a tape it has room for two, which take turns.
     gates : ndarray (T, B, blocks * H) or None
+        Without a tape it has room for some steps, and means nothing afterwards.
     lengths : ndarray of intp (B,) or None
         Sequence b is over at t = lengths[b]; from there on it keeps its state.
     """
@@ -94,7 +96,9 @@ class Layer:
             self._states[at + t + 1, part] = h
             if w.kind.keeps:
                 kept[over] = kept_before[over] if w.kind.states == 2 else 0
-                self._kept[at + t + 1, part], self._gates[at + t, part] = kept, gates
+                self._kept[(at + t + 1) % len(self._kept), part] = kept
+                if len(self._kept) == len(self._states):
+                    self._gates[at + t, part] = gates
 
     @silent
     def backward(self, start, dh_at, count, first, last):
@@ -155,7 +159,8 @@ class Layer:
             linear_gradients(d["W_xh"][inputs], rows(x)[:, inputs], da)
 
     def _state(self, at, part):
-        return self._states[at, part], None if self._kept is None else self._kept[at, part]
+        kept = None if self._kept is None else self._kept[at % len(self._kept), part]
+        return self._states[at, part], kept
 
     def _pre_activations(self, dh_at, count):
         return self._dh[dh_at : dh_at + count] if self._da is None else self._da[:count]
