@@ -233,11 +233,16 @@ class Stack:
             layer.gradients(start, 0 if in_blocks else start, count, first, last)
             add(start, count, first, last)
 
+        parts = self._parts(sequence.batch_size, SEQUENCES, sequence)
         units = self._parts(self.weights.hidden_size, UNITS, sequence)
-        for start, count in reversed(self.blocks(sequence)):
-            self.over_batch(sequence, partial(back, start, count, forward))
-            call(partial(add_all, start, count), units)
-            forward = nothing
+
+        def phases(forward):
+            for start, count in reversed(self.blocks(sequence)):
+                yield calls(partial(back, start, count, forward), parts)
+                yield calls(partial(add_all, start, count), units)
+                forward = nothing
+
+        threads.run(phases(forward), max(len(parts), len(units)))
         self.memory.leave(buffers)
         return dx
 
@@ -265,11 +270,11 @@ class Stack:
 
     def over_batch(self, sequence, function):
         """Call ``function(first, last)`` for parts of the batch, in threads where it pays."""
-        batch_size = sequence.batch_size
-        if batch_size <= SEQUENCES:
-            function(0, batch_size)
+        parts = self._parts(sequence.batch_size, SEQUENCES, sequence)
+        if len(parts) == 1:
+            function(*parts[0])
         else:
-            call(function, self._parts(batch_size, SEQUENCES, sequence))
+            threads.run([calls(function, parts)], len(parts))
 
     def _parts(self, size, multiple, sequence):
         if size <= multiple or not self.kernels.RUN_IN_THREADS:
@@ -278,12 +283,9 @@ class Stack:
         return threads.split(size, multiple, work)
 
 
-def call(function, parts):
-    """Call ``function(first, last)`` for parts, in threads if there are some."""
-    if len(parts) == 1:
-        function(*parts[0])
-    else:
-        threads.run([partial(function, *part) for part in parts])
+def calls(function, parts):
+    """Return a call ``function(first, last)`` for each part."""
+    return [partial(function, *part) for part in parts]
 
 
 def nothing(*part):

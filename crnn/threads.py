@@ -3,15 +3,23 @@
 import contextlib
 import itertools
 import os
+import time
 
 from crnn import checks
+from crnn.kernels.cpu import Progress
 
-# Waking a thread and waiting for it takes some 50 us, a few times in a pass: below this many
-# multiplications, a millisecond or so on one thread, two threads were slower than one.
-LEAST_WORK = 3e7
+# Waking a thread takes some 50 us, once in a pass: below this many multiplications, half a
+# millisecond or so on one thread, two threads were no faster than one.
+LEAST_WORK = 1.2e7
+SHORTLY = 1e-5  # s, between looks for another thread that takes longer than it should
+# Where other programs keep the processors busy, threads take turns. After a pass whose threads did
+# no more than this many processors' work, none is split for so many times as long.
+LEAST_GAIN = 1.1
+ALONE = 20
 
 _threads = None  # how many may work at a time; None: not set and not asked for yet
 _pool = None  # of all threads but the caller's own
+_alone_until = 0.0  # of time.perf_counter()
 
 
 def set_num_threads(n):
@@ -40,8 +48,8 @@ def set_num_threads(n):
     1
     >>> crnn.set_num_threads(before)
     """
-    global _threads
-    n = checks.whole_number(n, "n")
+    global _threads, _alone_until
+    n, _alone_until = checks.whole_number(n, "n"), 0.0
     if n != _threads:
         _threads = n
         _forget_pool()
@@ -73,8 +81,10 @@ def _default():
 
 
 def are_worth(work):
-    """Return whether so many multiplications are enough for more than one thread."""
-    return work >= LEAST_WORK and get_num_threads() > 1
+    """Return whether so many multiplications are enough for more than one thread now."""
+    if work < LEAST_WORK or get_num_threads() == 1:
+        return False
+    return time.perf_counter() >= _alone_until
 
 
 def split(size, multiple, work):
@@ -98,21 +108,43 @@ def split(size, multiple, work):
     return list(itertools.pairwise(bounds))
 
 
-def run(tasks):
+def run(phases, widest):
     """Call functions, some in other threads; raise what one of them raises.
 
     Whoever is done takes the next one. All are over when it returns or raises.
+
+    Parameters
+    ----------
+    phases : iterable of lists of callables
+        Those of a phase may run at the same time; before they begin, all of the phases before are
+        over. Threads are woken once, not once a phase.
+    widest : int
+        How many functions the longest phase has.
     """
-    others = min(len(tasks), get_num_threads()) - 1
+    global _alone_until
+    others, begun = min(widest, get_num_threads()) - 1, time.perf_counter()
     if others <= 0:
-        for task in tasks:
+        for task in itertools.chain.from_iterable(phases):
             task()
         return
-    left = iter(tasks)
+    phases = list(phases)
+    *before, total = itertools.accumulate(map(len, phases), initial=0)
+    left = iter([(n, task) for n, phase in zip(before, phases, strict=True) for task in phase])
+    progress, worked = Progress(), []
+
+    def wait_for(n):
+        while not progress.reaches(n):
+            time.sleep(SHORTLY)
 
     def work():
-        for task in left:
-            task()
+        for needed, task in left:
+            try:
+                wait_for(needed)
+                start = time.thread_time()
+                task()
+                worked.append(time.thread_time() - start)
+            finally:  # or others would wait for ever
+                progress.add()
 
     futures = []
     try:
@@ -120,11 +152,15 @@ def run(tasks):
         with contextlib.suppress(RuntimeError):
             futures += (_workers().submit(work) for _ in range(others))
         work()
+        wait_for(total)  # before a future is asked, which would put this thread to sleep
     finally:
         # waits for each that has begun: what has not, as others keep the pool busy, need not
         errors = [future.exception() for future in futures if not future.cancel()]
     for error in filter(None, errors):
         raise error
+    over = time.perf_counter()
+    if sum(worked) < LEAST_GAIN * (over - begun):
+        _alone_until = over + ALONE * (over - begun)
 
 
 def _workers():

@@ -25,6 +25,12 @@ def backend(request, monkeypatch):
     return request.param
 
 
+@pytest.fixture(autouse=True)
+def threads_whatever_else_runs(monkeypatch):
+    """Have passes split over threads where a busy machine would make that stop for a while."""
+    monkeypatch.setattr("crnn.threads.ALONE", 0)
+
+
 @pytest.fixture
 def rng():
     """A seeded generator: the same numbers in every run."""

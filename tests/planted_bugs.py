@@ -240,7 +240,8 @@ BUGS = [
         module="threads"),
     Bug("last part left out", "itertools.pairwise(bounds)",
         "itertools.pairwise(bounds[:-1])", "t", module="threads"),
-    Bug("a task left out", "left = iter(tasks)", "left = iter(tasks[1:])", "t", module="threads"),
+    Bug("one task in place of all", "for task in phase])", "for task in phase[:1] * len(phase)])",
+        "t", module="threads"),
 ]
 BUGS += [
     Bug(name, old, new, caught_by, *count, module=module)

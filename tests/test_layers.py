@@ -41,7 +41,7 @@ TABLE = {
     "files": {"disk"},
     "initialisation": set(),
     "batches": set(),
-    "threads": {"checks"},
+    "threads": {"checks", "kernels"},
     "optim": {"checks", "_dispatch"},
     "schedules": {"checks"},
     "history": {"disk"},

@@ -1,4 +1,4 @@
-"""Inference again on inputs of the same shape: what a network keeps from call to call must not show.
+"""Inference again on inputs of the same shape: what a network keeps for it must not show.
 
 From the second call on over floats of one shape, a small network works in one compiled call, and
 with a readout in memory of its own. Every result and every refusal has to be that of a new network,

@@ -90,7 +90,7 @@ import numpy as np
 import crnn
 from crnn import threads
 
-threads.LEAST_WORK = 0
+threads.LEAST_WORK = threads.ALONE = 0
 net = crnn.RNN(2, 3, 4, backend="compiled")
 for action in (crnn.get_num_threads, lambda: net(np.zeros((5, 9, 2)))):
     try:
@@ -116,10 +116,10 @@ def test_the_environment_is_refused(value):
 def test_so_many_tasks_are_under_way_at_a_time():
     crnn.set_num_threads(3)
     together = threading.Barrier(3, timeout=30)
-    threads.run([together.wait] * 3)  # each waits for the two others
+    threads.run([[together.wait] * 3], 3)  # each waits for the two others
     crnn.set_num_threads(1)
     seen = []
-    threads.run([lambda: seen.append(threading.get_ident())] * 3)
+    threads.run([[lambda: seen.append(threading.get_ident())] * 3], 3)
     assert seen == [threading.get_ident()] * 3
 
 
@@ -127,7 +127,7 @@ def test_every_task_runs_once():
     for n, tasks in ((2, 7), (4, 3), (3, 1), (2, 0)):
         crnn.set_num_threads(n)
         seen = []
-        threads.run([partial(seen.append, i) for i in range(tasks)])
+        threads.run([[partial(seen.append, i) for i in range(tasks)]], tasks)
         assert sorted(seen) == list(range(tasks))
 
 
@@ -150,6 +150,63 @@ def test_small_work_is_not_split(monkeypatch):
     assert len(threads.split(64, 4, work=1000)) == 4
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_a_phase_begins_when_the_one_before_is_over(n):
+    begun, over = [], []
+
+    def task(phase, i):
+        begun.append((phase, len(over)))
+        time.sleep(0.002 * (i % 3))
+        over.append(phase)
+
+    crnn.set_num_threads(n)
+    sizes = [3, 1, 4, 2]
+    for _ in range(5):
+        begun.clear()
+        over.clear()
+        threads.run(([partial(task, p, i) for i in range(n)] for p, n in enumerate(sizes)), 4)
+        assert over == sorted(over) == [p for p, n in enumerate(sizes) for _ in range(n)]
+        assert all(count >= sum(sizes[:phase]) for phase, count in begun)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("failing", [0, 1])
+def test_an_exception_in_a_phase_leaves_nobody_waiting(n, failing):
+    def task(i):
+        time.sleep(0.01 * i)
+        if i == failing:
+            raise KeyboardInterrupt
+
+    crnn.set_num_threads(n)
+    with pytest.raises(KeyboardInterrupt):
+        threads.run([[partial(task, 0), partial(task, 1)], [partial(task, 2)] * 3], 3)
+    seen = []
+    threads.run([[partial(seen.append, i) for i in range(4)]], 4)
+    assert sorted(seen) == [0, 1, 2, 3]
+
+
+def test_nothing_is_split_while_threads_take_turns(monkeypatch):
+    monkeypatch.setattr(threads, "ALONE", 1000)
+    crnn.set_num_threads(2)
+    turn = threading.Lock()
+
+    def task():
+        with turn:
+            end = time.thread_time() + 0.01
+            while time.thread_time() < end:
+                pass
+
+    assert len(threads.split(8, 1, work=1)) == 2
+    threads.run([[task] * 2], 2)
+    assert len(threads.split(8, 1, work=1)) == 1
+    with monkeypatch.context() as later:
+        later.setattr(time, "perf_counter", lambda: threads._alone_until)
+        assert len(threads.split(8, 1, work=1)) == 2
+    assert len(threads.split(8, 1, work=1)) == 1
+    crnn.set_num_threads(2)  # says that they are wanted, whatever was
+    assert len(threads.split(8, 1, work=1)) == 2
+
+
 @pytest.mark.parametrize("n", [1, 2, 4])
 @pytest.mark.parametrize("failing", range(4))
 def test_an_exception_is_raised_when_the_other_tasks_are_over(n, failing):
@@ -165,11 +222,11 @@ def test_an_exception_is_raised_when_the_other_tasks_are_over(n, failing):
 
     crnn.set_num_threads(n)
     with pytest.raises(KeyError) as raised:
-        threads.run([partial(task, i) for i in range(4)])
+        threads.run([[partial(task, i) for i in range(4)]], 4)
     assert raised.value.args == (failing,)
     assert sorted(begun) == sorted(over)
     assert failing in over
-    threads.run([partial(over.append, "next")] * 4)  # nothing is broken
+    threads.run([[partial(over.append, "next")] * 4], 4)  # nothing is broken
     assert over.count("next") == 4
 
 
@@ -182,7 +239,7 @@ import numpy as np
 import crnn
 from crnn import threads
 
-threads.LEAST_WORK = 0
+threads.LEAST_WORK = threads.ALONE = 0
 crnn.set_num_threads(2)
 
 

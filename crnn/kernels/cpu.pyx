@@ -1,5 +1,6 @@
-"""What this processor can do, and what this package was built with."""
+"""What this processor can do, what this package was built with, and waiting for another thread."""
 
+cimport cython
 
 cdef extern from *:
     """
@@ -22,10 +23,49 @@ cdef extern from *:
     #else
     #define COMPILER "unknown"
     #endif
+
+    #if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__))
+    #define PAUSE() __builtin_ia32_pause()
+    #else
+    #define PAUSE()
+    #endif
+
+    /* what another thread may be writing */
+    #if defined(__GNUC__)
+    #define READ(place) __atomic_load_n((place), __ATOMIC_ACQUIRE)
+    #else
+    #define READ(place) (*(volatile Py_ssize_t *) (place))
+    #endif
     """
     bint HAS_AVX2()
     bint HAS_AVX512()
     const char *COMPILER
+    void PAUSE() nogil
+    Py_ssize_t READ(Py_ssize_t *place) nogil
+
+cdef enum:
+    LOOKS = 1000            # some 20 us
+
+
+@cython.final
+cdef class Progress:
+    """How many of some tasks are over, for threads that wait for each other."""
+
+    cdef Py_ssize_t over
+
+    def add(self):
+        """Count one more."""
+        self.over += 1
+
+    def reaches(self, Py_ssize_t n):
+        """Return whether n are over; look for 20 us or so, with the GIL released."""
+        cdef int _
+        with nogil:
+            for _ in range(LOOKS):
+                if READ(&self.over) >= n:
+                    break
+                PAUSE()
+        return self.over >= n
 
 
 def instruction_sets():
