@@ -1,5 +1,6 @@
 """What every test shares: the suite runs once on each backend."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,15 @@ def backend(request, monkeypatch):
 def threads_whatever_else_runs(monkeypatch):
     """Have passes split over threads where a busy machine would make that stop for a while."""
     monkeypatch.setattr("crnn.threads.ALONE", 0)
+
+
+@pytest.fixture
+def switching():
+    """Make Python change threads as often as it can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
 
 
 @pytest.fixture

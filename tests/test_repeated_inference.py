@@ -5,7 +5,6 @@ with a readout in memory of its own. Every result and every refusal has to be th
 whose first call is the general one.
 """
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -167,15 +166,6 @@ def test_states_and_lengths_given(rng, x, kind):
 
 
 # --- threads -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def switching():
-    """Make Python change threads as often as it can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
 
 
 @pytest.mark.parametrize("kind", ["rnn-tanh", "gru-before-tanh", "lstm"])

@@ -5,7 +5,6 @@ looks at its arguments in C. Every result and every refusal has to be that of a 
 first pass is the general one.
 """
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -244,15 +243,6 @@ def test_other_options(rng, tokens, classes, options):
 
 
 # --- threads -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def switching():
-    """Make Python change threads as often as it can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
 
 
 @pytest.mark.parametrize("kind", ["rnn-tanh", "lstm"])

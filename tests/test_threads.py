@@ -330,15 +330,6 @@ def test_threads_work_until_the_interpreter_is_gone():
 # --- networks that threads share -----------------------------------------------------------------
 
 
-@pytest.fixture
-def switching():
-    """Make Python change threads as often as it can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
-
-
 @contextmanager
 def readers(action, number=MANY - 1):
     """Let other threads repeat an action; raise what it raises."""
