@@ -266,7 +266,7 @@ class Network(Configuration):
         return value, gradients, sequence.public(last)
 
     def _free_memory(self):
-        """Give back what training passes leave for the next one."""
+        """Give back what passes leave for the next one."""
         self._engine.stack.memory.clear()
         self._quick.clear()
 

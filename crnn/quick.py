@@ -117,20 +117,21 @@ class _Inference:
 
     def __init__(self, kernels, weights, x):
         self._weights, self._batched = weights, x.ndim == 3
-        x = x if self._batched else x[:, None]
-        (steps, batch), H, kind = x.shape[:2], weights.hidden_size, weights.kind
+        steps, batch = len(x), x.shape[1] if self._batched else 1
+        H, kind = weights.hidden_size, weights.kind
         self._work = steps * batch * weights.work(is_tokens=False)
         self._shapes = (steps + 1, batch, H), (steps, batch, weights.output_size)
         self._states = self._new(self._shapes[0])
         initial = np.zeros((kind.states, batch, H), weights.dtype)
+        any_x = self._new((0, batch, weights.input_size))  # each call brings its own x, and its y
+        any_y = self._new((0, batch, weights.output_size)) if weights.has_readout else None
         run = Run(
-            kernels, weights.layers[0], x, initial, self._states, None,
+            kernels, weights.layers[0], any_x, initial, self._states, None,
             lambda use, shape: self._new(shape), tapes=False,
         )
         end = steps % 2
         self._c = [each[end : end + 1] for each in run.carried[1:]]  # after the last step
-        y = self._new(self._shapes[1]) if weights.has_readout else None
-        self._runner = kernels.Runner(weights, x, self._states, run.kept, run.gates, y)
+        self._runner = kernels.Runner(weights, any_x, self._states, run.kept, run.gates, any_y)
 
     def _new(self, shape):
         return aligned_empty(shape, self._weights.dtype)

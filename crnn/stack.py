@@ -19,7 +19,7 @@ SEQUENCES, UNITS = 4, 16  # that a kernel takes at a time; threads take multiple
 
 
 class Memory:
-    """Arrays that a training pass leaves for the next one, by their use.
+    """Arrays that a pass leaves for the next one, by their use.
 
     Memory that is new comes from the system page by page, up to two fifths of the time of a pass.
     """
@@ -97,10 +97,7 @@ class Run:
     def arrays(self, but=None):
         """Return the arrays to be left for the next pass, by their use, but for one."""
         arrays = ("states", self.states), ("kept", self.kept), ("gates", self.gates)
-        return {
-            (self.weights, use): array
-            for use, array in arrays if array is not None and use != but
-        }
+        return {(self.weights, use): array for use, array in arrays if use != but}
 
 
 class Stack:
@@ -151,9 +148,7 @@ class Stack:
     def leave(self, runs, but=None):
         """Leave the memory of runs for the next pass, but for that of one use."""
         for run in runs:
-            arrays = run.arrays(but)
-            if arrays:
-                self.memory.leave(arrays)
+            self.memory.leave(run.arrays(but))
 
     def forward(self, runs, sequence):
         """Fill in the runs of one layer."""

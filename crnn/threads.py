@@ -13,9 +13,9 @@ from crnn.kernels.cpu import Progress
 LEAST_WORK = 1.2e7
 SHORTLY = 1e-5  # s, between looks for another thread that takes longer than it should
 # Where other programs keep the processors busy, threads take turns. After a pass whose threads did
-# no more than this many processors' work, none is split for so many times as long.
+# no more than this many processors' work, none is split for so many times as long, or a second.
 LEAST_GAIN = 1.1
-ALONE = 20
+ALONE, LONGEST_ALONE = 20, 1.0
 
 _threads = None  # how many may work at a time; None: not set and not asked for yet
 _pool = None  # of all threads but the caller's own
@@ -25,9 +25,10 @@ _alone_until = 0.0  # of time.perf_counter()
 def set_num_threads(n):
     """Set how many threads a call may use.
 
-    Batches are split over threads where they are large enough for it to pay; results have the same
-    bits for any number. The default is the environment variable CRNN_NUM_THREADS, or the number of
-    processors that this process may run on.
+    Batches are split over threads where they are large enough for it to pay, and not for a while
+    (a second at most) where other programs kept the threads of a pass from running at the same
+    time; results have the same bits for any number. The default is the environment variable
+    CRNN_NUM_THREADS, or the number of processors that this process may run on.
 
     Parameters
     ----------
@@ -121,8 +122,7 @@ def run(phases, widest):
     widest : int
         How many functions the longest phase has.
     """
-    global _alone_until
-    others, begun = min(widest, get_num_threads()) - 1, time.perf_counter()
+    others, begun, is_first = min(widest, get_num_threads()) - 1, time.perf_counter(), _pool is None
     if others <= 0:
         for task in itertools.chain.from_iterable(phases):
             task()
@@ -143,7 +143,11 @@ def run(phases, widest):
                 start = time.thread_time()
                 task()
                 worked.append(time.thread_time() - start)
-            finally:  # or others would wait for ever
+            except BaseException:
+                for _ in left:  # nobody begins anything more, or waits for it
+                    progress.add()
+                raise
+            finally:
                 progress.add()
 
     futures = []
@@ -158,9 +162,16 @@ def run(phases, widest):
         errors = [future.exception() for future in futures if not future.cancel()]
     for error in filter(None, errors):
         raise error
-    over = time.perf_counter()
-    if sum(worked) < LEAST_GAIN * (over - begun):
-        _alone_until = over + ALONE * (over - begun)
+    if not is_first:  # which waited for threads to be made
+        _judge(sum(worked), begun, time.perf_counter())
+
+
+def _judge(worked, begun, over):
+    """Have nothing split for a while after a pass whose threads took turns."""
+    global _alone_until
+    took = over - begun
+    if 0 < worked < LEAST_GAIN * took:  # 0 where the clock is too coarse to tell
+        _alone_until = over + min(ALONE * took, LONGEST_ALONE)
 
 
 def _workers():

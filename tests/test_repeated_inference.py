@@ -5,6 +5,8 @@ with a readout in memory of its own. Every result and every refusal has to be th
 whose first call is the general one.
 """
 
+import gc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 from builds import each_dtype, each_kind, network_of, normal, parts_of
 
 import crnn
+from crnn import threads
 
 T, B, I, H, O = 7, 3, 5, 19, 4  # noqa: E741
 CALLS = 4
@@ -180,13 +183,38 @@ def test_threads_that_share_a_network(rng, switching, kind, readout):
         assert found == wanted * 20
 
 
-def test_large_passes_are_left_to_threads(rng, monkeypatch):
-    net, x = network(readout=False), normal(rng, "float32", 40, 64, I)
-    monkeypatch.setattr(crnn.threads, "LEAST_WORK", 1)
+def test_large_passes_are_left_to_threads(rng, monkeypatch, backend):
+    net, x, runs, run = network(readout=False), normal(rng, "float32", 40, 64, I), [], threads.run
+    monkeypatch.setattr(threads, "LEAST_WORK", 1)
+    monkeypatch.setattr(threads, "run", lambda *phases: runs.append(run(*phases)))
     before = crnn.get_num_threads()
     crnn.set_num_threads(2)
     try:
         found = [put_out(net, x) for _ in range(CALLS)]
     finally:
         crnn.set_num_threads(before)
+    assert len(runs) == (CALLS if backend == "compiled" else 0)
     assert found == [put_out(network(readout=False), x)] * CALLS
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+
+def test_no_input_is_kept(rng):
+    net, x = network(), normal(rng, "float32", T, B, I)
+    for _ in range(CALLS):
+        net(x)
+    watched = weakref.ref(x)
+    del x
+    gc.collect()
+    assert watched() is None
+
+
+@each_kind
+def test_outputs_of_a_general_pass_are_not_what_the_next_one_works_in(x, kind):
+    net = network(kind, readout=False)
+    y, _ = net(x)
+    kept = y.copy()
+    for other in (-x, x[:-1], 2 * x):
+        net(other, lengths=None if len(other) < T else [T] * B)
+    np.testing.assert_array_equal(y, kept)

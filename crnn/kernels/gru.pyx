@@ -14,7 +14,7 @@ cdef void gru_step(
 ) noexcept nogil:
     # h (rows, H), kept (rows, H); gates (rows, 3H) come in holding x @ W_xh + b_h
     cdef Py_ssize_t r, turn
-    for turn in range(2):
+    for turn in range(2):   # the columns for r and z come before W_hn; from the last, after it
         if turn == from_last:
             add_product(gates, 3 * H, before, H, W_hh, rows, H, 2 * H, from_last)
         elif reset_after:

@@ -28,10 +28,12 @@ def aligned_empty(shape, dtype):
     cdef int axis, axes = len(shape)
     cdef object in_bytes = described.itemsize   # of Python's, which do not overflow
     cdef char *start
+    if axes > MOST_AXES:
+        raise ValueError(f"{axes} axes; {MOST_AXES} at most are wanted")
     try:
         for axis in range(axes):
             lengths[axis] = shape[axis]
-            in_bytes *= shape[axis]
+            in_bytes *= lengths[axis]
         size = in_bytes + CACHE_LINE
         memory = cnp.PyArray_EMPTY(1, &size, cnp.NPY_UINT8, False)
     except (OverflowError, ValueError):     # what is said beyond the address space

@@ -9,8 +9,8 @@ cdef class Runner:
     weights : Weights
         Of one layer in one direction, and maybe a readout.
     x, top, kept, gates : ndarray
-        As `Layer` takes them without a tape, for all steps.
-    y : ndarray (T, B, O) or None
+        As `Layer` takes them without a tape, for all steps; of x only how many axes it has counts.
+    y : ndarray (any number, B, O) or None
         None without a readout.
     """
 
