@@ -106,18 +106,31 @@ cdef class Readout:
         self, real *y, Py_ssize_t y_at, Py_ssize_t start, Py_ssize_t count,
         Py_ssize_t first, Py_ssize_t last,
     ) noexcept nogil:
-        cdef Py_ssize_t t, b, row
+        cdef Py_ssize_t t
+        y = y + (y_at * self.batch + first) * self.outputs
+        if last - first == self.batch:
+            self.rows_loss(y, start * self.batch, count * self.batch)
+            return
         for t in range(count):
-            for b in range(first, last):
-                row = (start + t) * self.batch + b
-                self.losses[row] = self.row_loss(
-                    y + ((y_at + t) * self.batch + b) * self.outputs, row)
+            self.rows_loss(y + t * self.batch * self.outputs, (start + t) * self.batch + first,
+                           last - first)
+
+    cdef void rows_loss(self, real *y, Py_ssize_t row, Py_ssize_t rows) noexcept nogil:
+        # of some rows that follow each other
+        cdef Py_ssize_t r = 0, n
+        while r < rows:
+            n = 1
+            if self.loss_kind == SOFTMAX:
+                n = min(SOFTMAX_ROWS, rows - r)
+                softmax_rows(y + r * self.outputs, self.losses + row + r,
+                             <const Py_ssize_t *> self.targets + row + r, self.scale, n,
+                             self.outputs)
+            else:
+                self.losses[row + r] = self.row_loss(y + r * self.outputs, row + r)
+            r += n
 
     cdef double row_loss(self, real *y, Py_ssize_t row) noexcept nogil:
-        cdef Py_ssize_t n = self.outputs, target
-        if self.loss_kind == SOFTMAX:
-            target = (<const Py_ssize_t *> self.targets)[row]
-            return softmax_row(y, target, self.scale, n) if target >= 0 else no_loss(y, n)
+        cdef Py_ssize_t n = self.outputs
         if not self.valid[row]:
             return no_loss(y, n)
         if self.loss_kind == SIGMOID:
