@@ -305,18 +305,21 @@ cdef void add_outer_products(
     Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs,
 ) noexcept nogil:
     # dW (inputs, outputs) += x (rows, inputs).T @ dy (rows, outputs), some rows at a time: dy is
-    # what is packed, and rows are what is summed over
+    # what is packed, unless it is one panel as it lies, and rows are what is summed over
     cdef char memory[(GRADIENT_STEPS * (PANEL_VECTORS + 1) + 1) * VECTOR_BYTES]
     cdef real *packed = <real *> (memory + VECTOR_BYTES - <size_t> &memory[0] % VECTOR_BYTES)
+    cdef const real *panel
     cdef Py_ssize_t r, steps, width, j = 0
     while j < outputs:
         width = panel_width(packed, outputs - j)
         r = 0
         while r < rows:
             steps = min(GRADIENT_STEPS, rows - r)
-            pack_panel(packed, dy + r * dy_row + j, dy_row, 1, steps,
-                       min(width, outputs - j), width)
-            add_panel_gradients(dW + j, dW_row, x + r * x_row, x_row, packed, steps, inputs,
+            panel = dy + r * dy_row
+            if width != dy_row or width != outputs:
+                pack_panel(packed, panel + j, dy_row, 1, steps, min(width, outputs - j), width)
+                panel = packed
+            add_panel_gradients(dW + j, dW_row, x + r * x_row, x_row, panel, steps, inputs,
                                 outputs - j)
             r += steps
         j += width
