@@ -12,13 +12,15 @@ from crnn.kernels.cpu import Progress
 # millisecond or so on one thread, two threads were no faster than one.
 LEAST_WORK = 1.2e7
 SHORTLY = 1e-5  # s, between looks for another thread that takes longer than it should
-# Where other programs keep the processors busy, threads take turns. After a pass whose threads did
-# no more than this many processors' work, none is split for so many times as long, or a second.
+# Where other programs keep the processors busy, threads take turns. After two passes in a row whose
+# threads did no more than this many processors' work, none is split for so many times as long as
+# the last one took, or a second. One by itself says little: a processor at rest is slow to wake.
 LEAST_GAIN = 1.1
 ALONE, LONGEST_ALONE = 20, 1.0
 
 _threads = None  # how many may work at a time; None: not set and not asked for yet
 _pool = None  # of all threads but the caller's own
+_turns = 0  # how many passes in a row gained nothing
 _alone_until = 0.0  # of time.perf_counter()
 
 
@@ -49,8 +51,8 @@ def set_num_threads(n):
     1
     >>> crnn.set_num_threads(before)
     """
-    global _threads, _alone_until
-    n, _alone_until = checks.whole_number(n, "n"), 0.0
+    global _threads, _turns, _alone_until
+    n, _turns, _alone_until = checks.whole_number(n, "n"), 0, 0.0
     if n != _threads:
         _threads = n
         _forget_pool()
@@ -167,10 +169,12 @@ def run(phases, widest):
 
 
 def _judge(worked, begun, over):
-    """Have nothing split for a while after a pass whose threads took turns."""
-    global _alone_until
+    """Have nothing split for a while where threads take turns."""
+    global _turns, _alone_until
     took = over - begun
-    if 0 < worked < LEAST_GAIN * took:  # 0 where the clock is too coarse to tell
+    gains = not 0 < worked < LEAST_GAIN * took  # 0 where the clock is too coarse to tell
+    _turns = 0 if gains else _turns + 1
+    if _turns > 1:
         _alone_until = over + min(ALONE * took, LONGEST_ALONE)
 
 
