@@ -16,6 +16,9 @@ from setuptools.command.build_ext import build_ext
 # Unwind tables are for exceptions of C++, and a tenth of each module.
 OPTIMISE = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off",
             "-fno-asynchronous-unwind-tables"]
+# Code and constants share a page of memory where one ends and the other begins: pages of their own
+# are zeros, 4 kB and more of each module.
+LINK = ["-Wl,-z,noseparate-code"] if sys.platform == "linux" else []
 
 
 def unrolled(iterations):
@@ -80,6 +83,7 @@ def kernel(name, flags=(), macros=(), kind="pyx"):
         include_dirs=[numpy.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), *macros],
         extra_compile_args=compile_args,
+        extra_link_args=LINK,
     )
 
 
