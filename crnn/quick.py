@@ -37,46 +37,38 @@ class QuickPasses:
     def infer(self, x):
         """Run over small sequences of floats from zero states.
 
-        Returns None, with nothing done, where the general pass is wanted: for large passes, where
-        threads pay, for more than one layer, for an x that needs converting or that is wrong, and
-        the first time that a shape comes. Otherwise outputs and last states.
+        Returns outputs and last states. Or None, with nothing done, where the general pass is
+        wanted: for large passes, where threads pay, for more than one layer, for arguments that
+        need converting or that are wrong, and the first time that a shape comes.
         """
         w = self._weights
         if not self._is_simple or type(x) is not np.ndarray or x.dtype is not w.dtype:
             return None
-        shape = x.shape
-        run = self._runners.pop(shape, False)  # no other thread finds it at work
-        if run is False:
-            self._runners = {shape: None}
-            return None
-        if run is None and shape[-1:] == (w.input_size,) and self._is_small(shape[:-1]):
-            run = _Inference(self._kernels, w, x)
-        result = run and run(x)
-        self._runners = {shape: run}
-        return result
+        return _again(self._runners, x, self._new_inference, lambda inference: inference.run(x))
 
     def loss_and_gradients(self, gradients, x, targets, state):
-        """Do a small pass over tokens in one call, softmax at every step, its mean.
+        """Do a small pass over tokens, softmax at every step, its mean.
 
-        Returns None, with nothing done, where the general pass is wanted: for large passes, where
-        threads pay, for more than one layer, for arguments that need converting or that are wrong,
-        and the first time that a shape comes. Otherwise the loss and the last states.
+        Returns the loss and the last states; or None, as `infer` does.
         """
         if not self._is_simple or type(x) is not np.ndarray or x.dtype != checks.INTP:
             return None
-        trainer = self._trainers.pop(x.shape, False)  # no other thread finds it at work
-        if trainer is False:
-            self._trainers = {x.shape: None}
-            return None
         if threads.are_worth(x.size * self._weights.work(is_tokens=True)):
             return None
-        trainer = trainer or self._new_trainer(x)
-        result = trainer and trainer.run(x, targets, state, gradients.vector)
-        self._trainers = {x.shape: trainer}
+        result = _again(
+            self._trainers, x, self._new_trainer,
+            lambda trainer: trainer.run(x, targets, state, gradients.vector),
+        )
         if result is None:
             return None
         loss, states, gradients.state = result
         return loss, states
+
+    def _new_inference(self, x):
+        *rows, inputs = x.shape or (0,)
+        if inputs != self._weights.input_size or not self._is_small(rows):
+            return None
+        return _Inference(self._kernels, self._weights, x)
 
     def _new_trainer(self, x):
         w, kind, H = self._weights, self._weights.kind, self._weights.hidden_size
@@ -102,6 +94,21 @@ class QuickPasses:
         w = self._weights
         widest = max(w.kind.blocks * w.hidden_size, w.output_size)
         return len(shape) in (1, 2) and 0 < math.prod(shape) * widest <= SMALL_NUMBERS
+
+
+def _again(made, x, make, run):
+    """Return ``run(made)`` of what ``make(x)`` made for this shape; None the first time it comes.
+
+    Or None, where ``make`` returns that. Only what is for the last shape is kept, in a dict.
+    """
+    shape = x.shape
+    own = made.pop(shape, False)  # no other thread finds it at work
+    if own is None:
+        own = make(x)
+    result = run(own) if own else None
+    made.clear()
+    made[shape] = own or None
+    return result
 
 
 class _Inference:
@@ -136,7 +143,7 @@ class _Inference:
     def _new(self, shape):
         return aligned_empty(shape, self._weights.dtype)
 
-    def __call__(self, x):
+    def run(self, x):
         """Return outputs and last states, or None where the general pass is wanted."""
         if threads.are_worth(self._work):
             return None

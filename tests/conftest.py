@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import crnn
+
 pytest.register_assert_rewrite("forged_files", "command_line", "small_network", "cell_networks")
 SHARED = Path(__file__).resolve().parents[2] / "shared"  # real data, where it is there
 BACKENDS = ("compiled", "reference")
@@ -33,6 +35,15 @@ def threads_whatever_else_runs(monkeypatch):
 
 
 @pytest.fixture
+def small_work_is_split(monkeypatch):
+    """Have small batches split over threads too, and put back how many there were."""
+    before = crnn.get_num_threads()
+    monkeypatch.setattr("crnn.threads.LEAST_WORK", 0)
+    yield
+    crnn.set_num_threads(before)
+
+
+@pytest.fixture
 def switching():
     """Make Python change threads as often as it can."""
     before = sys.getswitchinterval()
@@ -56,7 +67,5 @@ def shared():
 
 
 def pytest_report_header():
-    import crnn
-
     info = crnn.build_info()
     return f"crnn {info['version']}, {info['compiler']}, {info['instruction_set']}"

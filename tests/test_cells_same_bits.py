@@ -24,7 +24,7 @@ from cell_networks import (
 )
 
 import crnn
-from crnn import stack, threads
+from crnn import stack
 
 pytestmark = pytest.mark.no_backend
 
@@ -45,14 +45,6 @@ def ragged(rng, T, B):
     lengths = rng.integers(0, T + 1, B)
     lengths[: min(B, 2)] = (T, 0)[: min(B, 2)]
     return lengths
-
-
-@pytest.fixture
-def small_work_is_split(monkeypatch):
-    before = crnn.get_num_threads()
-    monkeypatch.setattr(threads, "LEAST_WORK", 0)
-    yield
-    crnn.set_num_threads(before)
 
 
 @pytest.mark.usefixtures("small_work_is_split")

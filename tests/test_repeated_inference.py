@@ -183,16 +183,12 @@ def test_threads_that_share_a_network(rng, switching, kind, readout):
         assert found == wanted * 20
 
 
+@pytest.mark.usefixtures("small_work_is_split")
 def test_large_passes_are_left_to_threads(rng, monkeypatch, backend):
     net, x, runs, run = network(readout=False), normal(rng, "float32", 40, 64, I), [], threads.run
-    monkeypatch.setattr(threads, "LEAST_WORK", 1)
     monkeypatch.setattr(threads, "run", lambda *phases: runs.append(run(*phases)))
-    before = crnn.get_num_threads()
     crnn.set_num_threads(2)
-    try:
-        found = [put_out(net, x) for _ in range(CALLS)]
-    finally:
-        crnn.set_num_threads(before)
+    found = [put_out(net, x) for _ in range(CALLS)]
     assert len(runs) == (CALLS if backend == "compiled" else 0)
     assert found == [put_out(network(readout=False), x)] * CALLS
 

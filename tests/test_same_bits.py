@@ -19,6 +19,7 @@ from builds import (
     needs_avx512,
     network_on,
 )
+from cell_networks import different
 
 import crnn
 from crnn import engine, stack, threads
@@ -155,17 +156,6 @@ def joined(parts):
     return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
 
 
-def different(ours, theirs):
-    """Return the names of results that have not the same type, shape and bits."""
-    assert ours.keys() == theirs.keys()
-    return [name for name in ours if identity(ours[name]) != identity(theirs[name])]
-
-
-def identity(result):
-    array = np.asarray(result)
-    return type(result), array.dtype, array.shape, array.tobytes()
-
-
 def nudged(data):
     """Move one number of the initial state by its last place."""
     state = data.state.copy()
@@ -174,14 +164,6 @@ def nudged(data):
 
 
 # --- threads -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_work_is_split(monkeypatch):
-    before = crnn.get_num_threads()
-    monkeypatch.setattr(threads, "LEAST_WORK", 0)
-    yield
-    crnn.set_num_threads(before)
 
 
 def with_threads(n, function, *arguments):

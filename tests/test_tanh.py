@@ -23,28 +23,25 @@ EXP_ENDS = {"float32": 87, "float64": 708}
 each_dtype = pytest.mark.parametrize("dtype", list(DIGITS))
 
 
-@pytest.fixture(params=INSTRUCTION_SETS)
-def tanh(request):
-    """Return tanh of one build as a function from an array to a new one."""
+def activation_of(isa, name):
+    """Return an activation of one build as a function from an array to a new one."""
 
     def function(x):
         y = x.copy()
-        kernels_of(request.param, x.dtype.name).activation(y, "tanh")
+        kernels_of(isa, x.dtype.name).activation(y, name)
         return y
 
     return function
+
+
+@pytest.fixture(params=INSTRUCTION_SETS)
+def tanh(request):
+    return activation_of(request.param, "tanh")
 
 
 @pytest.fixture(params=INSTRUCTION_SETS)
 def sigmoid(request):
-    """Return the sigmoid of one build as a function from an array to a new one."""
-
-    def function(x):
-        y = x.copy()
-        kernels_of(request.param, x.dtype.name).activation(y, "sigmoid")
-        return y
-
-    return function
+    return activation_of(request.param, "sigmoid")
 
 
 @pytest.fixture(params=INSTRUCTION_SETS)

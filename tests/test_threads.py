@@ -16,19 +16,12 @@ import pytest
 import crnn
 from crnn import threads
 
-pytestmark = pytest.mark.no_backend  # the reference leaves threads to NumPy
+pytestmark = [  # the reference leaves threads to NumPy
+    pytest.mark.no_backend, pytest.mark.usefixtures("small_work_is_split"),
+]
 
 T, B, I, H = 5, 9, 3, 17  # noqa: E741
 MANY = 8
-
-
-@pytest.fixture(autouse=True)
-def number_of_threads(monkeypatch):
-    """Split small batches too, and put back how many threads there were."""
-    before = crnn.get_num_threads()
-    monkeypatch.setattr(threads, "LEAST_WORK", 0)
-    yield
-    crnn.set_num_threads(before)
 
 
 def fresh(code, *arguments, **environment):

@@ -44,7 +44,6 @@ cdef class Layer:
     cdef const Py_ssize_t *lengths           # (B,), or NULL
     cdef void *states                        # (T + 1, B, H), the initial one first
     cdef bint tapes                          # else kept has room for two steps, gates for some
-    cdef bint gates_are_states
     cdef Py_ssize_t gate_steps
     cdef void *kept                          # (T + 1, B, H), or NULL
     cdef void *gates                         # (T, B, blocks * H); of the vanilla cell, its states
@@ -81,8 +80,7 @@ cdef class Layer:
             self.x = data(x)
         self.lengths, self.states = <const Py_ssize_t *> data(lengths), data(states)
         self.kept, self.gates, self.tapes = data(kept), data(gates), True
-        self.gates_are_states = gates is None
-        if self.gates_are_states:
+        if gates is None:
             self.gates = shifted(self.states, self.batch * self.hidden, self.is_float)
             self.gate_steps = cnp.PyArray_DIM(states, 0) - 1
         else:

@@ -17,7 +17,6 @@ cdef class Runner:
     cdef object weights
     cdef Layer layer
     cdef Readout readout
-    cdef bint reads_out
     cdef cnp.ndarray changes
     cdef cnp.int64_t change
     cdef Py_ssize_t steps
@@ -26,23 +25,18 @@ cdef class Runner:
         self.weights, self.changes, self.change = weights, weights.changes, -1
         self.steps = cnp.PyArray_DIM(top, 0) - 1
         self.layer = Layer(weights.layers[0], x, top, kept, gates, None)
-        self.reads_out = y is not None
-        if self.reads_out:
-            self.readout = Readout(weights, top, y)
+        self.readout = None if y is None else Readout(weights, top, y)
 
     def run(self, x, cnp.ndarray top not None, y):
         """Fill in top, and y from it, from an x of the same size; return whether x was ready."""
-        cdef cnp.int64_t change = (<cnp.int64_t *> data(self.changes))[0]
         cdef Layer layer = self.layer
         if not is_ready(x, cnp.PyArray_TYPE(top)):
             return False
-        if self.change != change:
-            self.weights.refresh()
-            self.change = change
+        self.change = refreshed(self.weights, self.changes, self.change)
         layer.x, layer.states = data(x), data(top)
-        if layer.gates_are_states:
+        if layer.kept == NULL:      # gates are states
             layer.gates = shifted(layer.states, layer.batch * layer.hidden, layer.is_float)
-        if self.reads_out:
+        if self.readout is not None:
             self.readout.states, self.readout.y = layer.states, data(y)
         with nogil:
             if layer.is_float:
@@ -57,5 +51,5 @@ cdef class Runner:
         if self.layer.kept != NULL:
             memset(self.layer.kept, 0, B * self.layer.hidden * sizeof(real))
         self.layer.run_forward(states, 0, 0, 0, T, 0, B)
-        if self.reads_out:
+        if self.readout is not None:
             self.readout.run_forward(<real *> self.readout.y, 0, 0, T, 0, B)

@@ -2,6 +2,14 @@
 # there, what a general pass has to make and ask before it starts takes longer than the pass itself.
 # It has no formula of its own: it runs the methods of a layer and a readout that it keeps.
 
+cdef cnp.int64_t refreshed(weights, cnp.ndarray changes, cnp.int64_t change) except -1:
+    # packs weights again if parameters have changed; returns how often they had before it did
+    cdef cnp.int64_t latest = (<cnp.int64_t *> data(changes))[0]
+    if change != latest:
+        weights.refresh()
+    return latest
+
+
 cdef class Trainer:
     """Training passes over tokens of one shape, in memory that is kept from pass to pass.
 
@@ -61,7 +69,6 @@ cdef class Trainer:
             Zeros, added to.
         """
         cdef int axes
-        cdef cnp.int64_t change
         if not self.take(self.tokens, x, self.inputs):
             return None
         if not self.take(self.targets, targets, self.outputs):
@@ -69,10 +76,7 @@ cdef class Trainer:
         axes = cnp.PyArray_NDIM(<cnp.ndarray> x)
         if cnp.PyArray_NDIM(<cnp.ndarray> targets) != axes or not self.take_state(state, axes + 1):
             return None
-        change = (<cnp.int64_t *> data(self.changes))[0]
-        if self.change != change:
-            self.weights.refresh()
-            self.change = change
+        self.change = refreshed(self.weights, self.changes, self.change)
         self.layer.point_gradients(gradient)
         self.readout.point_gradients(gradient)
         with nogil:
