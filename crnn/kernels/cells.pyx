@@ -57,10 +57,10 @@ cdef inline void zero_finished(
             memset(kept + b * H, 0, H * sizeof(real))
 
 
-cdef void cell_step(
+cdef inline void cell_step(
     real *h, real *kept, real *gates, const real *before, const real *kept_before,
-    const real *W_hh, const real *W_hn, const real *b_hn, Py_ssize_t rows, Py_ssize_t H, Kind kind,
-    bint from_last,
+    const real *W_hh, const real *W_hn, const real *b_hn, Py_ssize_t rows, Py_ssize_t H,
+    const Kind *kind, bint from_last,
 ) noexcept nogil:
     if kind.cell == RNN:
         rnn_step(h, before, W_hh, rows, H, kind.relu, from_last)
@@ -71,11 +71,11 @@ cdef void cell_step(
         lstm_step(h, kept, gates, before, kept_before, W_hh, rows, H, from_last)
 
 
-cdef void cell_step_backward(
+cdef inline void cell_step_backward(
     real *da, real *dkept, real *dh, real *dstate, real *dc, const real *h, const real *before,
     const real *kept, const real *kept_before, const real *gates, const real *W_hh_T,
     const real *W_hn_T, const Py_ssize_t *lengths, Py_ssize_t t, Py_ssize_t rows, Py_ssize_t H,
-    Kind kind, bint from_last,
+    const Kind *kind, bint from_last,
 ) noexcept nogil:
     if kind.cell == RNN:
         rnn_step_backward(dh, dstate, h, W_hh_T, lengths, t, rows, H, kind.relu, from_last)

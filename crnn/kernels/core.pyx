@@ -3,7 +3,8 @@
 ``baseline.pyx``, ``avx2.pyx`` and ``avx512.pyx`` each include this file and are compiled with
 different flags; ``crnn/_dispatch.py`` imports the best one that the processor can run. The rooms:
 
-- ``products.pyx``     sums of products over memory: every matrix product of the package
+- ``panels.pyx``       how weights lie in memory for products
+- ``products.pyx``, ``outer_products.pyx``  every matrix product of the package
 - ``activations.pyx``  tanh, ReLU, sigmoid and their derivatives, exp
 - ``linear.pyx``       products plus a bias, token lookup
 - ``rnn.pyx``, ``gru.pyx``, ``lstm.pyx``  the cells: a step forward, a step back
@@ -56,7 +57,9 @@ cdef inline real multiply_add(real a, real b, real c) noexcept nogil:
         return MULTIPLY_ADD_DOUBLE(a, b, c)
 
 
+include "panels.pyx"
 include "products.pyx"
+include "outer_products.pyx"
 include "activations.pyx"
 include "linear.pyx"
 include "rnn.pyx"

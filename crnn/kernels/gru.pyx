@@ -18,8 +18,7 @@ cdef void gru_step(
         if turn == from_last:
             add_product(gates, 3 * H, before, H, W_hh, rows, H, 2 * H, from_last)
         elif reset_after:
-            fill_rows(kept, b_hn, rows, H)
-            add_product(kept, H, before, H, W_hn, rows, H, H, from_last)
+            linear_rows(kept, before, W_hn, b_hn, rows, H, H, from_last)
     for r in range(rows):
         sigmoid(gates + r * 3 * H, 2 * H)
         if reset_after:

@@ -24,11 +24,11 @@ cdef inline void linear_steps(
     # y[:, first:last] = x[:, first:last] @ W + b, where y is (steps, batch, outputs)
     cdef Py_ssize_t t
     if last - first == batch:
-        linear_rows(y, x, W, b, steps * batch, inputs, outputs)
+        linear_rows(y, x, W, b, steps * batch, inputs, outputs, False)
     else:
         for t in range(steps):
             linear_rows(y + (t * batch + first) * outputs, x + (t * batch + first) * inputs, W, b,
-                        last - first, inputs, outputs)
+                        last - first, inputs, outputs, False)
 
 
 cdef class Layer:
@@ -146,7 +146,7 @@ cdef class Layer:
                     kept_before = <real *> self.kept + now * size + shift
                     kept = kept_before + (-size if now and not self.tapes else size)
                 cell_step(h, kept, gates, h - size, kept_before, <real *> self.W_hh,
-                          <real *> self.W_hn, <real *> self.b_hn, rows, H, self.kind, t % 2)
+                          <real *> self.W_hn, <real *> self.b_hn, rows, H, &self.kind, t % 2)
                 gates = gates + self.batch * width
                 if lengths != NULL:
                     keep_finished(h, h - size, lengths, start + t, rows, H)
@@ -209,7 +209,7 @@ cdef class Layer:
                 da + (t * self.batch + first) * width, dkept, dh + t * size + shift,
                 <real *> self.dstate + shift, dc, h + row * H, h + row * H - size, kept,
                 kept_before, <real *> self.gates + row * width, <real *> self.W_hh_T,
-                <real *> self.W_hn_T, lengths, start + t, last - first, H, self.kind,
+                <real *> self.W_hn_T, lengths, start + t, last - first, H, &self.kind,
                 t % 2)
         if self.dx != NULL:
             linear_steps(<real *> self.dx + start * self.batch * self.inputs, da,

@@ -20,18 +20,21 @@ cdef inline void fill_rows(real *y, const real *b, Py_ssize_t rows, Py_ssize_t n
 
 cdef inline void linear_rows(
     real *y, const real *x, const real *W, const real *b,
-    Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs,
+    Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs, bint from_last,
 ) noexcept nogil:
     # y (rows, outputs) = x (rows, inputs) @ packed W (inputs, outputs) + b (outputs,), or no b;
     # so many rows at a time that they stay in the cache from one panel of W to the next
     cdef Py_ssize_t n, start = 0, block = ROWS_TOGETHER
+    if rows == 1 and b != NULL:
+        product_row(y, b, x, W, inputs, outputs, from_last)
+        return
     if rows > ROWS_TOGETHER:
         block = max(block, NUMBERS_TOGETHER // max(inputs, outputs))
     while start < rows:
         n = min(block, rows - start)
         fill_rows(y + start * outputs, b, n, outputs)
         add_product(y + start * outputs, outputs, x + start * inputs, inputs, W, n, inputs, outputs,
-                    False)
+                    from_last)
         start += n
 
 

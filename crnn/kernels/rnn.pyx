@@ -1,6 +1,6 @@
 # The vanilla cell, h_t = f(x_t @ W_xh + b_h + h_{t-1} @ W_hh) (Elman 1990).
 
-cdef inline void rnn_step(
+cdef void rnn_step(
     real *h, const real *before, const real *W_hh, Py_ssize_t rows, Py_ssize_t H, bint relu,
     bint from_last,
 ) noexcept nogil:
@@ -9,7 +9,7 @@ cdef inline void rnn_step(
     activate(h, rows * H, relu)
 
 
-cdef inline void rnn_step_backward(
+cdef void rnn_step_backward(
     real *dh, real *dstate, const real *h, const real *W_hh_T, const Py_ssize_t *lengths,
     Py_ssize_t t, Py_ssize_t rows, Py_ssize_t H, bint relu, bint from_last,
 ) noexcept nogil:

@@ -2,6 +2,7 @@
 # stream runs. Pointers are held rather than memoryviews, of which a class would need two of each
 # (float and double) and which cost as much to acquire as a whole step of a small network.
 
+cimport cython
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 
 cdef struct StepLayer:      # pointers to float or double
@@ -12,6 +13,8 @@ cdef struct StepLayer:      # pointers to float or double
     void *W_hn
     void *b_h
     void *b_hn
+    void *h[2]              # (B, H): the states before and after, or the other way round
+    void *kept[2]           # the same of what a cell keeps, or NULL
 
 
 cdef inline bint is_ready(object a, int type_number) noexcept:
@@ -27,6 +30,7 @@ cdef object zeros(shape, dtype):
         raise MemoryError(f"an array of shape {shape} does not fit in memory") from None
 
 
+@cython.final
 cdef class Stepper:
     """One time step at a time on a state of its own; see ``crnn.reference.Stepper``."""
 
@@ -41,9 +45,10 @@ cdef class Stepper:
     cdef StepLayer *layers                   # from the input up
     cdef void *W_hy                          # packed; NULL without a readout
     cdef void *b_y
-    cdef cnp.ndarray h                       # (2, layers, B, H): the states before and after
-    cdef cnp.ndarray kept                    # the same of what a cell keeps, or None
-    cdef cnp.ndarray gates                   # (B, blocks * H), or None
+    cdef object h                            # (2, layers, B, H)
+    cdef object kept                         # (2, layers, B, H), or None
+    cdef object gates                        # (B, blocks * H), or None
+    cdef void *gate_numbers                  # theirs, or NULL
     cdef bint now                            # which of the two are the states
     cdef object prepare
 
@@ -98,6 +103,7 @@ cdef class Stepper:
 
     def reset(self, batch_size):
         """Zero the state; one sequence for None, else ``batch_size`` of them."""
+        cdef Py_ssize_t k, i
         rows = 1 if batch_size is None else batch_size
         shape = 2, self.depth, rows, self.hidden
         h, kept, gates = zeros(shape, self.weights.dtype), None, None
@@ -106,6 +112,11 @@ cdef class Stepper:
             gates = zeros((rows, self.kind.blocks * self.hidden), self.weights.dtype)
         self.h, self.kept, self.gates = h, kept, gates  # nothing has changed if memory runs out
         self.batched, self.batch_size, self.now = batch_size is not None, rows, False
+        self.gate_numbers = data(gates)
+        for k in range(self.depth):
+            for i in range(2):
+                self.layers[k].h[i] = data(h[i, k])
+                self.layers[k].kept[i] = NULL if kept is None else data(kept[i, k])
 
     @property
     def state(self):
@@ -179,38 +190,35 @@ cdef class Stepper:
         if out is None:
             out = self.new_output()
         if self.type_number == cnp.NPY_FLOAT:
-            self.run[float](<float *> data(out), <float *> data(x), x, floats)
+            self.run[float](<float *> data(out), <float *> (data(x) if floats else NULL),
+                            <Py_ssize_t *> data(x))
         else:
-            self.run[double](<double *> data(out), <double *> data(x), x, floats)
+            self.run[double](<double *> data(out), <double *> (data(x) if floats else NULL),
+                             <Py_ssize_t *> data(x))
         self.now = not self.now
         return out
 
-    cdef void run(self, real *y, const real *x, object tokens, bint floats) noexcept:
-        cdef Py_ssize_t k, rows = self.batch_size, H = self.hidden, size = rows * H
-        cdef Py_ssize_t width = self.kind.blocks * H
-        cdef real *before = <real *> data(self.h) + self.now * self.depth * size
-        cdef real *h = <real *> data(self.h) + (not self.now) * self.depth * size
-        cdef real *kept = NULL
-        cdef real *kept_before = NULL
-        cdef real *gates = <real *> data(self.gates)
+    cdef void run(self, real *y, const real *x, const Py_ssize_t *tokens) noexcept:
+        # from x or, if it is NULL, from tokens
+        cdef Py_ssize_t k, rows = self.batch_size, H = self.hidden, width = self.kind.blocks * H
+        cdef bint now = self.now
+        cdef real *gates = <real *> self.gate_numbers
+        cdef real *h = NULL
         cdef StepLayer *layer = self.layers
         for k in range(self.depth):
+            h = <real *> layer.h[not now]
             if self.kind.cell == RNN:
                 gates = h
-            else:
-                kept = <real *> data(self.kept) + ((not self.now) * self.depth + k) * size
-                kept_before = <real *> data(self.kept) + (self.now * self.depth + k) * size
-            if k == 0 and not floats:
-                lookup_rows(gates, <const Py_ssize_t *> data(tokens), <real *> layer.W_xh,
-                            <real *> layer.b_h, rows, width)
+            if x == NULL:
+                lookup_rows(gates, tokens, <real *> layer.W_xh, <real *> layer.b_h, rows, width)
             else:
                 linear_rows(gates, x, <real *> layer.W_xh_packed, <real *> layer.b_h, rows,
-                            layer.inputs, width)
-            cell_step(h, kept, gates, before, kept_before, <real *> layer.W_hh,
-                      <real *> layer.W_hn, <real *> layer.b_hn, rows, H, self.kind, self.now)
-            x = h
-            h, before, layer = h + size, before + size, layer + 1
+                            layer.inputs, width, False)
+            cell_step(h, <real *> layer.kept[not now], gates, <real *> layer.h[now],
+                      <real *> layer.kept[now], <real *> layer.W_hh, <real *> layer.W_hn,
+                      <real *> layer.b_hn, rows, H, &self.kind, now)
+            x, layer = h, layer + 1
         if self.W_hy != NULL:
-            linear_rows(y, x, <real *> self.W_hy, <real *> self.b_y, rows, H, self.outputs)
+            linear_rows(y, h, <real *> self.W_hy, <real *> self.b_y, rows, H, self.outputs, False)
         else:
-            memcpy(y, x, size * sizeof(real))
+            memcpy(y, h, rows * H * sizeof(real))
