@@ -23,18 +23,17 @@ cdef inline float split_exp_float(float x, float *power) noexcept nogil:
     # returns exp(r) - 1 and leaves 2^n in power; means nothing unless n is from -126 to 127
     cdef float shifted, n, r, r2, p
     cdef FloatBits two_to_n
-    # 1.5 * 2^23: rounds to a whole number
-    shifted = multiply_add[float](x, <float> 1.44269504, <float> 12582912)
-    n = shifted - <float> 12582912
+    # 1.5 * 2^23 rounds to a whole number; with 127 more its last bits are the exponent's of 2^n
+    shifted = multiply_add[float](x, <float> 1.44269504, <float> 12583039)
+    n = shifted - <float> 12583039
     r = multiply_add[float](n, <float> -0.693359375, x)        # ln 2 in two parts
     r = multiply_add[float](n, <float> 2.12194440e-4, r)
     r2 = r * r
-    p = multiply_add[float](<float> (1.0 / 5040.0), r, <float> (1.0 / 720.0))
-    p = multiply_add[float](
-        p, r2, multiply_add[float](<float> (1.0 / 120.0), r, <float> (1.0 / 24.0)))
-    p = multiply_add[float](p, r2, multiply_add[float](<float> (1.0 / 6.0), r, <float> 0.5))
+    p = multiply_add[float](<float> 8.3662523e-3, r, <float> 4.16674428e-2)
+    p = multiply_add[float](<float> 1.38700008e-3, r2, p)
+    p = multiply_add[float](p, r2, multiply_add[float](<float> 0.166665465, r, <float> 0.49999997))
     two_to_n.value = shifted
-    two_to_n.bits = (two_to_n.bits + 127) << 23
+    two_to_n.bits = two_to_n.bits << 23
     power[0] = two_to_n.value
     return multiply_add[float](p, r2, r)
 
@@ -43,8 +42,8 @@ cdef inline double split_exp_double(double x, double *power) noexcept nogil:
     # returns exp(r) - 1 and leaves 2^n in power; means nothing unless n is from -1022 to 1023
     cdef double shifted, n, r, r2, p
     cdef DoubleBits two_to_n
-    shifted = multiply_add[double](x, 1.4426950408889634, 6755399441055744.0)       # 1.5 * 2^52
-    n = shifted - 6755399441055744.0
+    shifted = multiply_add[double](x, 1.4426950408889634, 6755399441056767.0)   # 1.5 * 2^52 + 1023
+    n = shifted - 6755399441056767.0
     r = multiply_add[double](n, -6.93147180369123816490e-01, x)
     r = multiply_add[double](n, -1.90821492927058770002e-10, r)
     r2 = r * r
@@ -55,7 +54,7 @@ cdef inline double split_exp_double(double x, double *power) noexcept nogil:
     p = multiply_add[double](p, r2, multiply_add[double](1.0 / 120.0, r, 1.0 / 24.0))
     p = multiply_add[double](p, r2, multiply_add[double](1.0 / 6.0, r, 0.5))
     two_to_n.value = shifted
-    two_to_n.bits = (two_to_n.bits + 1023) << 52
+    two_to_n.bits = two_to_n.bits << 52
     power[0] = two_to_n.value
     return multiply_add[double](p, r2, r)
 
@@ -96,7 +95,7 @@ cdef inline real exp_below_1(real x) noexcept nogil:
         return 0 if x < -708 else multiply_add(power, p, power)
 
 
-cdef inline void activate(real *h, Py_ssize_t n, bint relu) noexcept nogil:
+cdef inline inlined_void activate(real *h, Py_ssize_t n, bint relu) noexcept nogil:
     # h (n,) = np.maximum(h, 0) if relu else np.tanh(h)
     cdef Py_ssize_t j
     if relu:
@@ -110,13 +109,40 @@ cdef inline void activate(real *h, Py_ssize_t n, bint relu) noexcept nogil:
             h[j] = tanh_double(h[j])
 
 
-cdef inline void sigmoid(real *a, Py_ssize_t n) noexcept nogil:
-    # a (n,) = 1 / (1 + exp(-a)), by way of exp(-|a|), which cannot overflow
+cdef inline real sigmoid_of(real x) noexcept nogil:
+    # 1 / (1 + exp(-x)); 0 where it would be denormal
+    cdef real p, power
+    if real is float:
+        p = split_exp_float(-x, &power)
+        p = <float> 1 / multiply_add(power, p, <float> 1 + power)
+        return <float> 0 if x < <float> -87 else <float> 1 if x > <float> 87 else p
+    else:
+        p = split_exp_double(-x, &power)
+        p = 1 / multiply_add(power, p, 1 + power)
+        return 0 if x < -708 else 1 if x > 708 else p
+
+
+cdef inline inlined_void sigmoid(real *a, Py_ssize_t n) noexcept nogil:
+    # a (n,) = 1 / (1 + exp(-a))
     cdef Py_ssize_t j
-    cdef real small
     for j in range(n):
-        small = exp_below_1(-absolute(a[j]))
-        a[j] = (small if a[j] < 0 else <real> 1) / (<real> 1 + small)
+        a[j] = sigmoid_of(a[j])
+
+
+cdef inline inlined_void copy(real *y, const real *x, Py_ssize_t n) noexcept nogil:
+    # y (n,) = x
+    cdef Py_ssize_t j
+    for j in range(n):
+        y[j] = x[j]
+
+
+cdef inline inlined_void copy_blocks(
+    real *y, Py_ssize_t y_row, const real *x, Py_ssize_t x_row, Py_ssize_t blocks, Py_ssize_t n
+) noexcept nogil:
+    # y[:blocks, :n] = x[:blocks, :n]
+    cdef Py_ssize_t i
+    for i in range(blocks):
+        copy(y + i * y_row, x + i * x_row, n)
 
 
 cdef inline void multiply(real *y, const real *a, const real *b, Py_ssize_t n) noexcept nogil:
@@ -126,7 +152,7 @@ cdef inline void multiply(real *y, const real *a, const real *b, Py_ssize_t n) n
         y[j] = a[j] * b[j]
 
 
-cdef inline void add_multiplied(real *y, const real *a, const real *b, Py_ssize_t n) noexcept nogil:
+cdef inline inlined_void add_multiplied(real *y, const real *a, const real *b, Py_ssize_t n) noexcept nogil:
     # y (n,) += a * b
     cdef Py_ssize_t j
     for j in range(n):

@@ -19,26 +19,83 @@ cdef void gru_step(
             add_product(gates, 3 * H, before, H, W_hh, rows, H, 2 * H, from_last)
         elif reset_after:
             linear_rows(kept, before, W_hn, b_hn, rows, H, H, from_last)
-    for r in range(rows):
-        sigmoid(gates + r * 3 * H, 2 * H)
-        if reset_after:
-            add_multiplied(gates + (r * 3 + 2) * H, gates + r * 3 * H, kept + r * H, H)
-        else:
-            multiply(kept + r * H, gates + r * 3 * H, before + r * H, H)
     if not reset_after:
+        for r in range(rows):
+            sigmoid(gates + r * 3 * H, H)
+            multiply(kept + r * H, gates + r * 3 * H, before + r * H, H)
         add_product(gates + 2 * H, 3 * H, kept, H, W_hn, rows, H, H, from_last)
-    for r in range(rows):
-        activate(gates + (r * 3 + 2) * H, H, relu)
-        mix(h + r * H, gates + (r * 3 + 1) * H, gates + (r * 3 + 2) * H, before + r * H, H)
+    if reset_after and relu:
+        gru_any_rows(h, gates, kept, before, rows, H, True, True)
+    elif reset_after:
+        gru_any_rows(h, gates, kept, before, rows, H, True, False)
+    elif relu:
+        gru_any_rows(h, gates, kept, before, rows, H, False, True)
+    else:
+        gru_any_rows(h, gates, kept, before, rows, H, False, False)
 
 
-cdef inline void mix(
-    real *h, const real *z, const real *n, const real *before, Py_ssize_t size
+cdef inline inlined_void gru_any_rows(
+    real *h, real *gates, const real *kept, const real *before, Py_ssize_t rows, Py_ssize_t H,
+    bint reset_after, bint relu,
 ) noexcept nogil:
-    # h (size,) = (1 - z) * n + z * before
+    cdef Py_ssize_t lanes = VECTOR_BYTES // <Py_ssize_t> sizeof(real)
+    if H >= lanes:
+        gru_rows(h, gates, kept, before, rows, H, lanes, reset_after, relu)
+    elif H >= lanes // 2:
+        gru_rows(h, gates, kept, before, rows, H, lanes // 2, reset_after, relu)
+    else:
+        gru_rows(h, gates, kept, before, rows, H, 1, reset_after, relu)
+
+
+cdef inline inlined_void gru_rows(
+    real *h, real *gates, const real *kept, const real *before, Py_ssize_t rows, Py_ssize_t H,
+    Py_ssize_t n, bint reset_after, bint relu,
+) noexcept nogil:
+    # n units at a time, the last of which are some of those before them too: their gates, as they
+    # were, wait elsewhere
+    cdef Py_ssize_t r, j, row
+    cdef real edge[3 * UNITS]
+    cdef real *some
+    for r in range(rows):
+        if H % n:
+            copy_blocks(edge, n, gates + H - n, H, 3, n)
+        j = 0
+        while j < H:
+            some, row = gates + j, H
+            if j + n > H:
+                some, row, j = edge, n, H - n
+            gru_units(h + j, some, kept + j, before + j, row, n, reset_after, relu)
+            j += n
+        if H % n:
+            copy_blocks(gates + H - n, H, edge, n, 3, n)
+        h, kept, before, gates = h + H, kept + H, before + H, gates + 3 * H
+
+
+cdef inline inlined_void gru_units(
+    real *h, real *gates, const real *q, const real *before, Py_ssize_t H, Py_ssize_t n,
+    bint reset_after, bint relu,
+) noexcept nogil:
+    # of n neighbours, a number that the compiler knows: h = (1 - z) * n + z * before, where gates
+    # come in before their activations; without reset_after, all but r's
     cdef Py_ssize_t j
-    for j in range(size):
-        h[j] = multiply_add(z[j], before[j] - n[j], n[j])
+    cdef real r[UNITS]
+    cdef real z[UNITS]
+    cdef real candidate[UNITS]
+    cdef real state[UNITS]
+    copy(z, gates + H, n)
+    copy(candidate, gates + 2 * H, n)
+    sigmoid(z, n)
+    if reset_after:
+        copy(r, gates, n)
+        sigmoid(r, n)
+        add_multiplied(candidate, r, q, n)
+        copy(gates, r, n)
+    activate(candidate, n, relu)
+    for j in range(n):
+        state[j] = multiply_add(z[j], before[j] - candidate[j], candidate[j])
+    copy(h, state, n)
+    copy(gates + H, z, n)
+    copy(gates + 2 * H, candidate, n)
 
 
 cdef inline void gru_row_backward(

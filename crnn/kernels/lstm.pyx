@@ -9,30 +9,70 @@ cdef void lstm_step(
     Py_ssize_t rows, Py_ssize_t H, bint from_last,
 ) noexcept nogil:
     # h (rows, H), c (rows, H); gates (rows, 4H) come in holding x @ W_xh + b_h
-    cdef Py_ssize_t r
+    cdef Py_ssize_t lanes = VECTOR_BYTES // <Py_ssize_t> sizeof(real)
     add_product(gates, 4 * H, before, H, W_hh, rows, H, 4 * H, from_last)
-    for r in range(rows):
-        lstm_row(h + r * H, c + r * H, gates + r * 4 * H, c_before + r * H, H)
+    if H >= lanes:
+        lstm_rows(h, c, gates, c_before, rows, H, lanes)
+    elif H >= lanes // 2:
+        lstm_rows(h, c, gates, c_before, rows, H, lanes // 2)
+    else:
+        lstm_rows(h, c, gates, c_before, rows, H, 1)
 
 
-cdef inline void lstm_row(
-    real *h, real *c, real *gates, const real *c_before, Py_ssize_t H
+cdef inline inlined_void lstm_rows(
+    real *h, real *c, real *gates, const real *c_before, Py_ssize_t rows, Py_ssize_t H,
+    Py_ssize_t n,
 ) noexcept nogil:
+    # n units at a time; see gru_rows
+    cdef Py_ssize_t r, j, row
+    cdef real edge[4 * UNITS]
+    cdef real *some
+    for r in range(rows):
+        if H % n:
+            copy_blocks(edge, n, gates + H - n, H, 4, n)
+        j = 0
+        while j < H:
+            some, row = gates + j, H
+            if j + n > H:
+                some, row, j = edge, n, H - n
+            lstm_units(h + j, c + j, some, c_before + j, row, n)
+            j += n
+        if H % n:
+            copy_blocks(gates + H - n, H, edge, n, 4, n)
+        h, c, c_before, gates = h + H, c + H, c_before + H, gates + 4 * H
+
+
+cdef inline inlined_void lstm_units(
+    real *h, real *c, real *gates, const real *c_before, Py_ssize_t H, Py_ssize_t n
+) noexcept nogil:
+    # of n neighbours, a number that the compiler knows; gates come in before their activations
     cdef Py_ssize_t j
-    cdef const real *i = gates
-    cdef const real *f = gates + H
-    cdef const real *g = gates + 2 * H
-    cdef const real *o = gates + 3 * H
-    sigmoid(gates, 2 * H)
-    activate(gates + 2 * H, H, False)
-    sigmoid(gates + 3 * H, H)
-    for j in range(H):
-        c[j] = multiply_add(f[j], c_before[j], i[j] * g[j])
-    for j in range(H):
-        h[j] = c[j]
-    activate(h, H, False)
-    for j in range(H):
-        h[j] = h[j] * o[j]
+    cdef real i[UNITS]
+    cdef real f[UNITS]
+    cdef real g[UNITS]
+    cdef real o[UNITS]
+    cdef real cell[UNITS]
+    cdef real state[UNITS]
+    copy(i, gates, n)
+    copy(f, gates + H, n)
+    copy(g, gates + 2 * H, n)
+    copy(o, gates + 3 * H, n)
+    sigmoid(i, n)
+    sigmoid(f, n)
+    activate(g, n, False)
+    sigmoid(o, n)
+    for j in range(n):
+        cell[j] = multiply_add(f[j], c_before[j], i[j] * g[j])
+    copy(state, cell, n)
+    activate(state, n, False)
+    for j in range(n):
+        state[j] = state[j] * o[j]
+    copy(h, state, n)
+    copy(c, cell, n)
+    copy(gates, i, n)
+    copy(gates + H, f, n)
+    copy(gates + 2 * H, g, n)
+    copy(gates + 3 * H, o, n)
 
 
 cdef inline void lstm_row_backward(
