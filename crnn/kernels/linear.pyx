@@ -18,16 +18,12 @@ cdef inline void fill_rows(real *y, const real *b, Py_ssize_t rows, Py_ssize_t n
         memcpy(y + r * n, b, n * sizeof(real))
 
 
-cdef inline void linear_rows(
+cdef void linear_many_rows(
     real *y, const real *x, const real *W, const real *b,
     Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs, bint from_last,
 ) noexcept nogil:
-    # y (rows, outputs) = x (rows, inputs) @ packed W (inputs, outputs) + b (outputs,), or no b;
     # so many rows at a time that they stay in the cache from one panel of W to the next
     cdef Py_ssize_t n, start = 0, block = ROWS_TOGETHER
-    if rows == 1 and b != NULL:
-        product_row(y, b, x, W, inputs, outputs, from_last)
-        return
     if rows > ROWS_TOGETHER:
         block = max(block, NUMBERS_TOGETHER // max(inputs, outputs))
     while start < rows:
@@ -38,7 +34,18 @@ cdef inline void linear_rows(
         start += n
 
 
-cdef inline void lookup_rows(
+cdef inline void linear_rows(
+    real *y, const real *x, const real *W, const real *b,
+    Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs, bint from_last,
+) noexcept nogil:
+    # y (rows, outputs) = x (rows, inputs) @ packed W (inputs, outputs) + b (outputs,), or no b
+    if rows == 1 and b != NULL:
+        product_row(y, b, x, W, inputs, outputs, from_last)
+    else:
+        linear_many_rows(y, x, W, b, rows, inputs, outputs, from_last)
+
+
+cdef outlined_void lookup_rows(
     real *y, const Py_ssize_t *tokens, const real *W, const real *b,
     Py_ssize_t rows, Py_ssize_t outputs,
 ) noexcept nogil:

@@ -26,9 +26,11 @@ cdef extern from *:
     /* A width that the compiler knows is what keeps sums in registers: these must be inlined. */
     #if defined(__GNUC__)
     #define INLINED_VOID __attribute__((always_inline)) void
+    #define OUTLINED_VOID __attribute__((noinline)) void    /* what is called needs its registers */
     #define PREFETCH(address) __builtin_prefetch(address)
     #else
     #define INLINED_VOID void
+    #define OUTLINED_VOID void
     #define PREFETCH(address)
     #endif
     """
@@ -37,6 +39,7 @@ cdef extern from *:
         PANEL_VECTORS
         SIDE_BY_SIDE_BYTES
     ctypedef void inlined_void "INLINED_VOID"
+    ctypedef void outlined_void "OUTLINED_VOID"
     void PREFETCH(const void *address) noexcept nogil
 
 cdef enum:

@@ -13,7 +13,7 @@ cdef enum:
     TILE_ROWS = 4
     NEAR_BYTES = 32768
     FAR_BYTES = 3 << 19     # beyond it W is asked for early
-    AHEAD_BYTES = 2048      # before it is read
+    AHEAD_BYTES = 3072      # before it is read
     LINE_BYTES = 64         # of the caches
 
 
@@ -194,53 +194,52 @@ cdef inline inlined_void scaled_row(
 
 cdef inline inlined_void panel_row(
     real *y, const real *start, const real *x, const real *W, Py_ssize_t inputs,
-    Py_ssize_t columns, Py_ssize_t width, bint halved, bint far,
+    Py_ssize_t width, Reach reach,
 ) noexcept nogil:
-    # y (columns,) = start + x (inputs,) @ W (inputs, width), with the sums of add_panel
-    cdef Py_ssize_t count = inputs // 2 if halved else inputs
-    cdef real edge[WIDEST]
-    cdef real *to = y
-    if columns < width:
-        copy_rows(edge, width, start, width, 1, columns)
-        start = to = edge
-    if count:
-        sums_row(to, start, x, W, count, width, halved, far)
-        start = to
-    if halved and inputs % 2:
-        scaled_row(to, start, x[inputs - 1], W + (inputs - 1) * width, width)
-    if columns < width:
-        copy_rows(y, width, edge, width, 1, columns)
+    # y (width,) = start + x (inputs,) @ W (inputs, width), with the sums of add_panel
+    cdef Py_ssize_t half = inputs // 2
+    if reach == FAR:
+        sums_row(y, start, x, W, inputs, width, False, True)
+    elif reach == MIDDLE:
+        sums_row(y, start, x, W, inputs, width, False, False)
+    else:
+        if half:
+            sums_row(y, start, x, W, half, width, True, False)
+            start = y
+        if inputs % 2:
+            scaled_row(y, start, x[inputs - 1], W + (inputs - 1) * width, width)
 
 
-cdef inline inlined_void sized_panel_row(
+cdef outlined_void edge_row(
     real *y, const real *start, const real *x, const real *W, Py_ssize_t inputs,
     Py_ssize_t columns, Py_ssize_t width, Reach reach,
 ) noexcept nogil:
-    if reach == NEAR:
-        panel_row(y, start, x, W, inputs, columns, width, True, False)
-    elif reach == MIDDLE:
-        panel_row(y, start, x, W, inputs, columns, width, False, False)
-    else:
-        panel_row(y, start, x, W, inputs, columns, width, False, True)
+    # a panel's product where y and start have less columns than it
+    cdef real edge[WIDEST]
+    memset(edge, 0, sizeof(edge))
+    copy_rows(edge, width, start, width, 1, columns)
+    any_panel_row(<real *> edge, <real *> edge, x, W, inputs, width, reach)
+    copy_rows(y, width, edge, width, 1, columns)
 
 
 cdef void any_panel_row(
     real *y, const real *start, const real *x, const real *W, Py_ssize_t inputs,
     Py_ssize_t columns, Reach reach,
 ) noexcept nogil:
-    # panel_row with a width that is known where it is compiled
+    # panel_row of the first panel with a width that is known where it is compiled
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real), width = panel_width(W, columns)
-    columns = min(columns, width)
-    if width == lanes:
-        sized_panel_row(y, start, x, W, inputs, columns, lanes, reach)
+    if columns < width:
+        edge_row(y, start, x, W, inputs, columns, width, reach)
+    elif width == lanes:
+        panel_row(y, start, x, W, inputs, lanes, reach)
     elif width == 2 * lanes:
-        sized_panel_row(y, start, x, W, inputs, columns, 2 * lanes, reach)
+        panel_row(y, start, x, W, inputs, 2 * lanes, reach)
     elif width == 3 * lanes:
-        sized_panel_row(y, start, x, W, inputs, columns, 3 * lanes, reach)
+        panel_row(y, start, x, W, inputs, 3 * lanes, reach)
     elif PANEL_VECTORS > 2 and width == 4 * lanes:
-        sized_panel_row(y, start, x, W, inputs, columns, 4 * lanes, reach)
+        panel_row(y, start, x, W, inputs, 4 * lanes, reach)
     elif PANEL_VECTORS > 2:
-        sized_panel_row(y, start, x, W, inputs, columns, 5 * lanes, reach)
+        panel_row(y, start, x, W, inputs, 5 * lanes, reach)
 
 
 cdef inline Reach reach_of(const real *W, Py_ssize_t numbers) noexcept nogil:
@@ -256,7 +255,7 @@ cdef void product_row(
     cdef Py_ssize_t full = PANEL_VECTORS * VECTOR_BYTES // <Py_ssize_t> sizeof(real)
     cdef Py_ssize_t k, j, panels
     cdef Reach reach = reach_of(W, inputs * outputs)
-    if outputs <= full:     # which most of the time of a small step is spent on getting to
+    if outputs <= full:     # getting there is most of a small step's time
         any_panel_row(y, start, x, W, inputs, outputs, reach)
         return
     panels = panel_count(W, outputs)

@@ -1,6 +1,6 @@
 # The vanilla cell, h_t = f(x_t @ W_xh + b_h + h_{t-1} @ W_hh) (Elman 1990).
 
-cdef void rnn_step(
+cdef outlined_void rnn_step(
     real *h, const real *before, const real *W_hh, Py_ssize_t rows, Py_ssize_t H, bint relu,
     bint from_last,
 ) noexcept nogil:

@@ -40,7 +40,7 @@ cdef class Stepper:
     cdef int type_number
     cdef Kind kind
     cdef object weights                      # keeps alive what the pointers point to
-    cdef cnp.ndarray changes
+    cdef const cnp.int64_t *changes          # how often parameters have changed
     cdef cnp.int64_t change                  # of the packed weights in use
     cdef StepLayer *layers                   # from the input up
     cdef void *W_hy                          # packed; NULL without a readout
@@ -63,7 +63,8 @@ cdef class Stepper:
 
     def __init__(self, weights, prepare):
         cdef Py_ssize_t k
-        self.weights, self.changes, self.change = weights, weights.changes, -1
+        self.weights, self.change = weights, -1
+        self.changes = <const cnp.int64_t *> data(weights.changes)
         self.kind = kind_of(weights)
         self.inputs, self.hidden, self.outputs = (
             weights.input_size, weights.hidden_size, weights.output_size)
@@ -77,19 +78,23 @@ cdef class Stepper:
         self.prepare = prepare
         self.reset(None)
 
+    cdef inline bint is_fresh(self, bint floats) noexcept:
+        # whether the packed weights that a step needs are those of the parameters
+        return self.change == self.changes[0] and not (
+            floats and self.layers[0].W_xh_packed == NULL)
+
     cdef bint refresh(self, object x) except -1:
-        # looks for packed weights again, where parameters have changed since the last step; returns
-        # whether x is an array of floats. Others may change parameters, and the state, while it
-        # packs: it is done when it finds nothing to do, and what it returns holds then.
+        # looks for packed weights again; returns whether x is an array of floats. Others may change
+        # parameters, and the state, while it packs: it is done when it finds nothing to do, and
+        # what it returns holds then.
         cdef bint floats = self.is_array(x, self.type_number, self.inputs)
-        while (self.change != (<cnp.int64_t *> data(self.changes))[0]
-                or (floats and self.layers[0].W_xh_packed == NULL)):
+        while not self.is_fresh(floats):
             self.pack(floats)
             floats = self.is_array(x, self.type_number, self.inputs)
         return floats
 
     cdef bint pack(self, bint floats) except -1:
-        cdef cnp.int64_t change = (<cnp.int64_t *> data(self.changes))[0]
+        cdef cnp.int64_t change = self.changes[0]
         cdef Py_ssize_t k
         for k in range(self.depth):
             packed = self.weights.layers[k].packed
@@ -129,7 +134,7 @@ cdef class Stepper:
         for array, value in zip((self.h, self.kept), values):
             array[int(self.now)] = value
 
-    cdef bint is_array(self, object a, int type_number, Py_ssize_t columns) noexcept:
+    cdef inline bint is_array(self, object a, int type_number, Py_ssize_t columns) noexcept:
         # an aligned, C-contiguous native array of this type with one row of `columns` (or, for
         # columns = 0, one number) for each sequence
         cdef int axes = self.batched + (columns > 0)
@@ -152,7 +157,7 @@ cdef class Stepper:
                 return False
         return True
 
-    cdef bint takes(self, object x, object out, bint floats) noexcept:
+    cdef inline bint takes(self, object x, object out, bint floats) noexcept:
         # whether the loop can take these as they are; floats: x is_array of them
         if not (floats or self.is_tokens(x)):
             return False
@@ -160,7 +165,7 @@ cdef class Stepper:
             self.is_array(out, self.type_number, self.outputs)
             and cnp.PyArray_ISWRITEABLE(<cnp.ndarray> out) and self.are_apart(x, out, floats))
 
-    cdef bint are_apart(self, object x, object out, bint floats) noexcept:
+    cdef inline bint are_apart(self, object x, object out, bint floats) noexcept:
         cdef Py_ssize_t x_bytes = sizeof(Py_ssize_t), out_bytes = sizeof(double)
         cdef char *x_start = <char *> data(x)
         cdef char *out_start = <char *> data(out)
@@ -181,7 +186,9 @@ cdef class Stepper:
 
     def step(self, x, out=None):
         """One time step; what is not ready for the loop goes through ``prepare`` first."""
-        cdef bint floats = self.refresh(x)
+        cdef bint floats = self.is_array(x, self.type_number, self.inputs)
+        if not self.is_fresh(floats):
+            floats = self.refresh(x)
         if not self.takes(x, out, floats):
             x, out = self.prepare(self, x, out)
             floats = self.refresh(x)
