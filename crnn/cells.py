@@ -1,7 +1,8 @@
 """The networks that users build: one class a cell."""
 
-from crnn import checks, kinds
+from crnn import checks
 from crnn.configuration import NONLINEARITIES
+from crnn.kinds import Kind
 from crnn.network import Network
 
 
@@ -104,7 +105,7 @@ class RNN(Network):
     @staticmethod
     def _kind_of(options):
         nonlinearity = checks.choice(options["nonlinearity"], "nonlinearity", NONLINEARITIES)
-        return kinds.kind("RNN", nonlinearity)
+        return Kind("RNN", blocks=1, nonlinearity=nonlinearity)
 
     @property
     def nonlinearity(self):
@@ -190,7 +191,11 @@ class GRU(Network):
     @staticmethod
     def _kind_of(options):
         candidate = checks.choice(options["candidate"], "candidate", NONLINEARITIES)
-        return kinds.kind("GRU", candidate, checks.flag(options["reset_after"], "reset_after"))
+        reset_after = checks.flag(options["reset_after"], "reset_after")
+        return Kind(
+            "GRU", blocks=3, keeps=True, apart=True, nonlinearity=candidate,
+            reset_after=reset_after,
+        )
 
     @property
     def reset_after(self):
@@ -280,7 +285,7 @@ class LSTM(Network):
 
     @staticmethod
     def _kind_of(options):
-        return kinds.kind("LSTM")
+        return Kind("LSTM", blocks=4, states=2, keeps=True)
 
 
 CELLS = {"RNN": RNN, "GRU": GRU, "LSTM": LSTM}

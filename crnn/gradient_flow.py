@@ -107,7 +107,7 @@ def _back(run, dh, wants_x, unused):
     steps, batch, H = dh.shape
     carried = [aligned_zeros((batch, H), dtype) for _ in range(kind.states)]
     da = aligned_empty((1, batch, kind.blocks * H), dtype) if kind.keeps else None
-    dkept = aligned_empty((1, batch, H), dtype) if kind.cell == "GRU" else None
+    dkept = aligned_empty((1, batch, H), dtype) if kind.apart else None
     dx = aligned_empty(run.x.shape, dtype) if wants_x else None
     dstate, dc = (*carried, None)[:2]
     layer.prepare_backward(dh, dstate, dc, da, dkept, dx, unused)

@@ -1,12 +1,6 @@
-"""The table of cells: what the parts of crnn have to know of each."""
+"""What the parts of crnn have to know of a cell."""
 
 from typing import NamedTuple
-
-CELLS = {  # blocks, states, keeps: see Kind
-    "RNN": (1, 1, False),
-    "GRU": (3, 1, True),
-    "LSTM": (4, 2, True),
-}
 
 
 class Kind(NamedTuple):
@@ -14,31 +8,31 @@ class Kind(NamedTuple):
 
     Attributes
     ----------
-    cell : {"RNN", "GRU", "LSTM"}
-    nonlinearity : {"tanh", "relu"}
-        Of an RNN's state, of a GRU's candidate.
-    reset_after : bool
-        Of a GRU: whether the reset gate comes after the product with the state.
+    cell : str
+        The name in files, and in the tables of cells, ``crnn/kernels/cells.pyx`` and its twin
+        ``crnn/reference/cells.py``.
     blocks : int
         Of H columns in W_xh and W_hh, one for each gate or candidate.
     states : int
         How many arrays the state is: h, and of an LSTM c.
     keeps : bool
         Whether more than h is kept of a step for the way back: the gates, and one array beside.
+    apart : bool
+        Whether the last block of W_hh multiplies on its own, as W_hn: a GRU's. What is kept is then
+        its product, or what it multiplies.
+    nonlinearity : {"tanh", "relu"}
+        Of an RNN's state, of a GRU's candidate.
+    reset_after : bool
+        Of a GRU: whether the reset gate comes after the product with the state.
     """
 
     cell: str
-    nonlinearity: str
-    reset_after: bool
     blocks: int
-    states: int
-    keeps: bool
-
-
-def kind(cell, nonlinearity="tanh", reset_after=False):
-    """Return the `Kind` of a cell."""
-    blocks, states, keeps = CELLS[cell]
-    return Kind(cell, nonlinearity, reset_after, blocks, states, keeps)
+    states: int = 1
+    keeps: bool = False
+    apart: bool = False
+    nonlinearity: str = "tanh"
+    reset_after: bool = False
 
 
 def layer_suffixes(num_layers, directions):
@@ -55,7 +49,7 @@ def parameter_shapes(kind, input_size, hidden_size, output_size, num_layers=1, d
         shapes[f"W_xh{suffix}"] = (inputs, width)
         shapes[f"W_hh{suffix}"] = (hidden_size, width)
         shapes[f"b_h{suffix}"] = (width,)
-        if kind.cell == "GRU" and kind.reset_after:
+        if kind.reset_after:
             shapes[f"b_hn{suffix}"] = (hidden_size,)
     if output_size is not None:
         shapes |= {"W_hy": (directions * hidden_size, output_size), "b_y": (output_size,)}

@@ -84,7 +84,7 @@ class QuickPasses:
         dstate = array(1)[0]
         dc = array(1)[0] if kind.states == 2 else None
         back = (array(steps), dstate, dc, array(steps, gates, kind.keeps),
-                array(steps, H, kind.cell == "GRU"))
+                array(steps, H, kind.apart))
         tokens, targets = np.empty((2, steps, batch), np.intp)
         return self._kernels.Trainer(
             w, tokens, targets, tape, array(steps, w.output_size), np.empty((steps, batch)), back

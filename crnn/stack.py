@@ -246,7 +246,7 @@ class Stack:
         rows, da, dkept = (self.block_steps(sequence), sequence.batch_size), None, None
         if kind.keeps:
             da = self.memory.borrow("da", (*rows, kind.blocks * H))
-        if kind.cell == "GRU":
+        if kind.apart:
             dkept = self.memory.borrow("dkept", (*rows, H))
         return {"da": da, "dkept": dkept}
 

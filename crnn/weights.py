@@ -138,14 +138,16 @@ class LayerWeights:
         self.b_hn = parameters.get("b_hn" + suffix)
         self.input_size, H = len(self.W_xh), weights.hidden_size
         self._parts = {"W_xh": ("W_xh" + suffix, None), "W_hh": ("W_hh" + suffix, None)}
-        if self.kind.cell == "GRU":
-            self._parts["W_hh"] = "W_hh" + suffix, (0, 2 * H)
-            self._parts["W_hn"] = "W_hh" + suffix, (2 * H, 3 * H)
+        if self.kind.apart:
+            width = self.kind.blocks * H
+            self._parts["W_hh"] = "W_hh" + suffix, (0, width - H)
+            self._parts["W_hn"] = "W_hh" + suffix, (width - H, width)
 
     def packed(self, name, transposed=False):
         """Return W_xh, W_hh or W_hn, packed; None for the W_hn of a cell that has none.
 
-        A GRU's W_hn are the last H columns of W_hh, and only the others are then its W_hh.
+        W_hn are the last H columns of W_hh, where they are apart (`Kind`), and only the others are
+        then its W_hh.
         """
         if name not in self._parts:
             return None

@@ -6,21 +6,21 @@ import pytest
 
 import crnn
 from crnn import _dispatch, network
+from crnn.cells import GRU, LSTM, RNN
 from crnn.kernels import cpu
-from crnn.kinds import kind as kind_of
 
 INSTRUCTION_SETS = cpu.instruction_sets()
 DTYPES = ["float32", "float64"]
 NONLINEARITIES = ["tanh", "relu"]
 LOSSES = ["softmax", "sigmoid", "mse"]
 KINDS = {  # every formula of a cell
-    "rnn-tanh": kind_of("RNN", "tanh"),
-    "rnn-relu": kind_of("RNN", "relu"),
-    "gru-after-tanh": kind_of("GRU", "tanh", True),
-    "gru-after-relu": kind_of("GRU", "relu", True),
-    "gru-before-tanh": kind_of("GRU", "tanh", False),
-    "gru-before-relu": kind_of("GRU", "relu", False),
-    "lstm": kind_of("LSTM"),
+    "rnn-tanh": RNN._kind_of({"nonlinearity": "tanh"}),
+    "rnn-relu": RNN._kind_of({"nonlinearity": "relu"}),
+    "gru-after-tanh": GRU._kind_of({"candidate": "tanh", "reset_after": True}),
+    "gru-after-relu": GRU._kind_of({"candidate": "relu", "reset_after": True}),
+    "gru-before-tanh": GRU._kind_of({"candidate": "tanh", "reset_after": False}),
+    "gru-before-relu": GRU._kind_of({"candidate": "relu", "reset_after": False}),
+    "lstm": LSTM._kind_of({}),
 }
 GATED = [name for name, kind in KINDS.items() if kind.keeps]
 

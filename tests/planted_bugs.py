@@ -18,7 +18,8 @@ SOURCES = {  # of a package's modules each after those that it imports, itself l
     name: (PACKAGE / f"{name}.py").read_text(encoding="utf-8")
     for name in (
         *(f"reference/{part}" for part in (
-            "formulas", "optimisers", "rnn", "gru", "lstm", "layer", "readout", "stepper")),
+            "formulas", "optimisers", "rnn", "gru", "lstm", "cells", "layer", "readout",
+            "stepper")),
         "weights", "stack", "engine", "threads",
     )
 }
@@ -43,7 +44,7 @@ class Bug(NamedTuple):
 
 # h: worked by hand, b: formulas of textbooks, c: complex step, k: compiled kernels, l: lengths,
 # s: steps, a: layers and directions apart, u: updates by hand, p: packing, t: threads
-DW_HH = 'd["W_hh"][units, :recurrent], before, da[:, :recurrent])'
+DW_HH = 'd["W_hh"][units, :together], before, da[:, :together])'
 BEFORE = "before = rows(self._states[start : start + count])"
 BUGS = [
     # forward
@@ -108,12 +109,12 @@ BUGS = [
     Bug("h0 of every block", BEFORE,
         "before = rows(self._states[:count])", "c"),
     Bug("dW_hh transposed", DW_HH,
-        'd["W_hh"][units, :recurrent], da[:, :recurrent], before)', "hck"),
+        'd["W_hh"][units, :together], da[:, :together], before)', "hck"),
     Bug("dW_hh starts from W_xh", "        before = rows(",
         '        d["W_hh"] += self._weights.packed("W_xh")[:1, :1]\n'
         "        before = rows(", "hck"),
     Bug("dW_hh of one step only", DW_HH,
-        'd["W_hh"][units, :recurrent], before[-1:], da[-1:, :recurrent])', "c"),
+        'd["W_hh"][units, :together], before[-1:], da[-1:, :together])', "c"),
     Bug("dW_hh forgotten", "linear_gradients(" + DW_HH, "()", "c"),
     Bug("da of a whole block's memory", "self._da is None else self._da[:count]",
         "self._da is None else self._da", "c"),

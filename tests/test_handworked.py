@@ -15,8 +15,7 @@ from passes import Given, Pass, unset
 
 import crnn
 from crnn._dispatch import kernels
-from crnn.kinds import kind as kind_of
-from crnn.kinds import parameter_shapes
+from crnn.kinds import Kind, parameter_shapes
 from crnn.parameters import Layout, Parameters
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "worked-example.md"
@@ -184,7 +183,7 @@ def given(example, dtype, sign=1, nonlinearity=None):
 
     With sign -1 all that makes up the pre-activations is negated but x and states.
     """
-    kind = kind_of("RNN", nonlinearity or example.nonlinearity)
+    kind = Kind("RNN", blocks=1, nonlinearity=nonlinearity or example.nonlinearity)
     layout = Layout(parameter_shapes(kind, len(example.x[0]), HIDDEN, OUTPUTS))
     parameters = Parameters(layout, np.zeros(layout.size, dtype))
     for name, value in example.parameters.items():

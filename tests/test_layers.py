@@ -30,9 +30,10 @@ TABLE = {
     "reference.formulas": set(),
     "reference.optimisers": set(),
     **{f"reference.{cell}": {"reference.formulas"} for cell in ("rnn", "gru", "lstm")},
-    "reference.layer": {"reference.formulas", "reference.rnn", "reference.gru", "reference.lstm"},
+    "reference.cells": {"reference.rnn", "reference.gru", "reference.lstm"},
+    "reference.layer": {"reference.formulas", "reference.cells"},
     "reference.readout": {"reference.formulas", "reference.layer"},
-    "reference.stepper": {"reference.layer"},
+    "reference.stepper": {"reference.layer", "reference.cells"},
     "kinds": set(),  # what the parts have to know of each cell
     "_dispatch": {"reference", "kernels", "__init__"},  # the switch; __init__ for the version
     # parts that know nothing of networks

@@ -152,7 +152,9 @@ cdef inline void multiply(real *y, const real *a, const real *b, Py_ssize_t n) n
         y[j] = a[j] * b[j]
 
 
-cdef inline inlined_void add_multiplied(real *y, const real *a, const real *b, Py_ssize_t n) noexcept nogil:
+cdef inline inlined_void add_multiplied(
+    real *y, const real *a, const real *b, Py_ssize_t n
+) noexcept nogil:
     # y (n,) += a * b
     cdef Py_ssize_t j
     for j in range(n):

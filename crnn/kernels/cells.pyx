@@ -12,6 +12,10 @@
 # A sequence of the batch that is over (t >= lengths[b]) keeps its state, and has no gradient but
 # that of its state; lengths is NULL when none ends early.
 
+include "rnn.pyx"
+include "gru.pyx"
+include "lstm.pyx"
+
 cdef enum Cell:
     RNN, GRU, LSTM
 
@@ -19,7 +23,8 @@ CELLS = {"RNN": RNN, "GRU": GRU, "LSTM": LSTM}
 
 cdef struct Kind:
     Cell cell
-    Py_ssize_t blocks
+    Py_ssize_t blocks, states
+    bint keeps, apart       # see crnn/kinds.py
     bint relu
     bint reset_after
 
@@ -27,6 +32,8 @@ cdef struct Kind:
 cdef Kind kind_of(weights):
     cdef Kind kind
     kind.cell, kind.blocks = CELLS[weights.kind.cell], weights.kind.blocks
+    kind.states, kind.keeps = weights.kind.states, weights.kind.keeps
+    kind.apart = weights.kind.apart
     kind.relu = weights.kind.nonlinearity == "relu"
     kind.reset_after = weights.kind.reset_after
     return kind

@@ -7,8 +7,8 @@ different flags; ``crnn/_dispatch.py`` imports the best one that the processor c
 - ``products.pyx``, ``outer_products.pyx``  every matrix product of the package
 - ``activations.pyx``  tanh, ReLU, sigmoid and their derivatives, exp
 - ``linear.pyx``       products plus a bias, token lookup
-- ``rnn.pyx``, ``gru.pyx``, ``lstm.pyx``  the cells: a step forward, a step back
-- ``cells.pyx``        the table of cells
+- ``cells.pyx``        the table of cells; includes each cell's file, ``rnn.pyx``, ``gru.pyx``,
+  ``lstm.pyx``: a step forward, a step back
 - ``losses.pyx``       softmax, sigmoid and squared-error losses
 - ``optimisers.pyx``   updates of the parameter vector, norms of gradients
 - ``layer.pyx``        a layer over whole sequences, for some sequences of a batch at a time
@@ -62,9 +62,6 @@ include "products.pyx"
 include "outer_products.pyx"
 include "activations.pyx"
 include "linear.pyx"
-include "rnn.pyx"
-include "gru.pyx"
-include "lstm.pyx"
 include "cells.pyx"
 include "losses.pyx"
 include "optimisers.pyx"

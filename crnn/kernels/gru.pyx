@@ -53,10 +53,10 @@ cdef inline inlined_void gru_rows(
 ) noexcept nogil:
     # n units at a time, the last of which are some of those before them too: their gates, as they
     # were, wait elsewhere
-    cdef Py_ssize_t r, j, row
+    cdef Py_ssize_t _r, j, row
     cdef real edge[3 * UNITS]
     cdef real *some
-    for r in range(rows):
+    for _r in range(rows):
         if H % n:
             copy_blocks(edge, n, gates + H - n, H, 3, n)
         j = 0

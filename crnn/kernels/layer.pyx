@@ -150,9 +150,9 @@ cdef class Layer:
                 gates = gates + self.batch * width
                 if lengths != NULL:
                     keep_finished(h, h - size, lengths, start + t, rows, H)
-                    if self.kind.cell == LSTM:
+                    if self.kind.states == 2:
                         keep_finished(kept, kept_before, lengths, start + t, rows, H)
-                    elif self.kind.cell == GRU:
+                    elif self.kind.apart:
                         zero_finished(kept, lengths, start + t, rows, H)
             done = stop
 
@@ -241,21 +241,20 @@ cdef class Layer:
         cdef const real *da = self.pre_activations(dh, dh_at)
         cdef real *dW_hh = <real *> self.dW_hh + first * width
         cdef const real *before = <real *> self.states + row * H + first
-        if self.kind.cell == GRU:
-            add_outer_products(dW_hh, width, before, H, da, width, rows, last - first, 2 * H)
-            self.candidate_gradients(dW_hh + 2 * H, before, da + 2 * H, row, rows, first, last)
-        else:
-            add_outer_products(dW_hh, width, before, H, da, width, rows, last - first, width)
+        cdef Py_ssize_t together = width - H if self.kind.apart else width
+        add_outer_products(dW_hh, width, before, H, da, width, rows, last - first, together)
+        if self.kind.apart:
+            self.apart_gradients(dW_hh + together, before, da + together, row, rows, first, last)
         self.input_gradients(da, row, rows, first, last)
         add_rows(<real *> self.db_h + blocks * first, da + blocks * first, width, rows,
                  blocks * (last - first))
 
-    cdef void candidate_gradients(
+    cdef void apart_gradients(
         self, real *dW_hn, const real *before, const real *dn, Py_ssize_t row, Py_ssize_t rows,
         Py_ssize_t first, Py_ssize_t last,
     ) noexcept nogil:
-        # of a GRU: those of W_hn (H, H), the last columns of W_hh, and of b_hn
-        cdef Py_ssize_t H = self.hidden, width = 3 * H
+        # those of W_hn (H, H), the last columns of W_hh, and of b_hn
+        cdef Py_ssize_t H = self.hidden, width = self.kind.blocks * H
         cdef const real *dkept = <real *> self.dkept
         cdef const real *reset = <real *> self.kept + (self.batch + row) * H + first
         if self.kind.reset_after:

@@ -24,10 +24,10 @@ cdef inline inlined_void lstm_rows(
     Py_ssize_t n,
 ) noexcept nogil:
     # n units at a time; see gru_rows
-    cdef Py_ssize_t r, j, row
+    cdef Py_ssize_t _r, j, row
     cdef real edge[4 * UNITS]
     cdef real *some
-    for r in range(rows):
+    for _r in range(rows):
         if H % n:
             copy_blocks(edge, n, gates + H - n, H, 4, n)
         j = 0

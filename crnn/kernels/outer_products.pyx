@@ -1,5 +1,5 @@
-# Gradients of weights, dW += x.T @ dy: products in which time steps are what is summed over, some of
-# them at a time, never in halves.
+# Gradients of weights, dW += x.T @ dy: products in which time steps are what is summed over, some
+# of them at a time, never in halves.
 
 cdef enum:
     GRADIENT_STEPS = 64     # rows of x and dy whose outer products are added up together

@@ -1,5 +1,5 @@
-# How a weight W (inputs, outputs) lies where products read it: in panels, four vector registers wide
-# (or two), each of which lies in memory in the order of its inputs:
+# How a weight W (inputs, outputs) lies where products read it: in panels, four vector registers
+# wide (or two), each of which lies in memory in the order of its inputs:
 #
 #     panel 0 (inputs, width)   panel 1 (inputs, width)   ...   last panel (inputs, what is left)
 #

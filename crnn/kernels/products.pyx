@@ -1,10 +1,10 @@
-# Products with packed weights (panels.pyx), y += x @ W. A panel's sums stay in registers while x and
-# the panel pass by: four rows of y at a time (add_tile), or a single one (sums_row). The loops over
-# columns run along memory and vectorise without reordering any sum: each number of y gets the sum
-# over the inputs in their order. Of a small W it gets the sum over the first half of them, that over
-# the second half and, of an odd number, the last: such a W is in the fastest cache, and a single row
-# needs more sums that do not wait for each other. Of a larger one, two places to read from at a
-# time would slow reading down. So any split of rows or columns gives the same bits.
+# Products with packed weights (panels.pyx), y += x @ W. A panel's sums stay in registers while x
+# and the panel pass by: four rows of y at a time (add_tile), or a single one (sums_row). The loops
+# over columns run along memory and vectorise without reordering any sum: each number of y gets the
+# sum over the inputs in their order. Of a small W it gets the sum over the first half of them, that
+# over the second half and, of an odd number, the last: such a W is in the fastest cache, and a
+# single row needs more sums that do not wait for each other. Of a larger one, two places to read
+# from at a time would slow reading down. So any split of rows or columns gives the same bits.
 
 cdef enum Reach:            # of a W: it stays in the fastest cache, in the second, or in neither
     NEAR, MIDDLE, FAR

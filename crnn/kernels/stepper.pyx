@@ -112,7 +112,7 @@ cdef class Stepper:
         rows = 1 if batch_size is None else batch_size
         shape = 2, self.depth, rows, self.hidden
         h, kept, gates = zeros(shape, self.weights.dtype), None, None
-        if self.kind.cell != RNN:
+        if self.kind.keeps:
             kept = zeros(shape, self.weights.dtype)
             gates = zeros((rows, self.kind.blocks * self.hidden), self.weights.dtype)
         self.h, self.kept, self.gates = h, kept, gates  # nothing has changed if memory runs out
@@ -126,7 +126,7 @@ cdef class Stepper:
     @property
     def state(self):
         """Copies of the states, each ``(layers, batch_size, H)``: h, and of an LSTM c."""
-        arrays = [self.h, self.kept] if self.kind.cell == LSTM else [self.h]
+        arrays = [self.h, self.kept] if self.kind.states == 2 else [self.h]
         return [each[int(self.now)].copy() for each in arrays]
 
     @state.setter
@@ -207,14 +207,14 @@ cdef class Stepper:
 
     cdef void run(self, real *y, const real *x, const Py_ssize_t *tokens) noexcept:
         # from x or, if it is NULL, from tokens
-        cdef Py_ssize_t k, rows = self.batch_size, H = self.hidden, width = self.kind.blocks * H
+        cdef Py_ssize_t _k, rows = self.batch_size, H = self.hidden, width = self.kind.blocks * H
         cdef bint now = self.now
         cdef real *gates = <real *> self.gate_numbers
         cdef real *h = NULL
         cdef StepLayer *layer = self.layers
-        for k in range(self.depth):
+        for _k in range(self.depth):
             h = <real *> layer.h[not now]
-            if self.kind.cell == RNN:
+            if not self.kind.keeps:
                 gates = h
             if x == NULL:
                 lookup_rows(gates, tokens, <real *> layer.W_xh, <real *> layer.b_h, rows, width)

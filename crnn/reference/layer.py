@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from crnn.reference import gru, lstm, rnn
+from crnn.reference.cells import CELLS
 from crnn.reference.formulas import (
     bias_gradients,
     linear,
@@ -12,8 +12,6 @@ from crnn.reference.formulas import (
     lookup,
     lookup_gradients,
 )
-
-CELLS = {"RNN": rnn, "GRU": gru, "LSTM": lstm}
 
 # Infinity and NaN are results that the caller sees; the compiled code does not warn of them either.
 silent = np.errstate(over="ignore", invalid="ignore")
@@ -139,17 +137,16 @@ class Layer:
         x, units = self._x[start : start + count], slice(first, last)
         da = rows(self._pre_activations(dh_at, count))
         before = rows(self._states[start : start + count])[:, units]
-        if kind.cell == "GRU":
-            recurrent, dkept = 2 * H, rows(self._dkept[:count])
+        together = da.shape[1]
+        if kind.apart:
+            together, dkept = together - H, rows(self._dkept[:count])
             if kind.reset_after:
-                linear_gradients(d["W_hh"][units, 2 * H :], before, dkept)
+                linear_gradients(d["W_hh"][units, together:], before, dkept)
                 bias_gradients(d["b_hn"][units], dkept[:, units])
             else:
                 reset = rows(self._kept[start + 1 : start + 1 + count])[:, units]
-                linear_gradients(d["W_hh"][units, 2 * H :], reset, da[:, 2 * H :])
-        else:
-            recurrent = da.shape[1]
-        linear_gradients(d["W_hh"][units, :recurrent], before, da[:, :recurrent])
+                linear_gradients(d["W_hh"][units, together:], reset, da[:, together:])
+        linear_gradients(d["W_hh"][units, :together], before, da[:, :together])
         columns = slice(kind.blocks * first, kind.blocks * last)
         bias_gradients(d["b_h"][columns], da[:, columns])
         if x.ndim == 2:

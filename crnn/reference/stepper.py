@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from crnn.reference.layer import CELLS, silent
+from crnn.reference.cells import CELLS
+from crnn.reference.layer import silent
 
 
 def zeros(shape, dtype):
