@@ -1,5 +1,7 @@
-# exp(x) = 2^n exp(r), where x = n ln 2 + r and |r| <= ln(2) / 2; exp(r) - 1 is its Taylor series,
-# its terms in pairs, which do not wait for each other.
+# exp(x) = 2^n exp(r), where x = n ln 2 + r and |r| <= ln(2) / 2; exp(r) - 1 is a polynomial, its
+# terms in pairs, which do not wait for each other: its Taylor series in double, and in float the
+# one of degree 6 whose largest relative error is least, 1.4e-8 (by linear programming; its Taylor
+# series needs degree 7 for 1.7e-8).
 # tanh(x) = e / (e + 2) with e = exp(2|x|) - 1, and the sign of x put back. Nothing cancels, so that
 # the error of tanh stays below 2.5 (float) and 3 (double) units in the last place; NaN stays NaN,
 # the sign of zero is kept and tanh is never beyond 1. The error of the sigmoid stays below 2.5

@@ -82,15 +82,15 @@ cdef inline inlined_void gru_units(
     cdef real z[UNITS]
     cdef real candidate[UNITS]
     cdef real state[UNITS]
-    copy(z, gates + H, n)
     copy(candidate, gates + 2 * H, n)
-    sigmoid(z, n)
     if reset_after:
         copy(r, gates, n)
         sigmoid(r, n)
         add_multiplied(candidate, r, q, n)
         copy(gates, r, n)
     activate(candidate, n, relu)
+    copy(z, gates + H, n)
+    sigmoid(z, n)
     for j in range(n):
         state[j] = multiply_add(z[j], before[j] - candidate[j], candidate[j])
     copy(h, state, n)

@@ -164,7 +164,6 @@ cdef inline inlined_void sums_row(
     cdef real s[WIDEST]
     cdef real t[WIDEST]
     for j in range(width):
-        total[j] = start[j]
         s[j] = t[j] = 0
     while True:
         if far:
@@ -175,6 +174,8 @@ cdef inline inlined_void sums_row(
         i += 1
         if i == inputs:
             break
+    for j in range(width):
+        total[j] = start[j]
     add_sums(total, s, t, width, both)
     for j in range(width):
         y[j] = total[j]
@@ -198,16 +199,16 @@ cdef inline inlined_void panel_row(
 ) noexcept nogil:
     # y (width,) = start + x (inputs,) @ W (inputs, width), with the sums of add_panel
     cdef Py_ssize_t half = inputs // 2
-    if reach == FAR:
-        sums_row(y, start, x, W, inputs, width, False, True)
-    elif reach == MIDDLE:
-        sums_row(y, start, x, W, inputs, width, False, False)
-    else:
+    if reach == NEAR:
         if half:
             sums_row(y, start, x, W, half, width, True, False)
             start = y
         if inputs % 2:
             scaled_row(y, start, x[inputs - 1], W + (inputs - 1) * width, width)
+    elif reach == MIDDLE:
+        sums_row(y, start, x, W, inputs, width, False, False)
+    else:
+        sums_row(y, start, x, W, inputs, width, False, True)
 
 
 cdef outlined_void edge_row(
@@ -247,21 +248,29 @@ cdef inline Reach reach_of(const real *W, Py_ssize_t numbers) noexcept nogil:
     return NEAR if size <= NEAR_BYTES else FAR if size > FAR_BYTES else MIDDLE
 
 
-cdef void product_row(
+cdef void panels_row(
     real *y, const real *start, const real *x, const real *W, Py_ssize_t inputs,
     Py_ssize_t outputs, bint from_last,
 ) noexcept nogil:
-    # y (outputs,) = start + x (inputs,) @ packed W (inputs, outputs); see add_product
     cdef Py_ssize_t full = PANEL_VECTORS * VECTOR_BYTES // <Py_ssize_t> sizeof(real)
-    cdef Py_ssize_t k, j, panels
+    cdef Py_ssize_t k, j, panels = panel_count(W, outputs)
     cdef Reach reach = reach_of(W, inputs * outputs)
-    if outputs <= full:     # getting there is most of a small step's time
-        any_panel_row(y, start, x, W, inputs, outputs, reach)
-        return
-    panels = panel_count(W, outputs)
     for k in range(panels):
         j = (panels - 1 - k if from_last else k) * full
         any_panel_row(y + j, start + j, x, W + j * inputs, inputs, outputs - j, reach)
+
+
+cdef inline void product_row(
+    real *y, const real *start, const real *x, const real *W, Py_ssize_t inputs,
+    Py_ssize_t outputs, bint from_last,
+) noexcept nogil:
+    # y (outputs,) = start + x (inputs,) @ packed W (inputs, outputs); see add_product. A small step
+    # spends most of its time on getting to its few panels.
+    cdef Py_ssize_t full = PANEL_VECTORS * VECTOR_BYTES // <Py_ssize_t> sizeof(real)
+    if outputs <= full:
+        any_panel_row(y, start, x, W, inputs, outputs, reach_of(W, inputs * outputs))
+    else:
+        panels_row(y, start, x, W, inputs, outputs, from_last)
 
 
 cdef void add_tiled_product(
