@@ -215,6 +215,30 @@ def test_a_batch_that_does_not_fit_in_memory_changes_nothing(x, size):
 
 
 @no_backend
+def test_a_reset_that_fails_anywhere_changes_nothing(x):
+    """Each of its allocations in turn is the one that fails."""
+    testcapi = pytest.importorskip("_testcapi")
+    net, failures = crnn.LSTM(I, H, O, num_layers=2, seed=3, backend="compiled"), 0
+    stream = net.stream()
+    stream.step(x[0, 0])
+    state, reset = stream.state, stream._stepper.reset
+    while failures < 50:
+        testcapi.set_nomemory(failures, failures + 1)
+        try:
+            reset(300)
+            break
+        except MemoryError:
+            failures += 1
+        finally:
+            testcapi.remove_mem_hooks()
+        same(stream.state, state)
+        same(stream.step(x[1, 0]), net(x[1:2, 0], state)[0][0])
+        stream.state = state
+    assert 0 < failures < 50
+    assert stream._stepper.batch_size == 300
+
+
+@no_backend
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory the Linux way")
 @pytest.mark.parametrize("backend_name", ["compiled", "reference"])
 def test_a_step_after_memory_ran_out_is_safe(backend_name):

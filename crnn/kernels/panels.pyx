@@ -26,7 +26,8 @@ cdef extern from *:
     /* A width that the compiler knows is what keeps sums in registers: these must be inlined. */
     #if defined(__GNUC__)
     #define INLINED_VOID __attribute__((always_inline)) void
-    #define OUTLINED_VOID __attribute__((noinline)) void    /* what is called needs its registers */
+    /* Inlined, a path that is seldom taken has its caller save registers on every path. */
+    #define OUTLINED_VOID __attribute__((noinline)) void
     #define PREFETCH(address) __builtin_prefetch(address)
     #else
     #define INLINED_VOID void

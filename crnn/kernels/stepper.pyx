@@ -108,20 +108,24 @@ cdef class Stepper:
 
     def reset(self, batch_size):
         """Zero the state; one sequence for None, else ``batch_size`` of them."""
-        cdef Py_ssize_t k, i
+        cdef Py_ssize_t k, i, at
+        cdef bint is_float = self.type_number == cnp.NPY_FLOAT
         rows = 1 if batch_size is None else batch_size
         shape = 2, self.depth, rows, self.hidden
         h, kept, gates = zeros(shape, self.weights.dtype), None, None
         if self.kind.keeps:
             kept = zeros(shape, self.weights.dtype)
             gates = zeros((rows, self.kind.blocks * self.hidden), self.weights.dtype)
-        self.h, self.kept, self.gates = h, kept, gates  # nothing has changed if memory runs out
+        # nothing has changed if memory runs out before, and from here on nothing can fail
+        self.h, self.kept, self.gates = h, kept, gates
         self.batched, self.batch_size, self.now = batch_size is not None, rows, False
         self.gate_numbers = data(gates)
         for k in range(self.depth):
             for i in range(2):
-                self.layers[k].h[i] = data(h[i, k])
-                self.layers[k].kept[i] = NULL if kept is None else data(kept[i, k])
+                at = (i * self.depth + k) * self.batch_size * self.hidden
+                self.layers[k].h[i] = shifted(data(h), at, is_float)
+                self.layers[k].kept[i] = NULL if kept is None else shifted(
+                    data(kept), at, is_float)
 
     @property
     def state(self):
