@@ -1,5 +1,6 @@
 # The table of cells: which formulas run. A cell is two functions over some sequences of the batch,
-# one step forward and one step back, in a file of its own. What they find in memory, at each step:
+# one step forward and one step back, in a file of its own; a gated one has a third, for take_units.
+# What they find in memory, at each step:
 #
 #     gates (rows, blocks * H)    x_t @ W_xh + b_h on the way in, what the way back needs on the way
 #                                 out; of the vanilla cell, h itself
@@ -12,14 +13,17 @@
 # A sequence of the batch that is over (t >= lengths[b]) keeps its state, and has no gradient but
 # that of its state; lengths is NULL when none ends early.
 
-include "rnn.pyx"
-include "gru.pyx"
-include "lstm.pyx"
-
 cdef enum Cell:
     RNN, GRU, LSTM
 
 CELLS = {"RNN": RNN, "GRU": GRU, "LSTM": LSTM}
+
+include "rnn.pyx"
+include "gru.pyx"
+include "lstm.pyx"
+
+cdef enum:
+    MOST_BLOCKS = 4
 
 cdef struct Kind:
     Cell cell
@@ -62,6 +66,61 @@ cdef inline void zero_finished(
     for b in range(rows):
         if is_over(lengths, b, t):
             memset(kept + b * H, 0, H * sizeof(real))
+
+
+cdef inline inlined_void take_units(
+    real *h, real *kept, real *gates, const real *before, const real *kept_before, Py_ssize_t H,
+    Py_ssize_t n, Cell cell, bint reset_after, bint relu,
+) noexcept nogil:
+    # some n neighbours of a row, from the products on, through registers: n, the cell and its
+    # options are known to the compiler
+    if cell == GRU:
+        gru_units(h, gates, kept, before, H, n, reset_after, relu)
+    else:
+        lstm_units(h, kept, gates, kept_before, H, n)
+
+
+cdef inline inlined_void take_rows_by(
+    real *h, real *kept, real *gates, const real *before, const real *kept_before, Py_ssize_t rows,
+    Py_ssize_t H, Py_ssize_t n, Py_ssize_t blocks, Cell cell, bint reset_after, bint relu,
+) noexcept nogil:
+    # n units at a time, the last of which are some of those before them too: their gates, as they
+    # were, wait elsewhere
+    cdef Py_ssize_t _r, j, row
+    cdef real edge[MOST_BLOCKS * UNITS]
+    cdef real *some
+    for _r in range(rows):
+        if H % n:
+            copy_blocks(edge, n, gates + H - n, H, blocks, n)
+        j = 0
+        while j < H:
+            some, row = gates + j, H
+            if j + n > H:
+                some, row, j = edge, n, H - n
+            take_units(h + j, kept + j, some, before + j, kept_before + j, row, n, cell,
+                       reset_after, relu)
+            j += n
+        if H % n:
+            copy_blocks(gates + H - n, H, edge, n, blocks, n)
+        h, kept, gates = h + H, kept + H, gates + blocks * H
+        before, kept_before = before + H, kept_before + H
+
+
+cdef inline inlined_void take_rows(
+    real *h, real *kept, real *gates, const real *before, const real *kept_before, Py_ssize_t rows,
+    Py_ssize_t H, Py_ssize_t blocks, Cell cell, bint reset_after, bint relu,
+) noexcept nogil:
+    # all units of rows, a vector of them at a time, or half a vector if there are not so many
+    cdef Py_ssize_t lanes = VECTOR_BYTES // <Py_ssize_t> sizeof(real)
+    if H >= lanes:
+        take_rows_by(h, kept, gates, before, kept_before, rows, H, lanes, blocks, cell,
+                     reset_after, relu)
+    elif H >= lanes // 2:
+        take_rows_by(h, kept, gates, before, kept_before, rows, H, lanes // 2, blocks, cell,
+                     reset_after, relu)
+    else:
+        take_rows_by(h, kept, gates, before, kept_before, rows, H, 1, blocks, cell, reset_after,
+                     relu)
 
 
 cdef inline void cell_step(

@@ -25,58 +25,21 @@ cdef void gru_step(
             multiply(kept + r * H, gates + r * 3 * H, before + r * H, H)
         add_product(gates + 2 * H, 3 * H, kept, H, W_hn, rows, H, H, from_last)
     if reset_after and relu:
-        gru_any_rows(h, gates, kept, before, rows, H, True, True)
+        take_rows(h, kept, gates, before, before, rows, H, 3, GRU, True, True)
     elif reset_after:
-        gru_any_rows(h, gates, kept, before, rows, H, True, False)
+        take_rows(h, kept, gates, before, before, rows, H, 3, GRU, True, False)
     elif relu:
-        gru_any_rows(h, gates, kept, before, rows, H, False, True)
+        take_rows(h, kept, gates, before, before, rows, H, 3, GRU, False, True)
     else:
-        gru_any_rows(h, gates, kept, before, rows, H, False, False)
-
-
-cdef inline inlined_void gru_any_rows(
-    real *h, real *gates, const real *kept, const real *before, Py_ssize_t rows, Py_ssize_t H,
-    bint reset_after, bint relu,
-) noexcept nogil:
-    cdef Py_ssize_t lanes = VECTOR_BYTES // <Py_ssize_t> sizeof(real)
-    if H >= lanes:
-        gru_rows(h, gates, kept, before, rows, H, lanes, reset_after, relu)
-    elif H >= lanes // 2:
-        gru_rows(h, gates, kept, before, rows, H, lanes // 2, reset_after, relu)
-    else:
-        gru_rows(h, gates, kept, before, rows, H, 1, reset_after, relu)
-
-
-cdef inline inlined_void gru_rows(
-    real *h, real *gates, const real *kept, const real *before, Py_ssize_t rows, Py_ssize_t H,
-    Py_ssize_t n, bint reset_after, bint relu,
-) noexcept nogil:
-    # n units at a time, the last of which are some of those before them too: their gates, as they
-    # were, wait elsewhere
-    cdef Py_ssize_t _r, j, row
-    cdef real edge[3 * UNITS]
-    cdef real *some
-    for _r in range(rows):
-        if H % n:
-            copy_blocks(edge, n, gates + H - n, H, 3, n)
-        j = 0
-        while j < H:
-            some, row = gates + j, H
-            if j + n > H:
-                some, row, j = edge, n, H - n
-            gru_units(h + j, some, kept + j, before + j, row, n, reset_after, relu)
-            j += n
-        if H % n:
-            copy_blocks(gates + H - n, H, edge, n, 3, n)
-        h, kept, before, gates = h + H, kept + H, before + H, gates + 3 * H
+        take_rows(h, kept, gates, before, before, rows, H, 3, GRU, False, False)
 
 
 cdef inline inlined_void gru_units(
     real *h, real *gates, const real *q, const real *before, Py_ssize_t H, Py_ssize_t n,
     bint reset_after, bint relu,
 ) noexcept nogil:
-    # of n neighbours, a number that the compiler knows: h = (1 - z) * n + z * before, where gates
-    # come in before their activations; without reset_after, all but r's
+    # for take_units: h (n,) = (1 - z) * candidate + z * before, where gates lie H apart and come in
+    # before their activations, but r after it unless reset_after
     cdef Py_ssize_t j
     cdef real r[UNITS]
     cdef real z[UNITS]

@@ -9,43 +9,14 @@ cdef void lstm_step(
     Py_ssize_t rows, Py_ssize_t H, bint from_last,
 ) noexcept nogil:
     # h (rows, H), c (rows, H); gates (rows, 4H) come in holding x @ W_xh + b_h
-    cdef Py_ssize_t lanes = VECTOR_BYTES // <Py_ssize_t> sizeof(real)
     add_product(gates, 4 * H, before, H, W_hh, rows, H, 4 * H, from_last)
-    if H >= lanes:
-        lstm_rows(h, c, gates, c_before, rows, H, lanes)
-    elif H >= lanes // 2:
-        lstm_rows(h, c, gates, c_before, rows, H, lanes // 2)
-    else:
-        lstm_rows(h, c, gates, c_before, rows, H, 1)
-
-
-cdef inline inlined_void lstm_rows(
-    real *h, real *c, real *gates, const real *c_before, Py_ssize_t rows, Py_ssize_t H,
-    Py_ssize_t n,
-) noexcept nogil:
-    # n units at a time; see gru_rows
-    cdef Py_ssize_t _r, j, row
-    cdef real edge[4 * UNITS]
-    cdef real *some
-    for _r in range(rows):
-        if H % n:
-            copy_blocks(edge, n, gates + H - n, H, 4, n)
-        j = 0
-        while j < H:
-            some, row = gates + j, H
-            if j + n > H:
-                some, row, j = edge, n, H - n
-            lstm_units(h + j, c + j, some, c_before + j, row, n)
-            j += n
-        if H % n:
-            copy_blocks(gates + H - n, H, edge, n, 4, n)
-        h, c, c_before, gates = h + H, c + H, c_before + H, gates + 4 * H
+    take_rows(h, c, gates, before, c_before, rows, H, 4, LSTM, False, False)
 
 
 cdef inline inlined_void lstm_units(
     real *h, real *c, real *gates, const real *c_before, Py_ssize_t H, Py_ssize_t n
 ) noexcept nogil:
-    # of n neighbours, a number that the compiler knows; gates come in before their activations
+    # for take_units: h and c (n,), where gates lie H apart and come in before their activations
     cdef Py_ssize_t j
     cdef real i[UNITS]
     cdef real f[UNITS]
