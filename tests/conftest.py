@@ -9,7 +9,7 @@ import pytest
 import crnn
 
 pytest.register_assert_rewrite("forged_files", "command_line", "small_network", "cell_networks")
-SHARED = Path(__file__).resolve().parents[2] / "shared"  # real data, where it is there
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"  # where it is there
 BACKENDS = ("compiled", "reference")
 
 
