@@ -1,12 +1,12 @@
 # exp(x) = 2^n exp(r), where x = n ln 2 + r and |r| <= ln(2) / 2; exp(r) - 1 is a polynomial, its
-# terms in pairs, which do not wait for each other: its Taylor series in double, and in float one
-# of degree 6 that was fitted for the least relative error, below |r| = 0.2 at double weight, where
-# tanh has nothing else to hide it: 1.8e-8 at most, as the Taylor series of degree 7.
+# terms in pairs, which do not wait for each other: its Taylor series or, in float where sums of
+# products are rounded once, one of degree 6 that was fitted for the least relative error, below
+# |r| = 0.2 at double weight, where tanh has nothing else to hide it: 1.8e-8 at most, as the Taylor
+# series of degree 7. Where they are rounded twice, it would be beyond the bounds below by a little.
 # tanh(x) = e / (e + 2) with e = exp(2|x|) - 1, and the sign of x put back. Nothing cancels, so that
-# the error of tanh stays below 2.5 units in the last place in float (2.6 without fused
-# multiply-adds) and below 3 in double; NaN stays NaN, the sign of zero is kept and tanh is never
-# beyond 1. The error of the sigmoid stays below 2.5 units in both, from -87 (float) or -708
-# (double) on; below it is 0.
+# the error of tanh stays below 2.5 (float) and 3 (double) units in the last place; NaN stays NaN,
+# the sign of zero is kept and tanh is never beyond 1. The error of the sigmoid stays below 2.5
+# units in both, from -87 (float) or -708 (double) on; below it is 0.
 # Branch-free, so that loops over them vectorise. Whole numbers are cast: Cython writes a bare 2 as
 # a double.
 
@@ -32,9 +32,15 @@ cdef inline float split_exp_float(float x, float *power) noexcept nogil:
     r = multiply_add[float](n, <float> -0.693359375, x)        # ln 2 in two parts
     r = multiply_add[float](n, <float> 2.12194440e-4, r)
     r2 = r * r
-    p = multiply_add[float](<float> 8.36356636e-3, r, <float> 4.16669212e-2)
-    p = multiply_add[float](<float> 1.38913072e-3, r2, p)
-    p = multiply_add[float](p, r2, multiply_add[float](<float> 0.166665748, r, <float> 0.5))
+    if FUSED:
+        p = multiply_add[float](<float> 8.36356636e-3, r, <float> 4.16669212e-2)
+        p = multiply_add[float](<float> 1.38913072e-3, r2, p)
+        p = multiply_add[float](p, r2, multiply_add[float](<float> 0.166665748, r, <float> 0.5))
+    else:
+        p = multiply_add[float](<float> (1.0 / 5040.0), r, <float> (1.0 / 720.0))
+        p = multiply_add[float](
+            p, r2, multiply_add[float](<float> (1.0 / 120.0), r, <float> (1.0 / 24.0)))
+        p = multiply_add[float](p, r2, multiply_add[float](<float> (1.0 / 6.0), r, <float> 0.5))
     two_to_n.value = shifted
     two_to_n.bits = two_to_n.bits << 23
     power[0] = two_to_n.value

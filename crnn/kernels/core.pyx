@@ -39,13 +39,17 @@ cdef extern from *:
        sums by itself (-ffp-contract=off): it does in one loop and not in the next, and bits would
        depend on which. */
     #ifdef __FMA__
+    #define FUSED 1
     #define MULTIPLY_ADD_FLOAT(a, b, c) __builtin_fmaf((a), (b), (c))
     #define MULTIPLY_ADD_DOUBLE(a, b, c) __builtin_fma((a), (b), (c))
     #else
+    #define FUSED 0
     #define MULTIPLY_ADD_FLOAT(a, b, c) ((a) * (b) + (c))
     #define MULTIPLY_ADD_DOUBLE(a, b, c) ((a) * (b) + (c))
     #endif
     """
+    enum:
+        FUSED
     float MULTIPLY_ADD_FLOAT(float a, float b, float c) noexcept nogil
     double MULTIPLY_ADD_DOUBLE(double a, double b, double c) noexcept nogil
 
