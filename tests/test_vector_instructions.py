@@ -102,6 +102,15 @@ def test_tanh_sigmoid_and_the_exponential_are_vectorised(build, suffix, terms):
     assert polynomials.count((True, False)) >= 1
 
 
+def test_floats_become_doubles_only_where_a_loss_or_a_norm_is_added_up(build):
+    """In Cython a bare 1 is a double, and what it is subtracted from becomes one."""
+    converting = re.compile(r"v?cvt(ps2pd|ss2sd) ")
+    found = {name for name, body in build[1].items() if "fuse_0" in name  # real is float
+             and any(converting.match(each.text) for each in body)}
+    in_double = ("Readout_row_loss", "Readout_rows_loss", "norm")
+    assert {name for name in found if name.endswith(in_double)} == found != set()
+
+
 def test_narrow_or_spilled_loops_are_seen(build):
     """What the checks look for is not in a build for narrower registers, nor in scalar code."""
     name, loops = build[0], loops_of(build[1])

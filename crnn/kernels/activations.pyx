@@ -168,14 +168,21 @@ cdef inline void back_through_activation(
 ) noexcept nogil:
     # dh (n,) = (dh + dstate) * f'(a), where f' is written in terms of h = f(a); dstate (n,) = 0
     cdef Py_ssize_t j
+    for j in range(n):
+        dh[j] = (dh[j] + dstate[j]) * activation_slope(h[j], relu)
+        dstate[j] = 0
+
+
+cdef inline real sigmoid_slope(real y) noexcept nogil:
+    # the derivative of the sigmoid where it is y
+    return y * (<real> 1 - y)
+
+
+cdef inline real activation_slope(real y, bint relu) noexcept nogil:
+    # the derivative of ReLU or tanh where it is y
     if relu:
-        for j in range(n):
-            dh[j] = (dh[j] + dstate[j]) * (<real> 1 if h[j] > 0 else <real> 0)
-            dstate[j] = 0
-    else:
-        for j in range(n):
-            dh[j] = (dh[j] + dstate[j]) * (<real> 1 - h[j] * h[j])
-            dstate[j] = 0
+        return <real> 1 if y > 0 else <real> 0
+    return <real> 1 - y * y
 
 
 def activation(real[::1] a not None, str nonlinearity):

@@ -74,13 +74,9 @@ cdef inline void gru_row_backward(
         dh[j] = dh[j] + dstate[j]
         dstate[j] = dh[j] * z[j]
     for j in range(H):
-        dz[j] = dh[j] * (before[j] - n[j]) * z[j] * (1 - z[j])
-    if relu:
-        for j in range(H):
-            dn[j] = dh[j] * (1 - z[j]) * (<real> 1 if n[j] > 0 else <real> 0)
-    else:
-        for j in range(H):
-            dn[j] = dh[j] * (1 - z[j]) * (1 - n[j] * n[j])
+        dz[j] = dh[j] * (before[j] - n[j]) * sigmoid_slope(z[j])
+    for j in range(H):
+        dn[j] = dh[j] * (<real> 1 - z[j]) * activation_slope(n[j], relu)
 
 
 cdef void gru_step_backward(
@@ -119,4 +115,4 @@ cdef inline void reset_gradient(
     # dr (n,), before the sigmoid, of the product r * factor
     cdef Py_ssize_t j
     for j in range(n):
-        dr[j] = dproduct[j] * factor[j] * r[j] * (1 - r[j])
+        dr[j] = dproduct[j] * factor[j] * sigmoid_slope(r[j])

@@ -64,13 +64,13 @@ cdef inline void lstm_row_backward(
         dh[j] = dh[j] + dstate[j]
         dstate[j] = 0
     for j in range(H):
-        dc[j] = multiply_add(dh[j] * o[j], 1 - do[j] * do[j], dc[j])
-        do[j] = dh[j] * do[j] * o[j] * (1 - o[j])
+        dc[j] = multiply_add(dh[j] * o[j], activation_slope(do[j], False), dc[j])
+        do[j] = dh[j] * do[j] * sigmoid_slope(o[j])
     for j in range(H):
-        da[j] = dc[j] * g[j] * i[j] * (1 - i[j])
-        da[2 * H + j] = dc[j] * i[j] * (1 - g[j] * g[j])
+        da[j] = dc[j] * g[j] * sigmoid_slope(i[j])
+        da[2 * H + j] = dc[j] * i[j] * activation_slope(g[j], False)
     for j in range(H):
-        da[H + j] = dc[j] * c_before[j] * f[j] * (1 - f[j])
+        da[H + j] = dc[j] * c_before[j] * sigmoid_slope(f[j])
         dc[j] = dc[j] * f[j]
 
 
