@@ -25,7 +25,7 @@ class RNN(Network):
     output_size : int, optional
         O. None: no readout, the outputs are the hidden states of the top layer.
     num_layers : int
-        L: the states of each layer are the input of the next.
+        L, at most 1000: the states of each layer are the input of the next.
     bidirectional : bool
         Whether each layer has a second direction, D = 2, which runs from each sequence's last step
         to its first; what it puts out is laid beside the first one's.

@@ -19,8 +19,8 @@ INTP = np.dtype(np.intp)
 DTYPES = ("float32", "float64", "complex128")
 
 
-def whole_number(value, name, minimum=1):
-    """Return value as an int of at least ``minimum``."""
+def whole_number(value, name, minimum=1, maximum=None):
+    """Return value as an int of at least ``minimum``, and at most ``maximum`` if there is one."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -29,6 +29,8 @@ def whole_number(value, name, minimum=1):
         raise TypeError(f"{name} must be a whole number, got {value!r}")
     if number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {number}")
+    if maximum is not None and number > maximum:
+        raise ValueError(f"{name} must be at most {maximum}, got {number}")
     return number
 
 

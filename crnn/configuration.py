@@ -6,6 +6,7 @@ from crnn import checks
 from crnn._dispatch import choose_backend
 
 NONLINEARITIES = ("tanh", "relu")
+MOST_LAYERS = 1000  # of many more, the names alone would fill memory before any check could
 
 # What a network's configuration holds in files, and its cell's own options beside.
 CONFIG_NAMES = (
@@ -32,7 +33,7 @@ class Configuration:
         self._output_size = (
             None if output_size is None else checks.whole_number(output_size, "output_size")
         )
-        self._num_layers = checks.whole_number(num_layers, "num_layers")
+        self._num_layers = checks.whole_number(num_layers, "num_layers", maximum=MOST_LAYERS)
         self._bidirectional = checks.flag(bidirectional, "bidirectional")
         self._dropout = checks.option(
             "dropout", dropout, numbers.Real, "a number from 0 to below 1", lambda p: 0 <= p < 1

@@ -284,6 +284,8 @@ REFUSED = [
     *((cell, options, kind, match) for cell in ("GRU", "LSTM") for options, kind, match in [
         ({"num_layers": 0}, ValueError, "num_layers must be at least 1, got 0"),
         ({"num_layers": -1}, ValueError, "num_layers"),
+        ({"num_layers": 1001}, ValueError, "num_layers must be at most 1000, got 1001"),
+        ({"num_layers": 2**40}, ValueError, "num_layers must be at most 1000, got 1099511627776"),
         ({"num_layers": 2.0}, TypeError, "num_layers must be a whole number, got 2.0"),
         ({"num_layers": True}, TypeError, "num_layers"),
         ({"num_layers": None}, TypeError, "num_layers"),
