@@ -6,7 +6,7 @@ from crnn import checks
 from crnn._dispatch import choose_backend
 
 NONLINEARITIES = ("tanh", "relu")
-MOST_LAYERS = 1000  # of many more, the names alone would fill memory before any check could
+MOST_LAYERS = 1000  # of 2**40, the names alone would fill memory
 
 # What a network's configuration holds in files, and its cell's own options beside.
 CONFIG_NAMES = (

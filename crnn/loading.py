@@ -5,7 +5,7 @@ import numpy as np
 from crnn import checks, files
 from crnn._dispatch import choose_backend
 from crnn.cells import CELLS
-from crnn.configuration import CONFIG_NAMES, DEFAULTS
+from crnn.configuration import CONFIG_NAMES, DEFAULTS, MOST_LAYERS
 from crnn.disk import FormatError
 from crnn.kinds import parameter_shapes
 
@@ -50,8 +50,7 @@ def network_from(path, tensors, metadata, backend=None):
         names = "input_size", "hidden_size", "output_size", "num_layers"
         sizes = [config[name] for name in names]
         kind = network_class._kind_of(config)
-        if config["num_layers"] > len(tensors):
-            raise ValueError(f"{config['num_layers']} layers in {len(tensors)} tensors")
+        checks.whole_number(config["num_layers"], "num_layers", maximum=MOST_LAYERS)
         shapes = parameter_shapes(kind, *sizes, 1 + config["bidirectional"])
         # an impossible size shows in the shapes before a network of that size takes memory
         dtype = np.dtype(checks.choice(config["dtype"], "dtype", checks.DTYPES))

@@ -301,6 +301,18 @@ def test_steps_and_the_whole_sequence(rng, isa, dtype, nonlinearity, readout, to
         assert different(stepped(net, one, one.x), alone) == []
 
 
+@each_instruction_set
+@each_dtype
+def test_steps_and_parts_with_a_weight_beyond_the_second_cache(rng, isa, dtype):
+    """Some processors are asked for such a weight (here 1.7 MB, or twice that) early."""
+    shape, data = draw(rng, (3, 6, 7, 645, 2), dtype)
+    net = build(isa, shape, dtype)
+    whole = of_each_sequence(net, data)
+    steps = stepped(net, data, data.x)
+    assert different(steps, {name: whole[name] for name in steps}) == []
+    assert different(joined(in_parts(net, data, (1,))), whole) == []
+
+
 @each_dtype
 def test_a_step_with_another_last_digit_is_seen(rng, dtype):
     shape, data = draw(rng, SIZES[0], dtype)

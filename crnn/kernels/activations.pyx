@@ -163,6 +163,23 @@ cdef inline inlined_void add_multiplied(
         y[j] = multiply_add(a[j], b[j], y[j])
 
 
+cdef inline real sigmoid_slope(real y) noexcept nogil:
+    # the derivative of the sigmoid where it is y
+    return y * (<real> 1 - y)
+
+
+cdef inline real tanh_slope(real y) noexcept nogil:
+    # the derivative of tanh where it is y
+    return <real> 1 - y * y
+
+
+cdef inline real activation_slope(real y, bint relu) noexcept nogil:
+    # the derivative of ReLU or tanh where it is y
+    if relu:
+        return <real> 1 if y > 0 else <real> 0
+    return tanh_slope(y)
+
+
 cdef inline void back_through_activation(
     real *dh, real *dstate, const real *h, Py_ssize_t n, bint relu
 ) noexcept nogil:
@@ -171,18 +188,6 @@ cdef inline void back_through_activation(
     for j in range(n):
         dh[j] = (dh[j] + dstate[j]) * activation_slope(h[j], relu)
         dstate[j] = 0
-
-
-cdef inline real sigmoid_slope(real y) noexcept nogil:
-    # the derivative of the sigmoid where it is y
-    return y * (<real> 1 - y)
-
-
-cdef inline real activation_slope(real y, bint relu) noexcept nogil:
-    # the derivative of ReLU or tanh where it is y
-    if relu:
-        return <real> 1 if y > 0 else <real> 0
-    return <real> 1 - y * y
 
 
 def activation(real[::1] a not None, str nonlinearity):

@@ -64,11 +64,11 @@ cdef inline void lstm_row_backward(
         dh[j] = dh[j] + dstate[j]
         dstate[j] = 0
     for j in range(H):
-        dc[j] = multiply_add(dh[j] * o[j], activation_slope(do[j], False), dc[j])
+        dc[j] = multiply_add(dh[j] * o[j], tanh_slope(do[j]), dc[j])
         do[j] = dh[j] * do[j] * sigmoid_slope(o[j])
     for j in range(H):
         da[j] = dc[j] * g[j] * sigmoid_slope(i[j])
-        da[2 * H + j] = dc[j] * i[j] * activation_slope(g[j], False)
+        da[2 * H + j] = dc[j] * i[j] * tanh_slope(g[j])
     for j in range(H):
         da[H + j] = dc[j] * c_before[j] * sigmoid_slope(f[j])
         dc[j] = dc[j] * f[j]

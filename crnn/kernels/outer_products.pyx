@@ -6,27 +6,21 @@ cdef enum:
     GRADIENT_INPUTS = 16    # columns of x that are copied together
 
 
-cdef inline void prefetch_rows(
-    const real *rows, Py_ssize_t row, Py_ssize_t n, Py_ssize_t columns
-) noexcept nogil:
-    # asks for rows[:n, :columns], which are read when some time has been spent on their sums
-    cdef Py_ssize_t r, line
-    for r in range(n):
-        for line in range(columns * <Py_ssize_t> sizeof(real) // LINE_BYTES):
-            PREFETCH(<const char *> (rows + r * row) + line * LINE_BYTES)
-
-
 cdef inline void add_panel_gradients(
     real *dW, Py_ssize_t dW_row, const real *x, Py_ssize_t x_row, const real *dy,
     Py_ssize_t steps, Py_ssize_t inputs, Py_ssize_t columns,
 ) noexcept nogil:
     # dW (inputs, columns) += x (steps, inputs).T @ packed dy (steps, columns). Some columns of x
     # are copied together: apart, at a power of two, they would push each other out of the cache.
+    # Of a large dW, what sums will be added to is asked for before them.
     cdef real few[GRADIENT_STEPS * GRADIENT_INPUTS]
-    cdef Py_ssize_t n, i = 0
+    cdef bint far = inputs * dW_row * <Py_ssize_t> sizeof(real) > FAR_BYTES
+    cdef Py_ssize_t r, n, i = 0
     while i < inputs:
         n = min(GRADIENT_INPUTS, inputs - i)
-        prefetch_rows(dW + i * dW_row, dW_row, n, min(columns, panel_width(dy, columns)))
+        if far:
+            for r in range(n):
+                ask_for(dW + (i + r) * dW_row, min(columns, panel_width(dy, columns)))
         copy_rows(few, GRADIENT_INPUTS, x + i, x_row, steps, n)
         add_any_panel(dW + i * dW_row, dW_row, few, 1, GRADIENT_INPUTS, dy, n, steps, columns,
                       False)

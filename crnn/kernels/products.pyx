@@ -8,8 +8,9 @@
 
 cdef extern from *:
     """
-    /* Whether a processor gains by being asked early for what is not in its second cache: AMD's
-       Zen 5 (family 1Ah) does, by a fifth; Zen 4, which guesses better, loses as much. */
+    /* Whether a processor gains by being asked early for weights that are not in its second cache.
+       AMD's Zen 5 (family 1Ah) does, by a fifth. Zen 4, which guesses better, loses as much, and
+       others have not been measured. */
     #if defined(__GNUC__) && defined(__x86_64__)
     #include <cpuid.h>
     static int gains_by_asking(void) {
@@ -23,14 +24,14 @@ cdef extern from *:
     """
     bint gains_by_asking()
 
-cdef enum Reach:            # of a W: it stays in the fastest cache, in the second, or in neither
-    NEAR, MIDDLE, FAR
+cdef enum Reach:            # of a W: it stays in the fastest cache, or not; FAR is in neither the
+    NEAR, MIDDLE, FAR       # first nor the second, of a processor that gains by being asked early
 
 cdef enum:
     TILE_ROWS = 4
     NEAR_BYTES = 32768
     FAR_BYTES = 3 << 19
-    AHEAD_BYTES = 3072      # a far W is asked for so long before it is read
+    AHEAD_BYTES = 3072      # from what is read of a far W to what is asked for
     LINE_BYTES = 64         # of the caches
 
 cdef bint asks_early = gains_by_asking()
@@ -43,11 +44,12 @@ cdef inline inlined_void add_scaled(real *y, real x, const real *W, Py_ssize_t n
         y[j] = multiply_add(x, W[j], y[j])
 
 
-cdef inline inlined_void prefetch(const real *W, Py_ssize_t n) noexcept nogil:
-    # what the processor would guess by itself takes up to a fifth longer
-    cdef Py_ssize_t line
-    for line in range(n * <Py_ssize_t> sizeof(real) // LINE_BYTES):
-        PREFETCH(<const char *> W + AHEAD_BYTES + line * LINE_BYTES)
+cdef inline inlined_void ask_for(const real *numbers, Py_ssize_t n) noexcept nogil:
+    # has the lines of numbers (n,) brought into the fastest cache. Not inlined, it would be taken
+    # for a function without effect, and left out.
+    cdef Py_ssize_t line, size = n * <Py_ssize_t> sizeof(real)
+    for line in range((size + LINE_BYTES - 1) // LINE_BYTES):
+        PREFETCH(<const char *> numbers + line * LINE_BYTES)
 
 
 cdef inline inlined_void add_sums(
@@ -186,7 +188,7 @@ cdef inline inlined_void sums_row(
         s[j] = t[j] = 0
     while True:
         if far:
-            prefetch(W + i * width, width)
+            ask_for(W + i * width + AHEAD_BYTES // <Py_ssize_t> sizeof(real), width)
         add_scaled(s, x[i], W + i * width, width)
         if both:
             add_scaled(t, x_half[i], W_half + i * width, width)
