@@ -6,31 +6,13 @@
 # single row needs more sums that do not wait for each other. Of a larger one, two places to read
 # from at a time would slow reading down. So any split of rows or columns gives the same bits.
 
-cdef extern from *:
-    """
-    /* Whether a processor gains by being asked early for weights that are not in its second cache.
-       AMD's Zen 5 (family 1Ah) does, by a fifth. Zen 4, which guesses better, loses as much, and
-       others have not been measured. */
-    #if defined(__GNUC__) && defined(__x86_64__)
-    #include <cpuid.h>
-    static int gains_by_asking(void) {
-        unsigned int signature, b, c, d;
-        return __get_cpuid(1, &signature, &b, &c, &d)
-            && ((signature >> 8) & 0xf) + ((signature >> 20) & 0xff) == 0x1a;
-    }
-    #else
-    #define gains_by_asking() 0
-    #endif
-    """
-    bint gains_by_asking()
-
 cdef enum Reach:            # of a W: it stays in the fastest cache, or not; FAR is in neither the
     NEAR, MIDDLE, FAR       # first nor the second, of a processor that gains by being asked early
 
 cdef enum:
     TILE_ROWS = 4
     NEAR_BYTES = 32768
-    FAR_BYTES = 3 << 19
+    FAR_BYTES = 3 << 19     # more than the second cache holds
     AHEAD_BYTES = 3072      # from what is read of a far W to what is asked for
     LINE_BYTES = 64         # of the caches
 
