@@ -1,4 +1,4 @@
-"""The compiled tanh, sigmoid and exp against exact values, in units in the last place.
+"""The compiled tanh, sigmoid, exp and logarithm against exact values, in units in the last place.
 
 On every build.
 """
@@ -16,6 +16,7 @@ INTEGERS = {"float32": np.uint32, "float64": np.uint64}
 LIMITS = {"float32": 2.5, "float64": 3.0}  # what crnn/kernels/activations.pyx promises of tanh
 SIGMOID_LIMIT = 2.5  # of the sigmoid, in both
 EXP_LIMIT = 1.5  # and of exp
+LOG_LIMIT = 5  # what crnn/kernels/losses.pyx promises of log(1 + exp(-x)), always in double
 # exp(-x) is seen as it is from the first on, and gives 0 from the second on, in a softmax beside 1
 EXP_ALONE = {"float32": 18, "float64": 38}
 EXP_ENDS = {"float32": 87, "float64": 708}
@@ -229,3 +230,28 @@ def test_one_special_value_leaves_its_neighbours_alone(tanh, rng, dtype):
             y = tanh(disturbed)
             others = np.arange(len(x)) != place
             np.testing.assert_array_equal(y[others], expected[others])
+
+
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+def test_error_of_the_sigmoid_loss_is_within_the_promise(isa, rng):
+    """Of outputs of -x that should be 0: log(1 + exp(-x)), which keeps its digits as it goes to 0."""
+    some = [rng.uniform(0, 40, 200_000), rng.uniform(0, 708, 100_000)]
+    x = np.concatenate([*some, 10 ** rng.uniform(-20, 0, 50_000), [0.0, 708.0]])
+    y = -x[None, :, None]
+    valid = np.ones(y.shape[:2], bool)
+    losses = loss_of(kernels_of(isa, "float64"), "sigmoid", y, np.zeros_like(y), valid)
+    error = ulps(losses[0], np.log1p(np.exp(-wider(x))))
+    assert error.max() <= LOG_LIMIT, f"at x = {x[error.argmax()]!r}"
+
+
+@each_dtype
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+def test_special_values_of_the_sigmoid_loss(isa, dtype):
+    big = np.finfo(dtype).max
+    y = np.array([np.nan, np.inf, -np.inf, big, -big, 0], dtype)[None, :, None]
+    targets = np.array([0, 0, 0, 1, 0, 1], dtype)[None, :, None]
+    valid = np.ones(y.shape[:2], bool)
+    losses = loss_of(kernels_of(isa, dtype), "sigmoid", y, targets, valid)
+    np.testing.assert_array_equal(losses[0, :5], [np.nan, np.nan, np.nan, 0, 0])
+    np.testing.assert_allclose(losses[0, 5], np.log(2), rtol=1e-15)
+    np.testing.assert_array_equal(y[0, :, 0], np.array([np.nan, 1, 0, 0, 0, -0.5], dtype))
