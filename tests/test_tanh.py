@@ -234,7 +234,7 @@ def test_one_special_value_leaves_its_neighbours_alone(tanh, rng, dtype):
 
 @pytest.mark.parametrize("isa", INSTRUCTION_SETS)
 def test_error_of_the_sigmoid_loss_is_within_the_promise(isa, rng):
-    """Of outputs of -x that should be 0: log(1 + exp(-x)), which keeps its digits as it goes to 0."""
+    """Of outputs of -x that should be 0: log(1 + exp(-x)), with all its digits near 0 too."""
     some = [rng.uniform(0, 40, 200_000), rng.uniform(0, 708, 100_000)]
     x = np.concatenate([*some, 10 ** rng.uniform(-20, 0, 50_000), [0.0, 708.0]])
     y = -x[None, :, None]

@@ -113,6 +113,7 @@ WHOLE = [
     pytest.param((1, 3, 5, 17, 2), {}, {}, id="one-step"),
     pytest.param((5, 3, 2, 17, None), {"ragged": True}, {}, id="bare"),
     pytest.param((131, 3, 2, 17, 5), {"ragged": True}, {}, id="long"),
+    pytest.param((7, 41, 2, 645, None), {}, {}, id="large"),  # beyond the second cache
     pytest.param((7, 5, 3, 17, 33), {"ragged": True}, DEEP, id="layers"),
     pytest.param((7, 5, 3, 17, None), {"tokens": True}, {"num_layers": 3}, id="layers-tokens-bare"),
     pytest.param((7, 5, 3, 17, 33), {"ragged": True}, BOTH, id="directions"),

@@ -121,7 +121,10 @@ def test_what_is_asked_for_early_is_asked_for(build):
     """A compiler may take a function that only does so for one without effect."""
     asking = [name.split(".")[0] for name, body in build[1].items()
               if any(each.text.startswith("prefetch") for each in body)]
-    for functions in ("any_panel_row", "panel_row"), ("add_outer_products", "add_panel_gradients"):
+    for functions in (
+        ("any_panel_row", "panel_row"), ("add_outer_products", "add_panel_gradients"),
+        ("long_panel", "panel_parts"),
+    ):
         for real in ("fuse_0", "fuse_1"):
             assert [name for name in asking if real in name and name.endswith(functions)]
 
@@ -134,3 +137,15 @@ def test_narrow_or_spilled_loops_are_seen(build):
     spilled = ["vfmadd231ps %zmm1,%zmm2,%zmm3", "vmovaps %zmm3,0x40(%rsp)", "jne 10"]
     assert counts([spilled], "vfmadd", "ps", "zmm") == [(1, 1)]
     assert counts([["vfmadd231ss %xmm1,%xmm2,%xmm3"]], "vfmadd", "ps", "xmm") == [(0, 0)]
+
+
+@pytest.mark.skipif(shutil.which("strip") is None, reason="needs strip (binutils)")
+def test_modules_are_smaller_than_promised(tmp_path):
+    """All together, without the names that only a debugger needs."""
+    sizes = []
+    for name in (*cpu.instruction_sets(), "cpu", "memory", "_shared"):
+        module = importlib.import_module(f"crnn.kernels.{name}")
+        stripped = tmp_path / name
+        subprocess.run(["strip", "-o", stripped, module.__file__], check=True)
+        sizes.append(stripped.stat().st_size)
+    assert sum(sizes) < 1.5e6

@@ -13,6 +13,8 @@
 # A sequence of the batch that is over (t >= lengths[b]) keeps its state, and has no gradient but
 # that of its state; lengths is NULL when none ends early.
 
+from libc.string cimport memcpy
+
 cdef enum Cell:
     RNN, GRU, LSTM
 

@@ -4,7 +4,8 @@
 different flags; ``crnn/_dispatch.py`` imports the best one that the processor can run. The rooms:
 
 - ``panels.pyx``       how weights lie in memory for products
-- ``products.pyx``, ``outer_products.pyx``  every matrix product of the package
+- ``products.pyx``, ``row_products.pyx``, ``long_panels.pyx``, ``outer_products.pyx``  every matrix
+  product of the package
 - ``activations.pyx``  tanh, ReLU, sigmoid and their derivatives, exp
 - ``linear.pyx``       products plus a bias, token lookup
 - ``cells.pyx``        the table of cells; includes each cell's file, ``rnn.pyx``, ``gru.pyx``,
@@ -63,6 +64,8 @@ cdef inline real multiply_add(real a, real b, real c) noexcept nogil:
 
 include "panels.pyx"
 include "products.pyx"
+include "row_products.pyx"
+include "long_panels.pyx"
 include "outer_products.pyx"
 include "activations.pyx"
 include "linear.pyx"

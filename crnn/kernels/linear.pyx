@@ -1,37 +1,28 @@
 # y = x @ W + b over any number of rows: the input projection of all time steps, and the readout.
 # Tokens stand for one-hot rows: their product with W is a row of W. Arrays are (T, B, n).
 
-from libc.string cimport memcpy
-
 cdef enum:
-    ROWS_TOGETHER = 32
+    ROWS_TOGETHER = 128
     NUMBERS_TOGETHER = 65536
 
 
-cdef inline void fill_rows(real *y, const real *b, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
-    # y (rows, n) = b (n,), or 0 without b
-    cdef Py_ssize_t r
-    if b == NULL:
-        memset(y, 0, rows * n * sizeof(real))
-        return
-    for r in range(rows):
-        memcpy(y + r * n, b, n * sizeof(real))
-
-
-cdef void linear_many_rows(
+cdef outlined_void linear_many_rows(
     real *y, const real *x, const real *W, const real *b,
     Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs, bint from_last,
 ) noexcept nogil:
-    # so many rows at a time that they stay in the cache from one panel of W to the next
-    cdef Py_ssize_t n, start = 0, block = ROWS_TOGETHER
+    # so many rows at a time that they stay in the cache from one panel of W to the next, but not so
+    # few that reading W takes longer than the product
+    cdef Py_ssize_t n, done = 0, block = ROWS_TOGETHER
     if rows > ROWS_TOGETHER:
         block = max(block, NUMBERS_TOGETHER // max(inputs, outputs))
-    while start < rows:
-        n = min(block, rows - start)
-        fill_rows(y + start * outputs, b, n, outputs)
-        add_product(y + start * outputs, outputs, x + start * inputs, inputs, W, n, inputs, outputs,
-                    from_last)
-        start += n
+    while done < rows:
+        n = min(block, rows - done)
+        if b == NULL:
+            memset(y, 0, n * outputs * sizeof(real))
+            add_product(y, outputs, x, inputs, W, n, inputs, outputs, from_last)
+        else:
+            product(y, outputs, b, 0, x, inputs, W, n, inputs, outputs, from_last)
+        y, x, done = y + n * outputs, x + n * inputs, done + n
 
 
 cdef inline void linear_rows(

@@ -14,16 +14,16 @@ cdef inline void add_panel_gradients(
     # are copied together: apart, at a power of two, they would push each other out of the cache.
     # Of a large dW, what sums will be added to is asked for before them.
     cdef real few[GRADIENT_STEPS * GRADIENT_INPUTS]
-    cdef bint far = inputs * dW_row * <Py_ssize_t> sizeof(real) > FAR_BYTES
+    cdef bint large = is_large(dW, inputs * dW_row)
     cdef Py_ssize_t r, n, i = 0
     while i < inputs:
         n = min(GRADIENT_INPUTS, inputs - i)
-        if far:
+        if large:
             for r in range(n):
                 ask_for(dW + (i + r) * dW_row, min(columns, panel_width(dy, columns)))
         copy_rows(few, GRADIENT_INPUTS, x + i, x_row, steps, n)
-        add_any_panel(dW + i * dW_row, dW_row, few, 1, GRADIENT_INPUTS, dy, n, steps, columns,
-                      False)
+        any_panel(dW + i * dW_row, dW_row, dW + i * dW_row, dW_row, few, 1, GRADIENT_INPUTS, dy, n,
+                  steps, columns, False)
         i += n
 
 
