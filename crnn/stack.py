@@ -13,7 +13,8 @@ from crnn import threads
 from crnn.kernels.memory import aligned_empty
 
 BLOCK_NUMBERS = 2**19  # gates, or outputs, of a block: a millisecond's work or more
-FEW_GATES = 2**15  # that stay in the second cache, where no tape is kept
+FEW_GATES = 2**15  # that stay in the second cache, where no tape is kept, but
+FEW_ROWS = 128  # of so many rows at least: LEAST_PROJECTED_ROWS of kernels/layer.pyx
 SPARE_BYTES = 2**26  # of all arrays that are left for the next pass
 SEQUENCES, UNITS = 4, 16  # that a kernel takes at a time; threads take multiples of them
 
@@ -76,7 +77,8 @@ class Run:
         if kind.keeps:
             width, steps = kind.blocks * H, len(states) - 1
             if not tapes:
-                steps = max(1, min(steps, FEW_GATES // max(1, batch * width)))
+                few = max(FEW_GATES, FEW_ROWS * width)
+                steps = max(1, min(steps, few // max(1, batch * width)))
             self.kept = memory((weights, "kept"), (len(states) if tapes else 2, batch, H))
             self.gates = memory((weights, "gates"), (steps, batch, width))
         self.carried = [self.states, self.kept][: len(initial)]

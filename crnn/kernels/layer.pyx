@@ -5,7 +5,8 @@
 
 cdef enum:
     PROJECTED_ROWS = 256         # of gates that are filled by a product with x before the loop
-    PROJECTED_NUMBERS = 32768    # and no more than so many numbers
+    PROJECTED_NUMBERS = 32768    # and no more than so many numbers,
+    LEAST_PROJECTED_ROWS = 128   # but so many rows, as W_xh is read anew each time
 
 
 cdef inline void *data(object a) noexcept:
@@ -125,7 +126,7 @@ cdef class Layer:
     ) noexcept nogil:
         cdef Py_ssize_t t, now, stop, done = 0, rows = last - first, H = self.hidden
         cdef Py_ssize_t width = self.kind.blocks * H, size = self.batch * H, shift = first * H
-        cdef Py_ssize_t steps = min(PROJECTED_ROWS, PROJECTED_NUMBERS // width) // max(1, rows)
+        cdef Py_ssize_t steps, together = min(PROJECTED_ROWS, PROJECTED_NUMBERS // width)
         cdef const Py_ssize_t *lengths = self.lengths
         cdef real *gates
         cdef real *h
@@ -133,6 +134,7 @@ cdef class Layer:
         cdef real *kept_before = NULL
         if lengths != NULL:
             lengths = lengths + first
+        steps = max(together, LEAST_PROJECTED_ROWS) // max(1, rows)
         steps = max(1, min(steps, self.gate_steps))
         while done < count:
             stop = min(done + steps, count)
