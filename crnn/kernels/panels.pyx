@@ -46,9 +46,10 @@ cdef extern from *:
         return __get_cpuid(1, &signature, &b, &c, &d)
             && ((signature >> 8) & 0xf) + ((signature >> 20) & 0xff) == 0x1a;
     }
-    /* Whether it gains by working on long panels in parts, and on those of a large weight while it
-       is asked for the next one. Sapphire Rapids does, by 5 % and by a fifth. It is known by AMX,
-       which Intel's processors for servers have from it on; others have not been measured. */
+    /* Whether it gains by working on long panels in parts, while it is asked for the next one.
+       Sapphire Rapids does, by 5 %, or a fifth where weights are not in its second cache. It is
+       known by AMX, which Intel's processors for servers have from it on; others have not been
+       measured. */
     static int gains_by_cutting(void) {
         unsigned int a, b, c, features;
         return __get_cpuid_count(7, 0, &a, &b, &c, &features) && ((features >> 24) & 1);

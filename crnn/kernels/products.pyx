@@ -215,13 +215,12 @@ cdef void tiled_product(
     cdef Py_ssize_t k, j, panels = panel_count(W, outputs)
     cdef Py_ssize_t last = rows - 1, tiled = rows - (rows % TILE_ROWS == 1)
     cdef Reach reach = reach_of(W, inputs * outputs)
-    cdef bint large = is_large(W, inputs * outputs)
     cdef const real *next_W
     for k in range(panels):
         j = (panels - 1 - k if from_last else k) * full
         if is_long(W, inputs, outputs - j):
             next_W = NULL
-            if large and k + 1 < panels:
+            if k + 1 < panels:
                 next_W = W + (j - full if from_last else j + full) * inputs
             long_panel(y + j, y_row, start + j, start_row, x, x_row, W + j * inputs, next_W, tiled,
                        inputs)
