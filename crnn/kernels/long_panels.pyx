@@ -7,6 +7,7 @@ cdef enum:
     PART_ROWS = 32          # of y
     MOST_COLUMNS = 64       # of a panel that is not the last
 
+
 cdef inline bint is_long(const real *W, Py_ssize_t inputs, Py_ssize_t columns) noexcept nogil:
     # whether the first of the panels that hold so many columns is for long_panel
     cdef Py_ssize_t full = full_width(W)
@@ -20,8 +21,8 @@ cdef inline inlined_void panel_parts(
     Py_ssize_t width,
 ) noexcept nogil:
     # y (rows, width) = start + x (rows, inputs) @ W (inputs, width), of up to PART_ROWS rows. The
-    # panel next_W, unless NULL, is asked for little by little, to be in the second cache then; of
-    # less than 13 rows, every second to fourth line of it, which has the processor guess the rest.
+    # panel next_W, unless NULL, is asked for little by little, to be in the second cache then; with
+    # fewer than 13 rows, only some of its lines, which has the processor guess the rest.
     # Where it has fewer columns than this one, what lies after it is asked for as well.
     cdef real sums[PART_ROWS * MOST_COLUMNS]
     cdef Py_ssize_t r, m, n, i = 0, part = PART_BYTES // (width * <Py_ssize_t> sizeof(real))
