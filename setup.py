@@ -16,6 +16,10 @@ from setuptools.command.build_ext import build_ext
 # Unwind tables are for exceptions of C++, and a tenth of each module.
 OPTIMISE = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off",
             "-fno-asynchronous-unwind-tables"]
+IS_GCC = "gcc" in (sysconfig.get_config_var("CC") or "")
+if IS_GCC:
+    # Short copies are not to become memcpy, for which gcc moves sums from registers to memory.
+    OPTIMISE += ["-fno-tree-loop-distribute-patterns"]
 # Code and constants share a page of memory where one ends and the other begins: pages of their own
 # are zeros, 4 kB and more of each module.
 LINK = ["-Wl,-z,noseparate-code"] if sys.platform == "linux" else []
@@ -27,8 +31,7 @@ def unrolled(iterations):
     It does so before it looks for vectors, and finds none in what was a loop over a panel's columns
     (two vectors or more); afterwards it should: the loop over a panel's vectors, up to four.
     """
-    is_gcc = "gcc" in (sysconfig.get_config_var("CC") or "")
-    return ["--param", f"max-completely-peel-times={iterations}"] if is_gcc else []
+    return ["--param", f"max-completely-peel-times={iterations}"] if IS_GCC else []
 
 
 INSTRUCTION_SETS = {"baseline": unrolled(3)}

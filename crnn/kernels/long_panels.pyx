@@ -34,10 +34,9 @@ cdef inline inlined_void panel_parts(
         r = 0
         while r < rows:
             m = min(TILE_ROWS, rows - r)
-            if i + n == inputs and y != start:
-                copy_start(y + r * y_row, y_row, start + r * start_row, start_row, m, width)
-            add_tile(y + r * y_row, y_row, x + r * x_row + i, x_row, 1, W + i * width, n, m, width,
-                     False, sums + r * width, i + n == inputs, next_W, next_step)
+            tile(y + r * y_row, y_row, start + r * start_row, start_row, x + r * x_row + i, x_row, 1,
+                 W + i * width, n, m, width, False, sums + r * width, i + n == inputs, next_W,
+                 next_step)
             if next_W != NULL:
                 next_W = next_W + n * next_step
             r += TILE_ROWS

@@ -1,5 +1,5 @@
 # Products with packed weights (panels.pyx), y = start + x @ W. A panel's sums stay in registers
-# while x and the panel pass by: four rows of y at a time (add_tile), or a single one (sums_row
+# while x and the panel pass by: four rows of y at a time (tile), or a single one (sums_row
 # in row_products.pyx). The loops over columns run along memory and vectorise without reordering any
 # sum: each number of y gets the sum over the inputs in their order. Of a small W it gets the sum
 # over the first half of them, that over the second half and, of an odd number, the last: such a W
@@ -53,12 +53,23 @@ cdef inline inlined_void add_sums(
         y[j] = y[j] + first[j] + second[j] if both else y[j] + first[j]
 
 
-cdef inline inlined_void add_tile(
-    real *y, Py_ssize_t y_row, const real *x, Py_ssize_t x_row, Py_ssize_t x_step, const real *W,
-    Py_ssize_t inputs, Py_ssize_t rows, Py_ssize_t width, bint both, real *sums, bint ends,
-    const real *next_W, Py_ssize_t next_step,
+cdef inline inlined_void end_row(
+    real *y, const real *start, const real *first, const real *second, Py_ssize_t width, bint both
 ) noexcept nogil:
-    # y[:rows, :width] += x[:rows] @ W (inputs, width), of 1 to 4 rows, of which the last is
+    # y (width,) = start + first, then second if there are both. Added to y at once, each number
+    # would have gcc ask whether y and start overlap.
+    cdef real total[WIDEST]
+    copy(total, start, width)
+    add_sums(total, first, second, width, both)
+    copy(y, total, width)
+
+
+cdef inline inlined_void tile(
+    real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const real *x,
+    Py_ssize_t x_row, Py_ssize_t x_step, const real *W, Py_ssize_t inputs, Py_ssize_t rows,
+    Py_ssize_t width, bint both, real *sums, bint ends, const real *next_W, Py_ssize_t next_step,
+) noexcept nogil:
+    # y[:rows, :width] = start + x[:rows] @ W (inputs, width), of 1 to 4 rows, of which the last is
     # repeated. With both, inputs and W go on for as many again, in sums of their own. With sums
     # (4, width), those of the inputs before these go on, and wait there for more unless it ends.
     # With next_W, what is there, next_step numbers further with every input, is asked for.
@@ -103,68 +114,44 @@ cdef inline inlined_void add_tile(
         copy(sums + 2 * width, s2, width)
         copy(sums + 3 * width, s3, width)
         return
-    add_sums(y, s0, t0, width, both)
+    end_row(y, start, s0, t0, width, both)
     if rows > 1:
-        add_sums(y + y_row, s1, t1, width, both)
+        end_row(y + y_row, start + start_row, s1, t1, width, both)
     if rows > 2:
-        add_sums(y + 2 * y_row, s2, t2, width, both)
+        end_row(y + 2 * y_row, start + 2 * start_row, s2, t2, width, both)
     if rows > 3:
-        add_sums(y + 3 * y_row, s3, t3, width, both)
-
-
-cdef outlined_void copy_start(
-    real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, Py_ssize_t rows,
-    Py_ssize_t columns,
-) noexcept nogil:
-    # y (rows, columns) = start. Inlined where tiles are worked on, it would have gcc keep some of
-    # their sums in memory.
-    copy_rows(y, y_row, start, start_row, rows, columns)
+        end_row(y + 3 * y_row, start + 3 * start_row, s3, t3, width, both)
 
 
 cdef inline inlined_void product_tiles(
     real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const real *x,
-    Py_ssize_t x_row, Py_ssize_t x_step, const real *W, Py_ssize_t inputs, Py_ssize_t rows,
-    Py_ssize_t columns, Py_ssize_t width, bint both,
+    Py_ssize_t x_row, Py_ssize_t x_step, const real *W, Py_ssize_t parts, Py_ssize_t inputs,
+    Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t width, bint both,
 ) noexcept nogil:
-    # y (rows, columns) = start + x (rows, inputs) @ W (inputs, width), tile after tile: the lines
-    # of y that are written first, which may be far away, come while the tile is worked on. Where a
-    # panel has less columns than its width, tiles are worked on in memory that is wide enough.
-    cdef Py_ssize_t n, r = 0
+    # y (rows, columns) = start + x (rows, parts * inputs) @ W (parts * inputs, width), tile after
+    # tile, part after part. Where a panel has less columns than its width, tiles are worked on in
+    # memory that is wide enough.
+    cdef Py_ssize_t n, part, to_row, before_row, r = 0
     cdef real edge[TILE_ROWS * WIDEST]
+    cdef real *to
+    cdef const real *before
     if columns < width:
         memset(edge, 0, sizeof(edge))
     while r < rows:
         n = min(TILE_ROWS, rows - r)
-        if y != start:
-            copy_start(y + r * y_row, y_row, start + r * start_row, start_row, n, columns)
+        to, to_row = y + r * y_row, y_row
+        before, before_row = start + r * start_row, start_row
         if columns < width:
-            copy_rows(edge, width, y + r * y_row, y_row, n, columns)
-        add_tile(&edge[0] if columns < width else y + r * y_row,
-                 width if columns < width else y_row, x + r * x_row, x_row, x_step, W, inputs, n,
-                 width, both, NULL, True, NULL, 0)
+            copy_rows(edge, width, before, before_row, n, columns)
+            to = edge
+            before, to_row, before_row = to, width, width
+        for part in range(parts):
+            tile(to, to_row, before, before_row, x + r * x_row + part * inputs * x_step, x_row,
+                 x_step, W + part * inputs * width, inputs, n, width, both, NULL, True, NULL, 0)
+            before, before_row = to, to_row
         if columns < width:
             copy_rows(y + r * y_row, y_row, edge, width, n, columns)
         r += TILE_ROWS
-
-
-cdef inline inlined_void product_halves(
-    real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const real *x,
-    Py_ssize_t x_row, Py_ssize_t x_step, const real *W, Py_ssize_t rows, Py_ssize_t inputs,
-    Py_ssize_t columns, Py_ssize_t width,
-) noexcept nogil:
-    # y (rows, columns) = start + x (rows, inputs) @ W (inputs, width), of a small W
-    cdef Py_ssize_t r, half = inputs // 2, last = inputs - 1
-    if y != start:
-        copy_start(y, y_row, start, start_row, rows, columns)
-    if half and width * <Py_ssize_t> sizeof(real) <= SIDE_BY_SIDE_BYTES:
-        product_tiles(y, y_row, y, y_row, x, x_row, x_step, W, half, rows, columns, width, True)
-    elif half:
-        product_tiles(y, y_row, y, y_row, x, x_row, x_step, W, half, rows, columns, width, False)
-        product_tiles(y, y_row, y, y_row, x + half * x_step, x_row, x_step, W + half * width, half,
-                      rows, columns, width, False)
-    if inputs % 2:
-        for r in range(rows):
-            add_scaled(y + r * y_row, x[r * x_row + last * x_step], W + last * width, columns)
 
 
 cdef inline inlined_void product_panel(
@@ -173,12 +160,18 @@ cdef inline inlined_void product_panel(
     Py_ssize_t columns, Py_ssize_t width, bint halved,
 ) noexcept nogil:
     # y (rows, columns) = start + x (rows, inputs) @ W (inputs, width)
-    if halved:
-        product_halves(y, y_row, start, start_row, x, x_row, x_step, W, rows, inputs, columns,
-                       width)
+    cdef Py_ssize_t r, last = inputs - 1, parts = 2 if halved else 1, n = inputs // parts
+    if n == 0:
+        copy_rows(y, y_row, start, start_row, rows, columns)
+    elif halved and width * <Py_ssize_t> sizeof(real) <= SIDE_BY_SIDE_BYTES:
+        product_tiles(y, y_row, start, start_row, x, x_row, x_step, W, 1, n, rows, columns, width,
+                      True)
     else:
-        product_tiles(y, y_row, start, start_row, x, x_row, x_step, W, inputs, rows, columns, width,
-                      False)
+        product_tiles(y, y_row, start, start_row, x, x_row, x_step, W, parts, n, rows, columns,
+                      width, False)
+    if n * parts < inputs:
+        for r in range(rows):
+            add_scaled(y + r * y_row, x[r * x_row + last * x_step], W + last * width, columns)
 
 
 cdef void any_panel(

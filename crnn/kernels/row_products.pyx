@@ -4,7 +4,7 @@ cdef inline inlined_void sums_row(
     real *y, const real *start, const real *x, const real *W, Py_ssize_t inputs,
     Py_ssize_t width, bint both, bint far,
 ) noexcept nogil:
-    # y (width,) = start + x (inputs,) @ W (inputs, width); see add_tile
+    # y (width,) = start + x (inputs,) @ W (inputs, width); see tile
     cdef Py_ssize_t j, i = 0
     cdef const real *x_half = x + inputs
     cdef const real *W_half = W + inputs * width
