@@ -22,16 +22,8 @@ cdef union DoubleBits:
     uint64_t bits
 
 
-cdef inline float split_exp_float(float x, float *power) noexcept nogil:
-    # returns exp(r) - 1 and leaves 2^n in power; means nothing unless n is from -126 to 127
-    cdef float shifted, n, r, r2, p
-    cdef FloatBits two_to_n
-    # 1.5 * 2^23 rounds to a whole number; with 127 more its last bits are the exponent's of 2^n
-    shifted = multiply_add[float](x, <float> 1.44269504, <float> 12583039)
-    n = shifted - <float> 12583039
-    r = multiply_add[float](n, <float> -0.693359375, x)        # ln 2 in two parts
-    r = multiply_add[float](n, <float> 2.12194440e-4, r)
-    r2 = r * r
+cdef inline float exp_less_1_float(float r) noexcept nogil:
+    cdef float p, r2 = r * r
     if FUSED:
         p = multiply_add[float](<float> 8.36356636e-3, r, <float> 4.16669212e-2)
         p = multiply_add[float](<float> 1.38913072e-3, r2, p)
@@ -41,10 +33,26 @@ cdef inline float split_exp_float(float x, float *power) noexcept nogil:
         p = multiply_add[float](
             p, r2, multiply_add[float](<float> (1.0 / 120.0), r, <float> (1.0 / 24.0)))
         p = multiply_add[float](p, r2, multiply_add[float](<float> (1.0 / 6.0), r, <float> 0.5))
-    two_to_n.value = shifted
-    two_to_n.bits = two_to_n.bits << 23
-    power[0] = two_to_n.value
     return multiply_add[float](p, r2, r)
+
+
+cdef inline float power_of_2(float shifted) noexcept nogil:
+    # 2^n of n + 1.5 * 2^23 + 127, a sum that was rounded to a whole number: its last bits are the
+    # exponent's
+    cdef FloatBits number
+    number.value = shifted
+    number.bits = number.bits << 23
+    return number.value
+
+
+cdef inline float split_exp_float(float x, float *power) noexcept nogil:
+    # returns exp(r) - 1 and leaves 2^n in power; means nothing unless n is from -126 to 127
+    cdef float r, shifted = multiply_add[float](x, <float> 1.44269504, <float> 12583039)
+    cdef float n = shifted - <float> 12583039
+    r = multiply_add[float](n, <float> -0.693359375, x)        # ln 2 in two parts
+    r = multiply_add[float](n, <float> 2.12194440e-4, r)
+    power[0] = power_of_2(shifted)
+    return exp_less_1_float(r)
 
 
 cdef inline double split_exp_double(double x, double *power) noexcept nogil:
@@ -69,10 +77,13 @@ cdef inline double split_exp_double(double x, double *power) noexcept nogil:
 
 
 cdef inline float tanh_float(float x) noexcept nogil:
-    cdef float z, p, power, e
-    z = <float> 2 * fabsf(x)
-    p = split_exp_float(z, &power)
-    e = multiply_add[float](power, p, power - <float> 1)
+    # without split_exp_float, for less to wait for: n comes from |x|, and ln 2 is one number, as of
+    # its error, 2e-9 n in exp(2|x|), tanh sees the less the larger n is
+    cdef float e, z = <float> 2 * fabsf(x)
+    cdef float shifted = multiply_add[float](fabsf(x), <float> 2.88539008, <float> 12583039)
+    cdef float n = shifted - <float> 12583039, power = power_of_2(shifted)
+    e = exp_less_1_float(multiply_add[float](n, <float> -0.693147181, z))
+    e = multiply_add[float](power, e, power - <float> 1)
     e = e / (e + <float> 2)
     return copysignf(<float> 1 if z > <float> 18.5 else e, x)       # from here on tanh rounds to 1
 
