@@ -1,7 +1,10 @@
 """Build the compiled kernels: the same source once for each instruction set."""
 
 import contextlib
+import os
 import platform
+import shlex
+import subprocess
 import sys
 import sysconfig
 
@@ -16,7 +19,18 @@ from setuptools.command.build_ext import build_ext
 # Unwind tables are for exceptions of C++, and a tenth of each module.
 OPTIMISE = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off",
             "-fno-asynchronous-unwind-tables"]
-IS_GCC = "gcc" in (sysconfig.get_config_var("CC") or "")
+
+
+def compiles_with_gcc():
+    """Return whether the compiler, whatever it is called, is gcc."""
+    command = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
+    with contextlib.suppress(OSError):
+        version = subprocess.run([*shlex.split(command), "--version"], capture_output=True)
+        return b"Free Software Foundation" in version.stdout
+    return False
+
+
+IS_GCC = compiles_with_gcc()
 if IS_GCC:
     # Short copies are not to become memcpy, for which gcc moves sums from registers to memory.
     OPTIMISE += ["-fno-tree-loop-distribute-patterns"]

@@ -36,7 +36,7 @@ def compiled_module():
 
 @functools.cache
 def kernels(backend, dtype):
-    """Return the functions named in `crnn.reference` for one backend and dtype."""
+    """Return what one backend has of `crnn.reference`, for one dtype."""
     if backend == "reference":
         return reference
     module = compiled_module()

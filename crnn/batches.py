@@ -35,7 +35,7 @@ def checked_batches(net, data, loss, truncation, name="data"):
     batches.chunk_count = 0
     for number, batch in enumerate(batches):
         try:
-            net.validate(batch.x, batch.targets, loss=loss, lengths=batch.lengths)
+            net._validate(batch.x, batch.targets, loss=loss, lengths=batch.lengths)
         except (TypeError, ValueError, IndexError) as error:
             where = f"batch {number} of {name}" if len(batches) > 1 else name
             raise type(error)(f"{where}: {error}") from error

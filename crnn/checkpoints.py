@@ -56,7 +56,7 @@ def save(path, net, optimizer, settings, progress):
     Parameters
     ----------
     path : str or os.PathLike
-    net : RNN
+    net : RNN, GRU or LSTM
     optimizer : Optimizer
     settings : dict
         What training was asked to do; it must be the same when it goes on.

@@ -17,7 +17,14 @@ import numpy as np
 
 from crnn import checks
 from crnn.kernels.memory import aligned_empty, aligned_zeros
-from crnn.stack import Stack, nothing, reverse
+from crnn.sequences import (
+    at_last_steps,
+    last_steps,
+    put_block,
+    reverse,
+    silence_finished,
+)
+from crnn.stack import Stack, nothing
 
 
 class Tape(NamedTuple):
@@ -338,39 +345,6 @@ def last_states(runs, count):
         *([states[count % len(states)] for states in run.carried] for run in runs), strict=True)]
 
 
-def put_block(outputs, states, lengths, way, start, count, first, last):
-    """Copy the states of a block, after their first row, to where they belong in (T, B, 2 * H)."""
-    H, b = states.shape[2], np.arange(first, last)
-    t = np.arange(start, start + count)[:, None]
-    if way:
-        ends = np.full(len(b), len(outputs)) if lengths is None else lengths[first:last]
-        t = np.where(t < ends, ends - 1 - t, t)
-    outputs[t, b, way * H : (way + 1) * H] = states[1 : 1 + count, first:last]
-
-
-def last_steps(sequence):
-    """Return each sequence's last valid step; 0 for one that has none."""
-    if sequence.lengths is None:
-        return np.full(sequence.batch_size, sequence.steps - 1)
-    return np.maximum(sequence.lengths - 1, 0)
-
-
-def at_last_steps(rows, sequence):
-    """Return zeros (T, B, n), but for rows (B, n) at each sequence's last valid step."""
-    whole = np.zeros((sequence.steps, *rows.shape), rows.dtype)
-    if sequence.steps:
-        whole[last_steps(sequence), np.arange(len(rows))] = rows
-    return whole
-
-
 def zero(dh, start, count, first, last):
     """Fill in that nothing reaches a block's states from their outputs."""
     dh[:count, first:last] = 0
-
-
-def silence_finished(y, lengths):
-    """Zero the outputs of sequences that are over."""
-    if lengths is not None:
-        for b, length in enumerate(lengths):
-            y[length:, b] = 0
-    return y

@@ -3,6 +3,7 @@
 import numpy as np
 
 from crnn import checks
+from crnn.network import Network
 
 STEP = 1e-100  # no difference is taken, so no digits are lost however small the step
 
@@ -18,7 +19,7 @@ def gradcheck(
 
     Parameters
     ----------
-    net : RNN
+    net : RNN, GRU or LSTM
     x, targets, state, loss, reduction, lengths
         As for `RNN.loss_and_gradients`.
     max_entries : int
@@ -46,6 +47,7 @@ def gradcheck(
     >>> max(errors.values()) < 1e-12
     True
     """
+    checks.option("net", net, Network, "a network")
     max_entries = checks.whole_number(max_entries, "max_entries")
     options = {"loss": loss, "reduction": reduction, "lengths": lengths}
     config = net.config() | {"dropout": 0.0}
@@ -54,12 +56,12 @@ def gradcheck(
         vector, net = net.vector, type(net)(**config, backend=net.backend)
         net.vector = vector
     _, gradients, last = net.loss_and_gradients(x, targets, state, **options)
-    analytic = dict(gradients.parameters) | _named(gradients.state)
+    analytic = dict(gradients.parameters) | _named(gradients.state, net)
     if gradients.x is not None:
         analytic["x"] = gradients.x
     twin = type(net)(**(config | {"dtype": "complex128"}), backend="reference")
     point = {name: view.astype(complex) for name, view in net.parameters.items()}
-    for name, value in _named(last if state is None else state).items():
+    for name, value in _named(last if state is None else state, net).items():
         point[name] = np.array(value, complex) if state is not None else np.zeros(
             value.shape, complex)
     point["x"] = np.asarray(x) if gradients.x is None else np.array(x, complex)
@@ -80,10 +82,10 @@ def gradcheck(
     return errors
 
 
-def _named(state):
+def _named(state, net):
     """Return the arrays of a state, or of its gradient, by name."""
-    return {"state": state[0], "state c": state[1]} if isinstance(state, tuple) else {
-        "state": state}
+    arrays = (array for _, array in checks.state_parts(state, net._kind.states))
+    return dict(zip(("state", "state c"), arrays, strict=False))
 
 
 def _derivative(function, point, name, entry):

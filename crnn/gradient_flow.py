@@ -5,7 +5,7 @@ import numpy as np
 from crnn import checks
 from crnn.kernels.memory import aligned_empty, aligned_zeros
 from crnn.network import Network
-from crnn.stack import reverse
+from crnn.sequences import reverse
 
 
 def gradient_flow(net, x, targets, state=None, *, loss="softmax", reduction="mean", lengths=None):

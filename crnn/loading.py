@@ -29,6 +29,18 @@ def load(path, *, backend=None):
         If the file is not whole, or not a network that this version of crnn knows.
     OSError
         If it cannot be read.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import crnn
+    >>> net = crnn.GRU(3, 5, 2, seed=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "net.safetensors")
+    ...     net.save(path)
+    ...     again = crnn.load(path)
+    >>> bool((again.vector == net.vector).all())
+    True
     """
     tensors, metadata = files.read(path)
     return network_from(path, tensors, metadata, backend)

@@ -270,7 +270,7 @@ class Network(Configuration):
         self._engine.stack.memory.clear()
         self._quick.clear()
 
-    def validate(self, x, targets, *, loss="softmax", lengths=None):
+    def _validate(self, x, targets, *, loss="softmax", lengths=None):
         """Raise what `loss` would raise of these arguments, without computing it."""
         self._objective(loss, targets, self._sequence(x, None, lengths), "mean")
 
@@ -320,7 +320,8 @@ class Network(Configuration):
     def state(self):
         """The state of `step`, (L, H) or (L, B, H), of an LSTM (h, c): copies.
 
-        Assignment copies in.
+        Assignment copies in. As all that has to do with steps, it raises `NoStepsError`, an
+        AttributeError, if the network is bidirectional.
         """
         return self._own_stream().state
 

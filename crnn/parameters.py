@@ -96,6 +96,15 @@ class Gradients:
         With respect to the input, in its shape; None for tokens.
     state : ndarray, or tuple of two
         With respect to the initial state, in its shape; an LSTM's are those of h and of c.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> net = crnn.RNN(3, 5, 2, seed=0)
+    >>> _, grads, _ = net.loss_and_gradients(np.ones((7, 4, 3)), np.zeros((7, 4), int))
+    >>> grads.parameters["W_hh_l0"].shape, grads.x.shape, grads.state.shape
+    ((5, 5), (7, 4, 3), (1, 4, 5))
     """
 
     def __init__(self, layout, dtype, backend):

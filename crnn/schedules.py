@@ -15,24 +15,65 @@ _ABOVE_0_UP_TO_1 = Real, "a number above 0 and at most 1", lambda v: 0 < v <= 1
 
 
 def constant() -> Callable[[float], float]:
-    """Schedule of factor 1: the learning rate stays."""
+    """Return the schedule of factor 1: the learning rate stays.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> crnn.constant()(0.5)
+    1.0
+    """
     return exponential(1.0)
 
 
 def exponential(final: float = 0.01) -> Callable[[float], float]:
-    """Schedule of factor final**progress, for `final` above 0 and at most 1.
+    """Return the schedule of factor final**progress.
 
     `progress` is the share of all updates done, from 0 to 1; the factor is for the initial `lr`.
+
+    Parameters
+    ----------
+    final : float
+        Above 0, at most 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If final is not as above.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> schedule = crnn.exponential(0.25)
+    >>> schedule(0), schedule(0.5), schedule(1)
+    (1.0, 0.5, 0.25)
     """
     final = option("final", final, *_ABOVE_0_UP_TO_1)
     return lambda progress: final ** option("progress", progress, *_UP_TO_1)
 
 
 def cosine(final: float = 0.0) -> Callable[[float], float]:
-    """Schedule of factor final + (1 - final)*(1 + cos(pi*progress))/2, for `final` from 0 to 1.
+    """Return the schedule of factor final + (1 - final)*(1 + cos(pi*progress))/2.
 
     `progress` is as in `exponential`; at 1 with final=0 the factor is 0, which is no learning
     rate. Loshchilov, Hutter (2017), SGDR, equation 5.
+
+    Parameters
+    ----------
+    final : float
+        From 0 to 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If final is not as above.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> schedule = crnn.cosine(0.5)
+    >>> schedule(0), schedule(0.5), schedule(1)
+    (1.0, 0.75, 0.5)
     """
     final = option("final", final, *_UP_TO_1)
     return lambda progress: final + (1 - final) / 2 * (

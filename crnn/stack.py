@@ -11,6 +11,7 @@ import numpy as np
 
 from crnn import threads
 from crnn.kernels.memory import aligned_empty
+from crnn.sequences import beside, reverse
 
 BLOCK_NUMBERS = 2**19  # gates, or outputs, of a block: a millisecond's work or more
 FEW_GATES = 2**15  # that stay in the second cache, where no tape is kept, but
@@ -287,21 +288,3 @@ def calls(function, parts):
 
 def nothing(*part):
     """Do nothing with some sequences."""
-
-
-def beside(forth, back, lengths):
-    """Return states (T + 1, B, H) of both directions side by side; the first row means nothing."""
-    H = forth.shape[2]
-    joined = aligned_empty((*forth.shape[:2], 2 * H), forth.dtype)
-    joined[0] = 0
-    joined[1:, :, :H] = forth[1:]
-    joined[1:, :, H:] = reverse(back[1:], lengths)
-    return joined
-
-
-def reverse(x, lengths):
-    """Return sequences (T, B, ...) turned round, each within its own length."""
-    if lengths is None:
-        return np.ascontiguousarray(x[::-1])
-    t = np.arange(len(x))[:, None]
-    return x[np.where(t < lengths, lengths - 1 - t, t), np.arange(x.shape[1])]

@@ -7,6 +7,7 @@ import numpy as np
 from crnn import checks, files
 from crnn.disk import FormatError
 from crnn.loading import network_from
+from crnn.network import Network
 
 
 class Vocabulary:
@@ -159,7 +160,7 @@ def generate(net, vocabulary, *, prime="", temperature=1.0, top_k=None, top_p=No
 
     Parameters
     ----------
-    net : RNN
+    net : RNN, GRU or LSTM
         Trained on numbers of the vocabulary, with as many inputs as outputs. Its own state is not
         touched.
     vocabulary : Vocabulary
@@ -180,6 +181,7 @@ def generate(net, vocabulary, *, prime="", temperature=1.0, top_k=None, top_p=No
     TypeError, ValueError
         If an argument is not as above or the prime has an unknown character.
     """
+    checks.option("net", net, Network, "a network")
     if not net.input_size == net.output_size == len(vocabulary):
         raise ValueError(
             f"the network has {net.input_size} inputs and {net.output_size} outputs; the vocabulary"
@@ -274,6 +276,7 @@ def load_model(path):
         raise FormatError(f"{path}: {error}") from None
     if not isinstance(training, dict):
         raise FormatError(f"{path}: the account of training is not an object")
+    checks.option("net", net, Network, "a network")
     if not net.input_size == net.output_size == len(vocabulary):
         raise FormatError(
             f"{path}: {len(vocabulary)} characters do not fit {net.input_size} inputs and"

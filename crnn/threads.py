@@ -65,6 +65,12 @@ def get_num_threads():
     ------
     ValueError
         If CRNN_NUM_THREADS is not a whole number of at least 1.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> crnn.get_num_threads() >= 1
+    True
     """
     global _threads
     if _threads is None:

@@ -1,8 +1,6 @@
 """Training: truncated backpropagation through time, validation, schedules, checkpoints."""
 
 import math
-import signal
-import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +9,9 @@ from crnn import checkpoints, checks, disk, losses
 from crnn._dispatch import kernels
 from crnn.batches import checked_batches, chunks, count_targets
 from crnn.checkpoints import Progress
+from crnn.interrupts import DeferredInterrupt
 from crnn.network import Network
-from crnn.optim import Optimizer
+from crnn.optimizer import Optimizer
 from crnn.schedules import constant
 
 
@@ -22,7 +21,7 @@ class Event(NamedTuple):
     Attributes
     ----------
     kind : {"update", "epoch"}
-    net : RNN
+    net : RNN, GRU or LSTM
     epoch, epochs : int
         The epoch under way or just over, from 1; how many there are to be.
     update, updates : int
@@ -38,6 +37,17 @@ class Event(NamedTuple):
         that of all epochs before.
     lr : float
         Learning rate of the last update.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> told = []
+    >>> data = np.ones((7, 4, 3), np.float32), np.zeros((7, 4), int)
+    >>> history = crnn.fit(
+    ...     crnn.RNN(3, 5, 2, seed=0), data, crnn.Adam(), epochs=1, callbacks=[told.append])
+    >>> [(event.kind, event.update) for event in told]
+    [('update', 1), ('epoch', 1)]
     """
 
     kind: str
@@ -66,7 +76,7 @@ def fit(
 
     Parameters
     ----------
-    net : RNN
+    net : RNN, GRU or LSTM
     data : tuple or sequence of tuples
         One batch ``(x, targets)`` or ``(x, targets, lengths)``, or a sequence of such batches
         (a list, or anything with a length and items). Shapes as for `RNN.loss`.
@@ -170,7 +180,7 @@ def fit(
         training.progress = checkpoints.restore(checkpoint, net, optimizer, training.settings)
     lr = optimizer.lr
     try:
-        with _DeferredInterrupt() as interrupted:
+        with DeferredInterrupt() as interrupted:
             training.run(interrupted)
     finally:
         optimizer.lr = lr
@@ -183,13 +193,27 @@ def evaluate(net, data, *, loss="softmax", truncation=None):
 
     Parameters
     ----------
-    net : RNN
+    net : RNN, GRU or LSTM
     data, loss, truncation
         As for `fit`.
 
     Returns
     -------
     float
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        As `fit` of these arguments.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> net = crnn.RNN(3, 5, 2, seed=0)
+    >>> x, targets = np.ones((7, 4, 3), np.float32), np.zeros((7, 4), int)
+    >>> crnn.evaluate(net, (x, targets)) == net.loss(x, targets)[0]
+    True
     """
     checks.option("net", net, Network, "a network")
     _optional(truncation, "truncation", checks.whole_number)
@@ -358,37 +382,3 @@ class _Training:
 
 def _optional(value, name, check):
     return None if value is None else check(value, name)
-
-
-class _DeferredInterrupt:
-    """While it is entered, Ctrl-C interrupts nothing half done: it only makes this true.
-
-    A second Ctrl-C raises at once. A first one that nobody has answered raises at the end. Outside
-    the main thread, or where somebody else handles the signal, nothing is changed.
-    """
-
-    def __init__(self):
-        self._came = self._handles = False
-
-    def __bool__(self):
-        return self._came
-
-    def __enter__(self):
-        in_main = threading.current_thread() is threading.main_thread()
-        self._handles = in_main and (
-            signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        )
-        if self._handles:
-            signal.signal(signal.SIGINT, self._handle)
-        return self
-
-    def _handle(self, signum, frame):
-        if self._came:
-            signal.default_int_handler(signum, frame)
-        self._came = True
-
-    def __exit__(self, kind, error, traceback):
-        if self._handles:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        if self._came and not isinstance(error, KeyboardInterrupt):
-            raise KeyboardInterrupt from error

@@ -56,7 +56,7 @@ class Weights:
             parameters["W_hh_l0"])
         self.dtype, self.has_readout = parameters["W_hh_l0"].dtype, "W_hy" in parameters
         self.directions, self._pack = directions, kernels.pack
-        self._copies = {}  # of (name, transposed) to [packed weight, changes when it was made]
+        self._copies = {}  # by (name, transposed, columns): [packed, changes when it was made]
         starts = parameters.layout.starts
         self.layers = [
             LayerWeights(self, name.removeprefix("W_xh"), start)

@@ -24,7 +24,7 @@ from test_twins import (
 from test_twins_passes import after, gated_loops, given_to, loops_over_time, losses, products
 
 import crnn
-from crnn import engine, optim, stack
+from crnn import engine, optimizer, stack
 
 STEP = 1e-30
 T, B, I, H, O = 5, 4, 3, 6, 7  # noqa: E741
@@ -68,7 +68,7 @@ def check_handworked(module):
 def check_updates(module):
     """Two steps of each optimiser, worked by hand."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(optim, "kernels", lambda backend, dtype: module)
+        patch.setattr(optimizer, "kernels", lambda backend, dtype: module)
         for opt, w, g1, g2, expected in BY_HAND:
             found = two_steps(opt, w, g1, g2)
             np.testing.assert_allclose(found, expected, rtol=1e-14, atol=1e-15)

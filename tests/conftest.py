@@ -14,7 +14,7 @@ BACKENDS = ("compiled", "reference")
 
 
 def pytest_generate_tests(metafunc):
-    """Run a test once a backend, unless its module says ``pytestmark = pytest.mark.no_backend``."""
+    """Run a test once a backend, unless it or its module is marked ``no_backend``."""
     if not metafunc.definition.get_closest_marker("no_backend"):
         metafunc.parametrize("backend", BACKENDS, indirect=True)
 

@@ -20,7 +20,7 @@ SOURCES = {  # of a package's modules each after those that it imports, itself l
         *(f"reference/{part}" for part in (
             "formulas", "optimisers", "rnn", "gru", "lstm", "cells", "layer", "readout",
             "stepper")),
-        "weights", "stack", "engine", "threads",
+        "weights", "sequences", "stack", "engine", "threads",
     )
 }
 SOURCES["reference"] = (PACKAGE / "reference" / "__init__.py").read_text(encoding="utf-8")

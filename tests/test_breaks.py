@@ -53,7 +53,9 @@ def fails(check, broken):
             patch.setattr(network, "Engine", broken["engine"].Engine)
         if "stack" in broken:
             patch.setattr(engine, "Stack", broken["stack"].Stack)
-            patch.setattr(engine, "reverse", broken["stack"].reverse)
+        if "sequences" in broken:
+            for module, name in ((engine, "reverse"), (stack, "reverse"), (stack, "beside")):
+                patch.setattr(module, name, getattr(broken["sequences"], name))
         if "threads" in broken:
             patch.setattr(stack, "threads", broken["threads"])
         try:

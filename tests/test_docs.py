@@ -51,6 +51,18 @@ def test_nothing_was_left_to_be_filled_in():
 
 
 @pytest.mark.no_backend
+def test_every_public_function_and_class_has_an_example():
+    finder = doctest.DocTestFinder(recurse=False)
+    objects = {name: getattr(crnn, name) for name in crnn.__all__}
+    bare = [
+        name for name, value in objects.items()
+        if callable(value) and not (isinstance(value, type) and issubclass(value, Exception))
+        and not finder.find(value, name)[0].examples
+    ]
+    assert bare == []
+
+
+@pytest.mark.no_backend
 def test_every_public_name_has_a_docstring():
     objects = {name: getattr(crnn, name) for name in crnn.__all__}
     bare = [name for name, value in objects.items() if not value.__doc__]

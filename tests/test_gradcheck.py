@@ -43,6 +43,13 @@ def test_right_gradients(x, targets, options, nonlinearity):
     assert all(type(error) is float for error in errors.values())
 
 
+def test_the_state_of_an_lstm_may_be_a_list():
+    net, state = crnn.LSTM(I, H, O, dtype="float64", seed=2), (STATE, 2 * STATE)
+    errors = crnn.gradcheck(net, X, CLASSES, list(state))
+    assert list(errors) == [*PARAMETERS, "state", "state c", "x"]
+    assert errors == crnn.gradcheck(net, X, CLASSES, state)
+
+
 @pytest.mark.parametrize(("x", "targets", "options"), CASES.values(), ids=CASES)
 def test_right_gradients_in_float32(x, targets, options):
     errors = crnn.gradcheck(make("float32"), x, targets, **options)

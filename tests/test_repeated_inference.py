@@ -16,6 +16,8 @@ from builds import each_dtype, each_kind, network_of, normal, parts_of
 import crnn
 from crnn import threads
 
+pytestmark = pytest.mark.no_backend  # the reference has no such call
+
 T, B, I, H, O = 7, 3, 5, 19, 4  # noqa: E741
 CALLS = 4
 
@@ -47,6 +49,22 @@ def x(rng):
 
 
 # --- results -------------------------------------------------------------------------------------
+
+
+@each_kind
+@pytest.mark.parametrize("readout", [True, False], ids=["readout", "bare"])
+def test_all_calls_but_the_first_are_compiled_ones(monkeypatch, x, kind, readout):
+    net, found = network(kind, readout), []
+    infer = net._quick.infer
+
+    def spy(x):
+        found.append(infer(x))
+        return found[-1]
+
+    monkeypatch.setattr(net._quick, "infer", spy)
+    for _ in range(CALLS):
+        net(x)
+    assert [each is not None for each in found] == [False] + [True] * (CALLS - 1)
 
 
 @each_dtype
@@ -184,12 +202,12 @@ def test_threads_that_share_a_network(rng, switching, kind, readout):
 
 
 @pytest.mark.usefixtures("small_work_is_split")
-def test_large_passes_are_left_to_threads(rng, monkeypatch, backend):
+def test_large_passes_are_left_to_threads(rng, monkeypatch):
     net, x, runs, run = network(readout=False), normal(rng, "float32", 40, 64, I), [], threads.run
     monkeypatch.setattr(threads, "run", lambda *phases: runs.append(run(*phases)))
     crnn.set_num_threads(2)
     found = [put_out(net, x) for _ in range(CALLS)]
-    assert len(runs) == (CALLS if backend == "compiled" else 0)
+    assert len(runs) == CALLS
     assert found == [put_out(network(readout=False), x)] * CALLS
 
 

@@ -1,6 +1,6 @@
 """Training again on arrays of the same shape: what a network keeps from pass to pass must not show.
 
-From the third pass on over tokens of one shape, a small network works in memory of its own and
+From the second pass on over tokens of one shape, a small network works in memory of its own and
 looks at its arguments in C. Every result and every refusal has to be that of a new network, whose
 first pass is the general one.
 """
@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from builds import each_kind, network_of, parts_of, state_of
+
+pytestmark = pytest.mark.no_backend  # the reference has no such pass
 
 T, B, V, H = 7, 3, 5, 19
 PASSES = 5
@@ -51,6 +53,22 @@ def used(tokens, classes, **options):
 
 
 # --- results -------------------------------------------------------------------------------------
+
+
+@each_kind
+@pytest.mark.parametrize("readout", [True, False], ids=["readout", "bare"])
+def test_all_passes_but_the_first_are_compiled_ones(monkeypatch, tokens, classes, kind, readout):
+    net, found = network(kind, readout), []
+    quick = net._quick.loss_and_gradients
+
+    def spy(*arguments):
+        found.append(quick(*arguments))
+        return found[-1]
+
+    monkeypatch.setattr(net._quick, "loss_and_gradients", spy)
+    for x, targets in zip(tokens, classes, strict=True):
+        net.loss_and_gradients(x, targets)
+    assert [each is not None for each in found] == [False] + [True] * (PASSES - 1)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

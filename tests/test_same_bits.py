@@ -250,6 +250,17 @@ def test_a_build_that_rounds_otherwise_is_seen(rng, dtype):
     assert "y" in different(stepped(wide, data, data.x), stepped(base, data, data.x))
 
 
+@needs_avx512
+@pytest.mark.parametrize(("dtype", "most"), [("float32", 1e-6), ("float64", 2e-15)])
+def test_it_differs_no_more_than_the_readme_says(rng, dtype, most):
+    x = rng.standard_normal((100, 4, 128)).astype(dtype)
+    wide, base = (
+        network_on(kernels_of(isa, dtype), 128, 128, dtype=dtype, seed=0)(x)[0]
+        for isa in ("avx512", "baseline")
+    )
+    assert 0 < np.abs(wide - base).max() < most * np.abs(wide).max()
+
+
 # --- batches -------------------------------------------------------------------------------------
 
 

@@ -123,7 +123,7 @@ cdef inline inlined_void activate(real *h, Py_ssize_t n, bint relu) noexcept nog
 
 
 cdef inline real sigmoid_of(real x) noexcept nogil:
-    # 1 / (1 + exp(-x)); 0 or 1 at the ends, where split_exp means nothing
+    # 1 / (1 + exp(-x)); 0 or 1 at the ends, where the power of 2 means nothing
     cdef real p, power
     if real is float:
         p = split_exp_float(-x, &power)

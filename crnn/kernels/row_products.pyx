@@ -8,7 +8,6 @@ cdef inline inlined_void sums_row(
     cdef Py_ssize_t j, i = 0
     cdef const real *x_half = x + inputs
     cdef const real *W_half = W + inputs * width
-    cdef real total[WIDEST]
     cdef real s[WIDEST]
     cdef real t[WIDEST]
     for j in range(width):
@@ -22,11 +21,7 @@ cdef inline inlined_void sums_row(
         i += 1
         if i == inputs:
             break
-    for j in range(width):
-        total[j] = start[j]
-    add_sums(total, s, t, width, both)
-    for j in range(width):
-        y[j] = total[j]
+    end_row(y, start, s, t, width, both)
 
 
 cdef inline inlined_void scaled_row(

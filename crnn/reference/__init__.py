@@ -1,11 +1,13 @@
-"""Recurrent networks in NumPy, written to be read: the twin of every compiled function.
+"""Recurrent networks in NumPy, written to be read: what the compiled code computes.
 
-What runs here has a compiled twin (``crnn/kernels/``) with the same arguments and results. The
-cells are in ``rnn.py``, ``gru.py`` and ``lstm.py``, their table in ``cells.py``, what they share in
-``formulas.py``; ``layer.py`` and ``readout.py`` run them over whole sequences, ``stepper.py`` step
-by step; the optimisers are in ``optimisers.py``. The compiled code is tested against these, and
-these against things that are not crnn: networks worked by hand, complex-step derivatives, PyTorch,
-ONNX Runtime. The whole class runs on this package with ``crnn.RNN(..., backend="reference")``.
+The classes ``Layer``, ``Readout`` and ``Stepper``, and the updates of the optimisers, have compiled
+twins (``crnn/kernels/``) with the same arguments and results; the formulas are what these classes
+compute. The cells are in ``rnn.py``, ``gru.py`` and ``lstm.py``, their table in ``cells.py``, what
+they share in ``formulas.py``; ``layer.py`` and ``readout.py`` run them over whole sequences,
+``stepper.py`` step by step; the optimisers are in ``optimisers.py``. The compiled code is tested
+against these, and these against things that are not crnn: networks worked by hand, complex-step
+derivatives, PyTorch, ONNX Runtime. The whole class runs on this package with ``crnn.RNN(...,
+backend="reference")``.
 
 A network with one vanilla layer and a readout computes, for t = 0, 1, ... T-1::
 
