@@ -262,6 +262,22 @@ def test_a_tuple_for_a_cell_of_one_state(backend, rng, cell):
     assert different(outcome(net, data), before) == []
 
 
+@pytest.mark.parametrize("reset_after", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("held", "candidate"), [(1e-4, 3e3), (-1e38, 3e38)])
+def test_an_update_gate_of_one_holds_a_state_whatever_relu_puts_out(
+    backend, reset_after, dtype, held, candidate
+):
+    net = crnn.GRU(1, 19, candidate="relu", reset_after=reset_after, dtype=dtype, seed=0)
+    net.vector = np.zeros(net.num_parameters)
+    net.parameters["W_xh_l0"] = np.repeat([0, 0, 1], 19)[None]
+    net.parameters["b_h_l0"] = np.repeat([0, 40, 0], 19)  # of r, of z, of the candidate
+    state = np.full((1, 19), held, dtype)
+    y, last = net(np.full((5, 1), candidate, dtype), state)
+    assert (y == state).all()
+    assert (last == state).all()
+
+
 # --- options -------------------------------------------------------------------------------------
 
 

@@ -55,7 +55,10 @@ cdef inline inlined_void gru_units(
     copy(z, gates + H, n)
     sigmoid(z, n)
     for j in range(n):
-        state[j] = multiply_add(z[j], before[j] - candidate[j], candidate[j])
+        if relu:            # of which a candidate may be so large that before is lost beside it
+            state[j] = multiply_add(z[j], before[j], (<real> 1 - z[j]) * candidate[j])
+        else:
+            state[j] = multiply_add(z[j], before[j] - candidate[j], candidate[j])
     copy(h, state, n)
     copy(gates + H, z, n)
     copy(gates + 2 * H, candidate, n)
