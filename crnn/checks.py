@@ -285,6 +285,8 @@ def states(state, batch_size, weights, name="state"):
 def state_parts(state, count, name="state"):
     """Return the name and the value of each array of a state, of which there are one or two."""
     if count == 1:
+        if isinstance(state, tuple) and any(isinstance(each, np.ndarray) for each in state):
+            raise TypeError(f"{name} is a tuple; only an LSTM's is, (h, c): an array is wanted")
         return [(name, state)]
     if not isinstance(state, (tuple, list)) or len(state) != count:
         came = f"{type(state).__name__} of {len(state)}" if isinstance(state, (tuple, list)) else (

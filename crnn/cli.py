@@ -20,6 +20,10 @@ def main(arguments=None):
 
     0: done; 1: failed, with one line on standard error; 2: usage; 130: Ctrl-C.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # whoever started this has closed it
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, open(nowhere, "w", closefd=False))  # noqa: SIM115
     options = parser().parse_args(arguments)
     options.arguments = sys.argv[1:] if arguments is None else arguments
     for stream in (sys.stdout, sys.stderr):

@@ -3,6 +3,8 @@
 import argparse
 import math
 
+from crnn.configuration import MOST_LAYERS
+
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows the default of an option that has one."""
@@ -21,6 +23,12 @@ def whole(text):
 def count(text):
     """Read a whole number of at least 1."""
     return _number(text, int, "a whole number of at least 1", lambda value: value >= 1)
+
+
+def layers(text):
+    """Read how many layers there are to be."""
+    wanted = f"a whole number from 1 to {MOST_LAYERS}"
+    return _number(text, int, wanted, lambda value: 1 <= value <= MOST_LAYERS)
 
 
 def positive(text):

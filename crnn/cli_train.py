@@ -1,5 +1,6 @@
 """``crnn train``: train a character model on a text."""
 
+import contextlib
 import datetime
 import hashlib
 import math
@@ -10,8 +11,8 @@ import sys
 import time
 
 import crnn
-from crnn import cells, configuration, disk, plots, text
-from crnn.cli_options import HelpFormatter, count, fraction, positive, whole
+from crnn import cells, configuration, disk, files, plots, text
+from crnn.cli_options import HelpFormatter, count, fraction, layers, positive, whole
 from crnn.initialisation import METHODS
 from crnn.schedules import schedule
 
@@ -50,7 +51,7 @@ def add_command(commands):
     model = command.add_argument_group("network").add_argument
     model("--cell", choices=CELLS, default="rnn", help="what the network is made of")
     model("--hidden", type=count, default=128, metavar="H", help="hidden units of a layer")
-    model("--layers", type=count, default=1, metavar="N", help="layers, one upon another")
+    model("--layers", type=layers, default=1, metavar="N", help="layers, one upon another")
     model("--dropout", type=fraction, default=0.0, metavar="P",
           help="share of what goes from layer to layer that training zeroes; 0 for none")
     model("--nonlinearity", choices=configuration.NONLINEARITIES,
@@ -110,12 +111,15 @@ def train(options):
         ) from None
     finally:
         watcher.close()
-    if watcher.first_update is None:
-        print(f"nothing left to do: {checkpoint} has {len(history)} epochs; give more --epochs")
-        return
     if options.plot:
         plots.loss_curves(history, options.plot, title=name)
-    print(f"{options.output}: the model; let it write with: crnn sample {options.output}")
+    if watcher.first_update is None:
+        print(f"nothing left to do: {checkpoint} has {len(history)} epochs; give more --epochs")
+    elif os.path.exists(options.output):
+        command = shlex.join(["crnn", "sample", options.output])
+        print(f"{options.output}: the model; let it write with: {command}")
+    else:
+        print(f"{options.output} is not there any more, and no epoch since was better than it")
 
 
 def network_of(options, symbols):
@@ -139,7 +143,7 @@ def network_of(options, symbols):
 
 def read_text(path):
     """Return the content of a UTF-8 text file that is not empty."""
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8-sig") as file:
         try:
             content = file.read()
         except UnicodeDecodeError as error:
@@ -168,6 +172,8 @@ def split(tokens, options):
         )
     training_data = text.streams(tokens[:border], options.batch_size)
     if border == len(tokens):
+        if options.patience:
+            raise ValueError("--patience watches the validation loss; --validation 0 leaves none")
         return training_data, None
     rest = tokens[border:]
     if len(rest) < 2:
@@ -182,16 +188,47 @@ def check_places(options):
     """Find out now, not after the training, that what it makes cannot be written."""
     if not options.output:
         raise ValueError("the name of the model file (--output) is empty")
+    checkpoint = options.output + ".checkpoint"
     if options.plot:
         plots.picture_format(options.plot)
         disk.check_place(options.plot)
     disk.check_place(options.output)
+    check_apart({"the text": options.text, "--output": options.output,
+                 "the checkpoint": checkpoint, "--plot": options.plot})
+    for path in (options.output, checkpoint):
+        if os.path.exists(path) and os.path.getsize(path):
+            check_replaceable(path)
+
+
+def check_replaceable(path):
+    """Refuse to train into a file that another program made."""
+    try:
+        files.check_kind(path)
+    except disk.FormatError as error:
+        raise ValueError(f"{error}; it stays as it is: give another --output") from None
+
+
+def check_apart(paths):
+    """Refuse two names, of a dict by what they are for, that are the same file."""
+    seen = {}
+    for name, path in paths.items():
+        if path is not None:
+            other = seen.setdefault(os.path.realpath(path), name)
+            if other != name:
+                raise ValueError(f"{other} and {name} are the same file, {path}; give another name")
 
 
 def keep_old(path):
     """Keep a copy of a file that is about to be replaced by another training's."""
     if os.path.exists(path):
-        shutil.copy2(path, path + ".old")
+        copy = path + ".old.tmp"
+        try:
+            shutil.copy2(path, copy)
+            os.replace(copy, path + ".old")
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(copy)
+            raise
         print(f"{path} was there; it is kept as {path}.old")
 
 

@@ -47,9 +47,11 @@ def write_bytes(path: PathLike, data: bytes) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         _fill(os.open(temporary, flags, mode), data)
         os.replace(temporary, target)
-    except BaseException:  # KeyboardInterrupt too
+    except BaseException as error:  # KeyboardInterrupt too
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError):
+            error.filename = os.fsdecode(path)  # rather than none, or the temporary file's
         raise
     if os.name != "nt":  # Windows cannot open directories
         try:

@@ -58,9 +58,15 @@ def write(path: PathLike, tensors: Mapping[str, np.ndarray], metadata: Mapping[s
             raise TypeError(f"metadata must map str to str, not {key!r} to {_short.repr(text)}")
         if key in ("format", "sha256"):
             raise ValueError(f"the metadata key {key!r} is the file format's own; use another")
+    _reserve(3 * sum(each.nbytes for each in tensors.values() if isinstance(each, np.ndarray)))
     data = safetensors.numpy.save({name: _plain(name, array) for name, array in tensors.items()})
     end = 8 + int.from_bytes(data[:8], "little")
     write_bytes(path, _sealed(_header(json.loads(data[8:end]), metadata), data[end:]))
+
+
+def _reserve(size: int) -> None:
+    """Raise MemoryError if there is no room for so many bytes, where safetensors would crash."""
+    np.empty(size, np.uint8)
 
 
 def _plain(name: str, array: np.ndarray) -> np.ndarray:
@@ -130,11 +136,25 @@ def read(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         body = file.read(size - len(head))  # takes memory only once it is known to be a crnn file
     _check_digest(path, head, body, metadata.pop("sha256", ""))
     _check_layout(path, header, len(body))
+    _reserve(4 * size)
     try:
         tensors = safetensors.numpy.load(head + body)
     except (safetensors.SafetensorError, ValueError) as error:  # ValueError: shapes beyond NumPy
         raise bad(path, f"cannot be loaded: {error}") from None
     return {name: tensors[name].copy() for name in header}, metadata
+
+
+def check_kind(path: PathLike) -> None:
+    """Refuse a file that does not begin as one that `write` made, whatever else it holds.
+
+    Raises
+    ------
+    FormatError, OSError
+        As `read`.
+    """
+    with _open(path) as file:
+        head = _read_head(path, file, os.fstat(file.fileno()).st_size)
+    _pop_metadata(path, _parse_header(path, head[8:]))
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 import numpy as np
 
 from crnn import checks, files
-from crnn._dispatch import choose_backend
+from crnn._dispatch import choose_backend, kernels
 from crnn.cells import CELLS
 from crnn.configuration import CONFIG_NAMES, DEFAULTS, MOST_LAYERS
 from crnn.disk import FormatError
@@ -57,7 +57,8 @@ def network_from(path, tensors, metadata, backend=None):
         raise FormatError(f"{path}: the configuration names no cell that crnn has")
     config, network_class = DEFAULTS | config, CELLS[config["cell"]]
     files.check_names(path, config, (*CONFIG_NAMES, *network_class._options))
-    backend = choose_backend(backend)  # a wrong one is the caller's mistake, not the file's
+    backend = choose_backend(backend)
+    kernels(backend, np.float32)  # what is wrong with these is not the file's mistake
     try:
         names = "input_size", "hidden_size", "output_size", "num_layers"
         sizes = [config[name] for name in names]

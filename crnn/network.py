@@ -376,15 +376,19 @@ class Network(Configuration):
         TypeError
             If the dtype is complex128, or metadata does not map str to str.
         ValueError
-            If metadata has a key that the file format uses: config, format or sha256.
+            If metadata has a key that is crnn's own: config, format, sha256, training, vocabulary.
         OSError
             If it cannot be written. A file that was there is then still there.
         """
         metadata = dict(metadata or {})
-        if "config" in metadata:
-            raise ValueError("the metadata key 'config' is the network's own; use another")
-        config = json.dumps(self.config())
-        files.write(path, self._parameters, metadata | {"config": config})
+        for key in ("config", "training", "vocabulary"):
+            if key in metadata:
+                raise ValueError(f"the metadata key {key!r} is crnn's own; use another")
+        self._write(path, metadata)
+
+    def _write(self, path, metadata):
+        """Write the network and texts about it, whatever their keys."""
+        files.write(path, self._parameters, metadata | {"config": json.dumps(self.config())})
 
 
 def _rebuild(cls, config, backend, vector, state, dropout_state):

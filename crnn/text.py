@@ -251,7 +251,7 @@ class _Chooser:
 def save_model(path, net, vocabulary, training):
     """Write a character model: network, vocabulary, and a dict that says how it was trained."""
     account = json.dumps(training, allow_nan=False)
-    net.save(path, {"vocabulary": json.dumps(vocabulary.symbols), "training": account})
+    net._write(path, {"vocabulary": json.dumps(vocabulary.symbols), "training": account})
 
 
 def load_model(path):
@@ -276,7 +276,6 @@ def load_model(path):
         raise FormatError(f"{path}: {error}") from None
     if not isinstance(training, dict):
         raise FormatError(f"{path}: the account of training is not an object")
-    checks.option("net", net, Network, "a network")
     if not net.input_size == net.output_size == len(vocabulary):
         raise FormatError(
             f"{path}: {len(vocabulary)} characters do not fit {net.input_size} inputs and"

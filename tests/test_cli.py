@@ -114,22 +114,69 @@ def test_patience(run):
     )
 
 
-def test_a_model_that_is_there_is_kept(run, folder):
-    (folder / "model").write_bytes(b"precious")
-    code, out, _ = run("train", "prose.txt", "-o", "model", *TWO)
+def test_a_model_that_is_there_is_kept(run, folder, model, trained):
+    code, out, _ = run("train", "prose.txt", "-o", model, *TWO, "--seed", "1")
     assert (code, "model.old" in out) == (0, True)
-    assert (folder / "model.old").read_bytes() == b"precious"
+    assert (folder / "model.old").read_bytes() == trained != (folder / model).read_bytes()
+    assert text.load_model(model)
+
+
+def test_an_empty_file_that_is_there_is_replaced(run, folder):
+    (folder / "model").touch()
+    assert run("train", "prose.txt", "-o", "model", *TWO)[0] == 0
     assert text.load_model("model")
+
+
+@pytest.mark.parametrize("arguments", [
+    ["-o", "notes"], ["-o", "prose.txt"], ["-o", "sub/../prose.txt"], ["--plot", "drawn.svg"],
+    ["-o", "p.svg", "--plot", "p.svg"], ["-o", "p", "--plot", "p.checkpoint.svg"],
+], ids=" ".join)
+def test_what_is_not_a_model_is_not_replaced(run, folder, arguments):
+    (folder / "sub").mkdir()
+    (folder / "notes").write_text("precious")
+    (folder / "p.checkpoint.svg").symlink_to(folder / "p.checkpoint")
+    (folder / "drawn.svg").write_text(PROSE)
+    given = "drawn.svg" if "drawn.svg" in arguments else "prose.txt"
+    before = {each.name: each.read_bytes() for each in folder.iterdir() if each.is_file()}
+    code, out, err = run("train", given, *TWO, *arguments)
+    assert (code, out) == (1, "")
+    assert re.search("are the same file|'notes' is .*not a crnn file.*give another --output", err)
+    assert {
+        each.name: each.read_bytes() for each in folder.iterdir() if each.is_file()
+    } == before
+
+
+def test_a_byte_order_mark_is_no_character(run, folder):
+    (folder / "marked.txt").write_text(PROSE, encoding="utf-8-sig")
+    run("train", "marked.txt", *TWO)
+    assert text.load_model("model.safetensors")[1].symbols == "".join(sorted(set(PROSE)))
+
+
+def test_a_picture_of_a_training_that_is_over(run, folder):
+    run("train", "prose.txt", *TWO)
+    code, out, _ = run("train", "prose.txt", *TWO, "--resume", "--plot", "curve.png")
+    assert code == 0
+    assert "nothing left to do" in out
+    assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_a_best_model_that_is_gone(run, folder):
+    options = [*SMALL, "--schedule", "constant", "--lr", "1e-30"]
+    run("train", "prose.txt", *options, "--epochs", "2")
+    (folder / "model.safetensors").unlink()
+    code, out, _ = run("train", "prose.txt", *options, "--epochs", "3", "--resume")
+    assert code == 0
+    assert "model.safetensors is not there any more" in out
 
 
 @pytest.mark.parametrize("options", [
     ["--validation", "0", "--patience", "2"], ["--plot", "curve.gipf"], ["--lr", "0"],
     ["--batch-size", "9999"], ["--cell", "gru", "--nonlinearity", "tanh"], ["--dropout", "0.1"],
 ], ids=" ".join)
-def test_a_training_that_cannot_start_leaves_everything(run, folder, options):
-    (folder / "model").write_bytes(b"precious")
-    assert run("train", "prose.txt", "-o", "model", *TWO, *options)[0] in (1, 2)
+def test_a_training_that_cannot_start_leaves_everything(run, folder, model, trained, options):
+    assert run("train", "prose.txt", "-o", model, *TWO, *options)[0] in (1, 2)
     assert sorted(each.name for each in folder.iterdir()) == ["model", "prose.txt"]
+    assert (folder / model).read_bytes() == trained
 
 
 def test_an_output_without_a_name_is_refused_before_the_training(run, folder):

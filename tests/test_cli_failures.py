@@ -88,7 +88,8 @@ def test_without_permission(run, folder, arguments):
 @pytest.mark.parametrize("arguments", [
     "", "fly", "train --wings 2", "train --hidden many", "train --hidden 0", "train --lr nan",
     "train --epochs 1.5", "train --optimizer magic", "train --validation 1", "train a b",
-    "train --cell elman", "train --layers 0", "train --dropout 1", "train --dropout -0.1",
+    "train --cell elman", "train --layers 0", "train --layers 1001",
+    "train --dropout 1", "train --dropout -0.1",
     "sample", "sample m --top-p 2", "sample m --temperature -1", "sample m --length -1",
     "evaluate m", "info",
 ], ids=lambda arguments: arguments or "nothing")

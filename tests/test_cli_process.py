@@ -119,6 +119,24 @@ def test_output_that_nobody_reads(model, arguments):
         assert process.stderr.read() == b""
 
 
+@posix
+@pytest.mark.parametrize("closed", ["1", "2"])
+def test_output_that_is_closed_from_the_start(model, closed):
+    command = f'exec "$0" -W error -m crnn info {model} {closed}>&-'
+    done = subprocess.run(["sh", "-c", command, sys.executable], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert ("hidden units" in done.stdout) == (closed == "2")
+
+
+def test_an_instruction_set_that_is_not_there_is_not_the_files_fault(model, monkeypatch):
+    monkeypatch.setenv("CRNN_ISA", "mmx")
+    with child("info", model, stdout=subprocess.PIPE, text=True) as process:
+        out, err = process.communicate()
+    assert (process.returncode, out) == (1, "")
+    assert err.startswith("crnn: CRNN_ISA is 'mmx'")
+
+
 def test_a_file_name_that_is_not_utf_8(folder):
     name = os.fsdecode(b"pr\xffse.txt")
     try:

@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -226,3 +229,34 @@ def test_read_json_refuses(text):
 
 def test_format_error_is_a_value_error():
     assert issubclass(FormatError, ValueError)
+
+
+# ---- memory
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs limits of the address space")
+@pytest.mark.parametrize("act", ["net.save('model')", "crnn.load('model')"])
+def test_too_little_memory_is_an_error_and_nothing_else(tmp_path, monkeypatch, act):
+    monkeypatch.chdir(tmp_path)
+    code = f"""
+        import resource
+        import crnn
+
+        net = crnn.RNN(60, 1500, 60, seed=0)  # 10 MB
+        net.save("model")
+        before, ends = open("model", "rb").read(), set()
+        for megabytes in (1, 5, 9, 12, 16, 19.5, 21, 25, 29, 39, 300):
+            pages = int(open("/proc/self/statm").read().split()[0])
+            limit = pages * resource.getpagesize() + int(megabytes * 1e6)
+            resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+            try:
+                {act}
+                ends.add("done")
+            except MemoryError:
+                ends.add("refused")
+            resource.setrlimit(resource.RLIMIT_AS, 2 * (resource.RLIM_INFINITY,))
+        print(sorted(ends), open("model", "rb").read() == before)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True,
+                          text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "['done', 'refused'] True\n"), done.stderr
