@@ -3,10 +3,11 @@
 import contextlib
 import itertools
 import os
+import threading
 import time
 
 from crnn import checks
-from crnn.kernels.cpu import Progress
+from crnn.kernels import cpu
 
 # Waking a thread takes some 50 us, once in a pass: below this many multiplications, half a
 # millisecond or so on one thread, two threads were no faster than one.
@@ -138,7 +139,7 @@ def run(phases, widest):
     phases = list(phases)
     *before, total = itertools.accumulate(map(len, phases), initial=0)
     left = iter([(n, task) for n, phase in zip(before, phases, strict=True) for task in phase])
-    progress, worked = Progress(), []
+    progress, worked = cpu.Progress(), []
 
     def wait_for(n):
         while not progress.reaches(n):
@@ -162,7 +163,9 @@ def run(phases, widest):
     try:
         # no more threads are to be had, or the interpreter is at its end: then with those there are
         with contextlib.suppress(RuntimeError):
-            futures += (_workers().submit(work) for _ in range(others))
+            workers = _workers()
+            workers.run_elsewhere()
+            futures += (workers.pool.submit(work) for _ in range(others))
         work()
         wait_for(total)  # before a future is asked, which would put this thread to sleep
     finally:
@@ -184,14 +187,43 @@ def _judge(worked, begun, over):
         _alone_until = over + min(ALONE * took, LONGEST_ALONE)
 
 
-def _workers():
-    global _pool
-    pool = _pool  # another thread may forget it at any time
-    if pool is None:
+class _Workers:
+    """The pool of all threads but the caller's own."""
+
+    def __init__(self):
         from concurrent.futures import ThreadPoolExecutor  # milliseconds, where many need none
 
-        pool = _pool = ThreadPoolExecutor(max(1, get_num_threads() - 1), "crnn")
-    return pool
+        self.numbers = numbers = []  # the system's
+        self.kept = None  # how many there were, and where they may run since
+        self.pool = ThreadPoolExecutor(
+            max(1, get_num_threads() - 1), "crnn",
+            lambda: numbers.append(threading.get_native_id()),
+        )
+
+    def run_elsewhere(self):
+        """Keep them off the processor that this thread is on.
+
+        Linux may wake them there though another is at rest, if this thread has just slept for some
+        milliseconds: for as long again they would take turns.
+        """
+        if not hasattr(os, "sched_setaffinity"):
+            return
+        elsewhere = os.sched_getaffinity(0) - {cpu.current()}
+        wanted = len(self.numbers), elsewhere
+        if wanted == self.kept or len(self.numbers) > len(elsewhere):
+            return
+        for number in self.numbers:
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(number, elsewhere)
+        self.kept = wanted
+
+
+def _workers():
+    global _pool
+    workers = _pool  # another thread may forget it at any time
+    if workers is None:
+        workers = _pool = _Workers()
+    return workers
 
 
 def _forget_pool():

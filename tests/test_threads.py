@@ -190,9 +190,31 @@ def test_an_exception_in_a_phase_leaves_nobody_waiting(n, failing):
     assert sorted(seen) == [0, 1, 2, 3]
 
 
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2,
+    reason="needs a system that tells processors apart, and two of them",
+)
+def test_other_threads_run_where_the_caller_does_not(monkeypatch):
+    allowed = os.sched_getaffinity(0)
+    crnn.set_num_threads(2)
+    threads.run([[int] * 2], 2)  # makes the other thread
+    deadline = time.monotonic() + 30
+    while not threads._pool.numbers:
+        assert time.monotonic() < deadline
+    (other,) = threads._pool.numbers
+    for processor in allowed:
+        monkeypatch.setattr("crnn.kernels.cpu.current", lambda processor=processor: processor)
+        threads.run([[int] * 2], 2)
+        assert os.sched_getaffinity(other) == allowed - {processor}
+    assert os.sched_getaffinity(0) == allowed
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {processor})
+    threads.run([[int] * 2], 2)  # no other processor is left, and nothing is asked for
+
+
 def test_nothing_is_split_while_threads_take_turns(monkeypatch):
     monkeypatch.setattr(threads, "ALONE", 1000)
     crnn.set_num_threads(2)
+    threads._forget_pool()
     turn = threading.Lock()
 
     def task():

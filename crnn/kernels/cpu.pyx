@@ -1,4 +1,4 @@
-"""What this processor can do, what this package was built with, and waiting for another thread."""
+"""What this processor can do, what this package was built with, where a thread runs, and waiting."""
 
 cimport cython
 
@@ -30,6 +30,13 @@ cdef extern from *:
     #define PAUSE()
     #endif
 
+    #ifdef __linux__
+    #include <sched.h>
+    #define CURRENT() sched_getcpu()
+    #else
+    #define CURRENT() (-1)
+    #endif
+
     /* what another thread may be writing */
     #if defined(__GNUC__)
     #define READ(place) __atomic_load_n((place), __ATOMIC_ACQUIRE)
@@ -41,6 +48,7 @@ cdef extern from *:
     bint HAS_AVX512()
     const char *COMPILER
     void PAUSE() nogil
+    int CURRENT() nogil
     Py_ssize_t READ(Py_ssize_t *place) nogil
 
 cdef enum:
@@ -66,6 +74,11 @@ cdef class Progress:
                     break
                 PAUSE()
         return self.over >= n
+
+
+def current():
+    """Return the number of the processor that this thread is on now, or -1 if it is not known."""
+    return CURRENT()
 
 
 def instruction_sets():
