@@ -1,4 +1,4 @@
-"""What this processor can do, what this package was built with, where a thread runs, and waiting."""
+"""What this processor can do, what built this package, where a thread runs, and how it waits."""
 
 cimport cython
 

@@ -34,8 +34,8 @@ cdef inline inlined_void panel_parts(
         r = 0
         while r < rows:
             m = min(TILE_ROWS, rows - r)
-            tile(y + r * y_row, y_row, start + r * start_row, start_row, x + r * x_row + i, x_row, 1,
-                 W + i * width, n, m, width, False, sums + r * width, i + n == inputs, next_W,
+            tile(y + r * y_row, y_row, start + r * start_row, start_row, x + r * x_row + i, x_row,
+                 1, W + i * width, n, m, width, False, sums + r * width, i + n == inputs, next_W,
                  next_step)
             if next_W != NULL:
                 next_W = next_W + n * next_step
