@@ -192,11 +192,14 @@ def check_places(options):
     if options.plot:
         plots.picture_format(options.plot)
         disk.check_place(options.plot)
-    disk.check_place(options.output)
-    check_apart({"the text": options.text, "--output": options.output,
-                 "the checkpoint": checkpoint, "--plot": options.plot})
-    for path in (options.output, checkpoint):
-        if os.path.exists(path) and os.path.getsize(path):
+    written = {"--output": options.output, "the checkpoint": checkpoint}
+    if not options.resume:
+        written |= {f"the old file of {name}": path + ".old" for name, path in written.items()
+                    if os.path.exists(path)}
+    check_apart({"the text": options.text, "--plot": options.plot} | written)
+    for path in written.values():
+        disk.check_place(path)
+        if os.path.exists(path) and os.path.getsize(path) and not options.resume:
             check_replaceable(path)
 
 
@@ -205,7 +208,9 @@ def check_replaceable(path):
     try:
         files.check_kind(path)
     except disk.FormatError as error:
-        raise ValueError(f"{error}; it stays as it is: give another --output") from None
+        raise ValueError(
+            f"{error}; it is not replaced: move it away, or give another --output"
+        ) from None
 
 
 def check_apart(paths):

@@ -52,6 +52,8 @@ def write_bytes(path: PathLike, data: bytes) -> None:
             os.unlink(temporary)
         if isinstance(error, OSError):
             error.filename = os.fsdecode(path)  # rather than none, or the temporary file's
+            if error.filename2 is not None:
+                del error.filename2
         raise
     if os.name != "nt":  # Windows cannot open directories
         try:

@@ -194,7 +194,6 @@ class _Workers:
         from concurrent.futures import ThreadPoolExecutor  # milliseconds, where many need none
 
         self.numbers = numbers = []  # the system's
-        self.kept = None  # how many there were, and where they may run since
         self.pool = ThreadPoolExecutor(
             max(1, get_num_threads() - 1), "crnn",
             lambda: numbers.append(threading.get_native_id()),
@@ -208,14 +207,11 @@ class _Workers:
         """
         if not hasattr(os, "sched_setaffinity"):
             return
-        elsewhere = os.sched_getaffinity(0) - {cpu.current()}
-        wanted = len(self.numbers), elsewhere
-        if wanted == self.kept or len(self.numbers) > len(elsewhere):
-            return
-        for number in self.numbers:
-            with contextlib.suppress(OSError):
-                os.sched_setaffinity(number, elsewhere)
-        self.kept = wanted
+        with contextlib.suppress(OSError):  # where it is not allowed, it is only slower
+            elsewhere = os.sched_getaffinity(0) - {cpu.current()}
+            if len(self.numbers) <= len(elsewhere):
+                for number in self.numbers:
+                    os.sched_setaffinity(number, elsewhere)
 
 
 def _workers():

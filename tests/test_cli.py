@@ -130,9 +130,11 @@ def test_an_empty_file_that_is_there_is_replaced(run, folder):
 @pytest.mark.parametrize("arguments", [
     ["-o", "notes"], ["-o", "prose.txt"], ["-o", "sub/../prose.txt"], ["--plot", "drawn.svg"],
     ["-o", "p.svg", "--plot", "p.svg"], ["-o", "p", "--plot", "p.checkpoint.svg"],
+    ["-o", "model"],
 ], ids=" ".join)
-def test_what_is_not_a_model_is_not_replaced(run, folder, arguments):
+def test_what_is_not_a_model_is_not_replaced(run, folder, model, arguments):
     (folder / "sub").mkdir()
+    (folder / "model.old").write_text("precious")
     (folder / "notes").write_text("precious")
     (folder / "p.checkpoint.svg").symlink_to(folder / "p.checkpoint")
     (folder / "drawn.svg").write_text(PROSE)
@@ -140,10 +142,29 @@ def test_what_is_not_a_model_is_not_replaced(run, folder, arguments):
     before = {each.name: each.read_bytes() for each in folder.iterdir() if each.is_file()}
     code, out, err = run("train", given, *TWO, *arguments)
     assert (code, out) == (1, "")
-    assert re.search("are the same file|'notes' is .*not a crnn file.*give another --output", err)
+    assert re.search(
+        "are the same file|'(notes|model.old)' is .*not a crnn file.*give another --output", err
+    )
     assert {
         each.name: each.read_bytes() for each in folder.iterdir() if each.is_file()
     } == before
+
+
+def test_a_text_where_the_old_model_would_be_kept(run, folder, model):
+    (folder / "model.old").write_text(PROSE)
+    code, out, err = run("train", "model.old", "-o", model, *TWO)
+    assert (code, out) == (1, "")
+    assert "are the same file, model.old" in err
+    assert (folder / "model.old").read_text() == PROSE
+
+
+def test_resume_beside_a_damaged_model(run, folder):
+    options = ["prose.txt", *SMALL, "--schedule", "constant", "-o", "model"]
+    run("train", *options, "--epochs", "1")
+    whole = (folder / "model").read_bytes()
+    (folder / "model").write_bytes(whole[:40])
+    assert run("train", *options, "--epochs", "2", "--resume")[0] == 0
+    assert text.load_model("model")[2]["epochs"] == 2
 
 
 def test_a_byte_order_mark_is_no_character(run, folder):

@@ -115,6 +115,16 @@ def test_directories_that_cannot_be_synchronised(tmp_path, monkeypatch, code):
     assert (tmp_path / "m").read_bytes() == b"new"
 
 
+def test_an_error_names_the_file_that_was_to_be_written(tmp_path, monkeypatch):
+    def refuse(source, target):
+        raise PermissionError(errno.EPERM, "not yours", source, None, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(PermissionError) as caught:
+        disk.write_bytes(tmp_path / "model", b"new")
+    assert str(caught.value) == f"[Errno {errno.EPERM}] not yours: {str(tmp_path / 'model')!r}"
+
+
 def test_short_writes(tmp_path, monkeypatch):
     write = os.write
     monkeypatch.setattr(files.os, "write", lambda descriptor, data: write(descriptor, data[:3]))
