@@ -6,11 +6,7 @@ import numpy as np
 
 from crnn import checks, threads
 from crnn.kernels.memory import aligned_empty
-from crnn.stack import Run
-
-# Gates (or states), or outputs, of a pass whose memory is kept for the next one. It is one block:
-# were it more, sums of gradients over blocks would not have the same bits in both passes.
-SMALL_NUMBERS = 2**18
+from crnn.stack import BLOCK_NUMBERS, Run
 
 
 class QuickPasses:
@@ -91,9 +87,10 @@ class QuickPasses:
         )
 
     def _is_small(self, shape):
+        # of one block: sums of gradients over more would not have the bits of the general pass
         w = self._weights
         widest = max(w.kind.blocks * w.hidden_size, w.output_size)
-        return len(shape) in (1, 2) and 0 < math.prod(shape) * widest <= SMALL_NUMBERS
+        return len(shape) in (1, 2) and 0 < math.prod(shape) * widest <= BLOCK_NUMBERS
 
 
 def _again(made, x, make, run):
