@@ -30,7 +30,8 @@ def set_num_threads(n):
 
     Batches are split over threads where they are large enough for it to pay, and not for a while
     (a second at most) where other programs kept the threads of a pass from running at the same
-    time; results have the same bits for any number. The default is the environment variable
+    time; results have the same bits for any number. Threads that have worked look out for more at
+    full speed for some 0.3 ms, and then sleep. The default is the environment variable
     CRNN_NUM_THREADS, or the number of processors that this process may run on.
 
     Parameters
@@ -139,7 +140,7 @@ def run(phases, widest):
     phases = list(phases)
     *before, total = itertools.accumulate(map(len, phases), initial=0)
     left = iter([(n, task) for n, phase in zip(before, phases, strict=True) for task in phase])
-    progress, worked = cpu.Progress(), []
+    progress, worked, errors = cpu.Progress(), [], []
 
     def wait_for(n):
         while not progress.reaches(n):
@@ -152,27 +153,28 @@ def run(phases, widest):
                 start = time.thread_time()
                 task()
                 worked.append(time.thread_time() - start)
-            except BaseException:
+            except BaseException as error:
+                errors.append(error)
                 for _ in left:  # nobody begins anything more, or waits for it
                     progress.add()
-                raise
             finally:
                 progress.add()
 
-    futures = []
     try:
         # no more threads are to be had, or the interpreter is at its end: then with those there are
         with contextlib.suppress(RuntimeError):
-            workers = _workers()
-            workers.run_elsewhere()
-            futures += (workers.pool.submit(work) for _ in range(others))
+            _workers().share(work, others)
         work()
-        wait_for(total)  # before a future is asked, which would put this thread to sleep
-    finally:
-        # waits for each that has begun: what has not, as others keep the pool busy, need not
-        errors = [future.exception() for future in futures if not future.cancel()]
-    for error in filter(None, errors):
-        raise error
+        wait_for(total)
+    finally:  # interrupted, too, nothing is left to others, or under way
+        for _ in left:
+            progress.add()
+        wait_for(total)
+    if errors:
+        try:
+            raise errors[0]
+        finally:
+            errors.clear()  # else the error would hold this frame, and the frame the error
     if not is_first:  # which waited for threads to be made
         _judge(sum(worked), begun, time.perf_counter())
 
@@ -187,6 +189,25 @@ def _judge(worked, begun, over):
         _alone_until = over + min(ALONE * took, LONGEST_ALONE)
 
 
+class _Place:
+    """Where a thread that looks out for work is given some."""
+
+    def __init__(self):
+        self._given, self._news = [], cpu.Progress()
+
+    def give(self, work):
+        """Return whether it is taken: not if the thread has gone."""
+        self._given.append(work)
+        self._news.add()
+        return self._given[0] is work
+
+    def take(self):
+        """Return what is given within 0.3 ms or so, or None."""
+        self._news.reaches(1)
+        self._given.append(None)  # the first one counts: from here on nothing is taken
+        return self._given[0]
+
+
 class _Workers:
     """The pool of all threads but the caller's own."""
 
@@ -194,12 +215,36 @@ class _Workers:
         from concurrent.futures import ThreadPoolExecutor  # milliseconds, where many need none
 
         self.numbers = numbers = []  # the system's
-        self.pool = ThreadPoolExecutor(
+        self._looking_out = []  # the places of threads that have just worked
+        self._pool = ThreadPoolExecutor(
             max(1, get_num_threads() - 1), "crnn",
             lambda: numbers.append(threading.get_native_id()),
         )
 
-    def run_elsewhere(self):
+    def share(self, work, number):
+        """Have so many threads call a function, which raises nothing."""
+        self._run_elsewhere()
+        for _ in range(number):
+            while self._looking_out:
+                with contextlib.suppress(IndexError):  # another caller took the last one
+                    if self._looking_out.pop().give(work):
+                        break
+            else:
+                self._pool.submit(self._attend, [work])
+
+    def _attend(self, given):
+        """Work, and look out for more for a moment, as passes often follow each other at once."""
+        work = given.pop()  # the pool holds the list, and so would hold what the work refers to
+        while work is not None:
+            work()
+            del work
+            place = _Place()
+            self._looking_out.append(place)
+            work = place.take()
+            with contextlib.suppress(ValueError):
+                self._looking_out.remove(place)
+
+    def _run_elsewhere(self):
         """Keep them off the processor that this thread is on.
 
         Linux may wake them there though another is at rest, if this thread has just slept for some

@@ -1,0 +1,223 @@
+"""The tasks of a pass in several threads: phases, exceptions, and who runs them where."""
+
+import os
+import threading
+import time
+from functools import partial
+
+import pytest
+
+import crnn
+from crnn import threads
+
+pytestmark = [  # the reference leaves threads to NumPy
+    pytest.mark.no_backend, pytest.mark.usefixtures("small_work_is_split"),
+]
+
+
+def test_so_many_tasks_are_under_way_at_a_time():
+    crnn.set_num_threads(3)
+    together = threading.Barrier(3, timeout=30)
+    threads.run([[together.wait] * 3], 3)  # each waits for the two others
+    crnn.set_num_threads(1)
+    seen = []
+    threads.run([[lambda: seen.append(threading.get_ident())] * 3], 3)
+    assert seen == [threading.get_ident()] * 3
+
+
+def test_every_task_runs_once():
+    for n, tasks in ((2, 7), (4, 3), (3, 1), (2, 0)):
+        crnn.set_num_threads(n)
+        seen = []
+        threads.run([[partial(seen.append, i) for i in range(tasks)]], tasks)
+        assert sorted(seen) == list(range(tasks))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 9])
+@pytest.mark.parametrize("multiple", [1, 4, 16])
+def test_parts_make_up_the_whole(n, multiple):
+    crnn.set_num_threads(n)
+    for size in range(70):
+        parts = [range(size)[slice(*part)] for part in threads.split(size, multiple, work=1)]
+        assert [i for part in parts for i in part] == list(range(size))
+        assert 1 <= len(parts) <= n
+        assert all(len(part) % multiple == 0 for part in parts[:-1])
+        assert all(parts) or size == 0
+
+
+def test_small_work_is_not_split(monkeypatch):
+    monkeypatch.setattr(threads, "LEAST_WORK", 1000)
+    crnn.set_num_threads(4)
+    assert len(threads.split(64, 4, work=999)) == 1
+    assert len(threads.split(64, 4, work=1000)) == 4
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_a_phase_begins_when_the_one_before_is_over(n):
+    begun, over = [], []
+
+    def task(phase, i):
+        begun.append((phase, len(over)))
+        time.sleep(0.002 * (i % 3))
+        over.append(phase)
+
+    crnn.set_num_threads(n)
+    sizes = [3, 1, 4, 2]
+    for _ in range(5):
+        begun.clear()
+        over.clear()
+        threads.run(([partial(task, p, i) for i in range(n)] for p, n in enumerate(sizes)), 4)
+        assert over == sorted(over) == [p for p, n in enumerate(sizes) for _ in range(n)]
+        assert all(count >= sum(sizes[:phase]) for phase, count in begun)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("failing", [0, 1])
+def test_an_exception_in_a_phase_leaves_nobody_waiting(n, failing):
+    def task(i):
+        time.sleep(0.01 * i)
+        if i == failing:
+            raise KeyboardInterrupt
+
+    begun, raised, seen = [], [], []
+
+    def both():
+        try:
+            later = [partial(begun.append, None)] * 3
+            threads.run([[partial(task, 0), partial(task, 1)], *[later] * 100], 3)
+        except KeyboardInterrupt as error:
+            raised.append(error)
+        threads.run([[partial(seen.append, i) for i in range(4)]], 4)
+
+    crnn.set_num_threads(n)
+    caller = threading.Thread(target=both, daemon=True)
+    caller.start()
+    caller.join(timeout=30)
+    assert not caller.is_alive()
+    assert len(raised) == 1
+    assert len(begun) < n  # those that waited for the first phase
+    assert sorted(seen) == [0, 1, 2, 3]
+
+
+def test_an_interrupt_before_the_work_leaves_nothing_to_others(monkeypatch):
+    seen = []
+
+    def task(i):
+        seen.append(i)
+        time.sleep(1e-3)
+
+    def interrupted(self, work, number):
+        share(self, work, number)
+        raise KeyboardInterrupt
+
+    crnn.set_num_threads(2)
+    with monkeypatch.context() as patch:
+        share = threads._Workers.share
+        patch.setattr(threads._Workers, "share", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            threads.run([[partial(task, i) for i in range(1000)]], 2)
+    over = len(seen)
+    time.sleep(0.01)
+    assert over == len(seen) < 1000
+    threads.run([[partial(seen.append, "next")] * 4], 4)
+    assert seen.count("next") == 4
+
+
+def test_a_thread_that_looks_out_is_given_work_once():
+    place = threads._Place()
+    assert place.give("work")
+    assert not place.give("too late")
+    assert place.take() == "work"
+    place = threads._Place()
+    assert place.take() is None
+    assert not place.give("too late")
+
+
+def test_passes_that_follow_each_other_find_their_thread_awake(monkeypatch):
+    submitted = []
+    crnn.set_num_threads(2)
+    threads.run([[int] * 2], 2)  # makes the other thread
+    submit = threads._pool._pool.submit
+
+    def counted(*arguments):
+        submitted.append(arguments)
+        return submit(*arguments)
+
+    monkeypatch.setattr(threads._pool._pool, "submit", counted)
+    tasks = [partial(time.sleep, 1e-4)] * 2
+    for _ in range(300):
+        threads.run([tasks], 2)
+    assert len(submitted) < 300
+    time.sleep(0.1)
+    assert not threads._pool._looking_out
+    threads.run([tasks], 2)
+    assert submitted
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2,
+    reason="needs a system that tells processors apart, and two of them",
+)
+def test_other_threads_run_where_the_caller_does_not(monkeypatch):
+    allowed = os.sched_getaffinity(0)
+    crnn.set_num_threads(2)
+    threads.run([[int] * 2], 2)  # makes the other thread
+    deadline = time.monotonic() + 30
+    while not threads._pool.numbers:
+        assert time.monotonic() < deadline
+    (other,) = threads._pool.numbers
+    for processor in allowed:
+        monkeypatch.setattr("crnn.kernels.cpu.current", lambda processor=processor: processor)
+        threads.run([[int] * 2], 2)
+        assert os.sched_getaffinity(other) == allowed - {processor}
+    assert os.sched_getaffinity(0) == allowed
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {processor})
+    threads.run([[int] * 2], 2)  # no other processor is left, and nothing is asked for
+
+
+def test_nothing_is_split_while_threads_take_turns(monkeypatch):
+    monkeypatch.setattr(threads, "ALONE", 1000)
+    crnn.set_num_threads(2)
+    threads._forget_pool()
+    turn = threading.Lock()
+
+    def task():
+        with turn:
+            end = time.thread_time() + 0.01
+            while time.thread_time() < end:
+                pass
+
+    for _ in range(2):  # the first waits for threads to be made, and the second is but one
+        threads.run([[task] * 2], 2)
+        assert len(threads.split(8, 1, work=1)) == 2
+    threads.run([[task] * 2], 2)
+    assert len(threads.split(8, 1, work=1)) == 1
+    with monkeypatch.context() as later:
+        later.setattr(time, "perf_counter", lambda: threads._alone_until)
+        assert len(threads.split(8, 1, work=1)) == 2
+    assert len(threads.split(8, 1, work=1)) == 1
+    crnn.set_num_threads(2)  # says that they are wanted, whatever was
+    assert len(threads.split(8, 1, work=1)) == 2
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+@pytest.mark.parametrize("failing", range(4))
+def test_an_exception_is_raised_when_the_other_tasks_are_over(n, failing):
+    begun, over = [], []
+
+    def task(i):
+        begun.append(i)
+        if i != failing:
+            time.sleep(0.05)
+        over.append(i)
+        if i == failing:
+            raise KeyError(i)
+
+    crnn.set_num_threads(n)
+    with pytest.raises(KeyError) as raised:
+        threads.run([[partial(task, i) for i in range(4)]], 4)
+    assert raised.value.args == (failing,)
+    assert sorted(begun) == sorted(over)
+    assert failing in over
+    threads.run([[partial(over.append, "next")] * 4], 4)  # nothing is broken
+    assert over.count("next") == 4
