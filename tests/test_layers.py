@@ -59,8 +59,9 @@ TABLE = {
     "quick": {"checks", "stack", "threads", "kernels"},
     "streams": {"checks"},
     "configuration": {"checks", "_dispatch"},
-    "network": {"checks", "configuration", "files", "losses", "engine", "kinds", "parameters",
-                "initialisation", "quick", "streams", "weights", "_dispatch", "kernels"},
+    "passes": {"checks", "configuration", "losses", "parameters"},
+    "network": {"checks", "files", "engine", "kinds", "parameters", "passes", "initialisation",
+                "quick", "streams", "weights", "_dispatch", "kernels"},
     "cells": {"checks", "configuration", "kinds", "network"},
     # what is done with networks
     "loading": {"checks", "configuration", "disk", "files", "cells", "kinds", "_dispatch"},
