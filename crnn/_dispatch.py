@@ -41,7 +41,7 @@ def kernels(backend, dtype):
         return reference
     module = compiled_module()
     c_type = {"float32": "float", "float64": "double"}[np.dtype(dtype).name]
-    classes = ("Layer", "Readout", "Stepper", "Trainer", "Runner")
+    classes = ("Layer", "Readout", "Stepper", "Trainer", "Group", "Runner")
     functions = {name: getattr(module, name) for name in classes}
     functions["RUN_IN_THREADS"] = True
     for name in reference.__all__:

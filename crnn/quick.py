@@ -1,10 +1,11 @@
-"""Passes of small networks, each in one compiled call."""
+"""Passes of small networks, in as few compiled calls as can be."""
 
 import math
 
 import numpy as np
 
 from crnn import checks, threads
+from crnn.groups import Training, bounds
 from crnn.kernels.memory import aligned_empty
 from crnn.stack import BLOCK_NUMBERS, Run
 
@@ -28,7 +29,7 @@ class QuickPasses:
 
     def clear(self):
         """Give the memory back."""
-        self._trainers, self._runners = {}, {}  # the last pass: its shape, and how it is run
+        self._trainings, self._runners = {}, {}  # the last pass: its shape, and how it is run
 
     def infer(self, x):
         """Run over small sequences of floats from zero states.
@@ -49,48 +50,51 @@ class QuickPasses:
         """
         if not self._is_simple or type(x) is not np.ndarray or x.dtype != checks.INTP:
             return None
-        if threads.are_worth(x.size * self._weights.work(is_tokens=True)):
-            return None
         result = _again(
-            self._trainers, x, self._new_trainer,
-            lambda trainer: trainer.run(x, targets, state, gradients.vector),
+            self._trainings, x, self._new_training,
+            lambda training: training.run(gradients.vector, x, targets, state),
         )
         if result is None:
             return None
         loss, states, gradients.state = result
         return loss, states
 
-    def _new_inference(self, x):
-        *rows, inputs = x.shape or (0,)
-        if inputs != self._weights.input_size or not self._is_small(rows):
+    def in_groups(self, gradients, sequence, objective):
+        """Do a training pass as the one above, on checked input, where it is by more than a group.
+
+        Returns the loss and the last states; or None.
+        """
+        x = sequence.x
+        if not (self._is_simple and sequence.is_tokens and sequence.lengths is None
+                and objective.loss == "softmax" and not objective.last_only):
             return None
-        return _Inference(self._kernels, self._weights, x)
-
-    def _new_trainer(self, x):
-        w, kind, H = self._weights, self._weights.kind, self._weights.hidden_size
-        if not self._is_small(x.shape):
+        groups = bounds(self._weights, *x.shape)
+        if len(groups) < 2:
             return None
-        steps, batch = len(x), x.shape[1] if x.ndim == 2 else 1
-
-        def array(count, width=H, wanted=True):
-            return aligned_empty((count, batch, width), w.dtype) if wanted else None
-
-        gates = kind.blocks * H
-        tape = array(steps + 1), array(steps + 1, H, kind.keeps), array(steps, gates, kind.keeps)
-        dstate = array(1)[0]
-        dc = array(1)[0] if kind.states == 2 else None
-        back = (array(steps), dstate, dc, array(steps, gates, kind.keeps),
-                array(steps, H, kind.apart))
-        tokens, targets = np.empty((2, steps, batch), np.intp)
-        return self._kernels.Trainer(
-            w, tokens, targets, tape, array(steps, w.output_size), np.empty((steps, batch)), back
+        training = self._trainings.pop(x.shape, None) or self._new_training(x)
+        loss, states, gradients.state = training.run(
+            gradients.vector, x, objective.targets, sequence.states, objective.scale
         )
+        self._trainings.clear()
+        self._trainings[x.shape] = training
+        return loss, states
 
-    def _is_small(self, shape):
-        # of one block: sums of gradients over more would not have the bits of the general pass
-        w = self._weights
+    def _new_inference(self, x):
+        w, (*rows, inputs) = self._weights, x.shape or (0,)
         widest = max(w.kind.blocks * w.hidden_size, w.output_size)
-        return len(shape) in (1, 2) and 0 < math.prod(shape) * widest <= BLOCK_NUMBERS
+        is_small = len(rows) in (1, 2) and 0 < math.prod(rows) * widest <= BLOCK_NUMBERS
+        if inputs != w.input_size or not is_small:
+            return None
+        return _Inference(self._kernels, w, x)
+
+    def _new_training(self, x):
+        if x.ndim not in (1, 2):
+            return None
+        steps, batch = x.shape if x.ndim == 2 else (len(x), 1)
+        groups = bounds(self._weights, steps, batch)
+        if not groups:
+            return None
+        return Training(self._kernels, self._weights, steps, batch, groups)
 
 
 def _again(made, x, make, run):

@@ -111,10 +111,15 @@ def split(size, multiple, work):
     work : float
         Multiplications there are to do.
     """
-    groups = -(-size // multiple)
-    parts = min(get_num_threads(), groups) if are_worth(work) else 1
+    parts = min(get_num_threads(), -(-size // multiple)) if are_worth(work) else 1
+    return parted(size, multiple, parts)
+
+
+def parted(size, multiple, parts):
+    """Return bounds ``(first, last)`` of so many parts of ``size`` things, as `split` does."""
     if parts <= 1:
         return [(0, size)]
+    groups = -(-size // multiple)
     bounds = [min(size, part * groups // parts * multiple) for part in range(parts + 1)]
     return list(itertools.pairwise(bounds))
 

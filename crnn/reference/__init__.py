@@ -57,5 +57,5 @@ __all__ = [
     "Stepper",
 ]
 
-Trainer = Runner = None  # the general passes do all that they do
+Trainer = Group = Runner = None  # the general passes do all that they do
 RUN_IN_THREADS = False  # NumPy's own error state, and its BLAS's threads, are the caller's
