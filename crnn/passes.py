@@ -179,7 +179,7 @@ class Passes(Configuration):
                 return quick[0], gradients, checks.public(quick[1])
         sequence = self._sequence(x, state, lengths)
         objective = self._objective(loss, targets, sequence, reduction)
-        grouped = self._quick.in_groups(gradients, sequence, objective)
+        grouped = self._quick.in_groups(gradients, sequence, objective, wants_x)
         if grouped is not None:
             gradients.state = sequence.public(gradients.state)
         value, last = grouped or self._engine.loss_and_gradients(

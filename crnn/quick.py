@@ -59,25 +59,25 @@ class QuickPasses:
         loss, states, gradients.state = result
         return loss, states
 
-    def in_groups(self, gradients, sequence, objective):
-        """Do a training pass as the one above, on checked input, where it is by more than a group.
+    def in_groups(self, gradients, sequence, objective, wants_x):
+        """Do any training pass, on checked input, where it is done by more than one group.
 
-        Returns the loss and the last states; or None.
+        Returns the loss and the last states; or None, with nothing done.
         """
-        x = sequence.x
-        if not (self._is_simple and sequence.is_tokens and sequence.lengths is None
-                and objective.loss == "softmax" and not objective.last_only):
+        if not self._is_simple or objective.last_only:
             return None
-        groups = bounds(self._weights, *x.shape)
+        groups = bounds(self._weights, sequence.is_tokens, *sequence.x.shape[:2])
         if len(groups) < 2:
             return None
-        training = self._trainings.pop(x.shape, None) or self._new_training(x)
-        loss, states, gradients.state = training.run(
-            gradients.vector, x, objective.targets, sequence.states, objective.scale
-        )
+        shape, loss = sequence.x.shape, objective.loss
+        key = shape if (sequence.is_tokens and loss == "softmax") else (shape, loss, wants_x)
+        training = self._trainings.pop(key, None) or Training(
+            self._kernels, self._weights, sequence.x, groups, loss, wants_x)
+        losses, gradients.state, gradients.x = training.run_checked(
+            gradients.vector, sequence, objective)
         self._trainings.clear()
-        self._trainings[x.shape] = training
-        return loss, states
+        self._trainings[key] = training
+        return objective.total(losses), sequence.states
 
     def _new_inference(self, x):
         w, (*rows, inputs) = self._weights, x.shape or (0,)
@@ -90,11 +90,9 @@ class QuickPasses:
     def _new_training(self, x):
         if x.ndim not in (1, 2):
             return None
-        steps, batch = x.shape if x.ndim == 2 else (len(x), 1)
-        groups = bounds(self._weights, steps, batch)
-        if not groups:
-            return None
-        return Training(self._kernels, self._weights, steps, batch, groups)
+        batch = x.shape[1] if x.ndim == 2 else 1
+        groups = bounds(self._weights, True, len(x), batch)
+        return Training(self._kernels, self._weights, x, groups) if groups else None
 
 
 def _again(made, x, make, run):

@@ -5,6 +5,7 @@ import pytest
 from builds import (
     INSTRUCTION_SETS,
     KINDS,
+    LOSSES,
     each_dtype,
     each_kind,
     kernels_of,
@@ -49,8 +50,9 @@ def draw(rng, net, batch):
 def found(net, x, targets, state=None, **options):
     """Return all that a pass gives: numbers and arrays."""
     loss, grads, last = net.loss_and_gradients(x, targets, state, **options)
-    assert grads.x is None
-    return [loss, grads.vector, *parts_of(grads.state), *parts_of(last)]
+    assert (grads.x is None) == (np.asarray(x).dtype.kind in "iu")
+    x_too = [] if grads.x is None else [grads.x]
+    return [loss, grads.vector, *parts_of(grads.state), *parts_of(last), *x_too]
 
 
 def bits(net, *arguments, **options):
@@ -65,7 +67,7 @@ def test_groups_make_up_the_batch(n):
     crnn.set_num_threads(n)
     weights, seen = network()._engine.weights, set()
     for batch in range(1, 200):
-        found = groups.bounds(weights, T, batch)
+        found = groups.bounds(weights, True, T, batch)
         assert [b for part in found for b in range(batch)[slice(*part)]] == list(range(batch))
         assert all(first % 4 == 0 for first, _ in found)
         assert len(found) == 1 or min(last - first for first, last in found) > groups.SIZE - 4
@@ -78,21 +80,21 @@ def test_no_group_is_of_little_work(monkeypatch):
     work = T * 64 * weights.work(is_tokens=True)
     for most in (1, 2, 3, 5, 8):
         monkeypatch.setattr(groups, "WORK", work / most)
-        assert len(groups.bounds(weights, T, 64)) == 2 ** int(np.log2(most))
+        assert len(groups.bounds(weights, True, T, 64)) == 2 ** int(np.log2(most))
 
 
 def test_much_is_not_kept(monkeypatch):
     weights = network()._engine.weights
     monkeypatch.setattr(groups, "MOST_BYTES", T * 8 * 4 * H * 4)
-    assert len(groups.bounds(weights, T, 16)) == 2
-    assert groups.bounds(weights, T + 1, 16) == []
-    assert groups.bounds(weights, 0, 16) == groups.bounds(weights, T, 0) == []
+    assert len(groups.bounds(weights, True, T, 16)) == 2
+    assert groups.bounds(weights, True, T + 1, 16) == []
+    assert groups.bounds(weights, True, 0, 16) == groups.bounds(weights, True, T, 0) == []
 
 
 def test_many_parameters_are_for_the_whole_batch(monkeypatch):
     weights = network()._engine.weights
     monkeypatch.setattr(groups, "FEW_BYTES", weights.parameters.layout.size * 4 - 1)
-    assert groups.bounds(weights, T, 64) == [(0, 64)]
+    assert groups.bounds(weights, True, T, 64) == [(0, 64)]
 
 
 # --- what they give ------------------------------------------------------------------------------
@@ -125,6 +127,85 @@ def test_bits_do_not_depend_on_threads_or_on_the_arrays(rng, dtype, kind, batch)
             assert bits(each, x.astype(np.int8), targets, state) == expected
             assert bits(each, x, np.asfortranarray(targets), state) == expected
             assert bits(each, x.tolist(), targets, state) == expected
+
+
+def draw_floats(rng, net, batch, loss):
+    _, targets, state = draw(rng, net, batch)
+    x = normal(rng, net.vector.dtype, T, batch, V)
+    if loss != "softmax":
+        targets = rng.random((T, batch, O)).astype(x.dtype)
+    return x, targets, state
+
+
+each_loss = pytest.mark.parametrize("loss", LOSSES)
+with_or_without_lengths = pytest.mark.parametrize("ragged", [False, True], ids=["full", "ragged"])
+
+
+def options_for(rng, batch, loss, ragged):
+    lengths = np.concatenate([[0, T, 1], rng.integers(0, T + 1, batch - 3)]) if ragged else None
+    return {"loss": loss, "lengths": lengths}
+
+
+@each_kind
+@each_loss
+@with_or_without_lengths
+@pytest.mark.parametrize("tokens", [False, True], ids=["floats", "tokens"])
+@pytest.mark.parametrize("n", [1, 3])
+def test_every_input_loss_and_length(rng, kind, loss, ragged, tokens, n):
+    crnn.set_num_threads(n)
+    net, twin = network(kind, "float64"), network(kind, "float64", backend="reference")
+    for batch in (23, 41, 41):
+        x, targets, state = draw_floats(rng, net, batch, loss)
+        if tokens:
+            x = rng.integers(0, V, (T, batch))
+        options = options_for(rng, batch, loss, ragged)
+        given = [np.array(each) for each in (x, targets, *parts_of(state))]
+        ours = found(net, x, targets, state, **options)
+        for each, other in zip(ours, found(twin, x, targets, state, **options), strict=True):
+            np.testing.assert_allclose(each, other, rtol=1e-11, atol=1e-13)
+        for each, before in zip((x, targets, *parts_of(state)), given, strict=True):
+            assert np.array_equal(each, before)  # what the caller gave is as it was
+
+
+@each_dtype
+@each_kind
+@each_loss
+@with_or_without_lengths
+def test_bits_of_floats_do_not_depend_on_threads_or_on_the_arrays(rng, dtype, kind, loss, ragged):
+    net = network(kind, dtype)
+    x, targets, state = draw_floats(rng, net, 41, loss)
+    options = options_for(rng, 41, loss, ragged)
+    expected = bits(net, x, targets, state, **options)
+    for n in (1, 2, 3):
+        crnn.set_num_threads(n)
+        assert bits(net, x, targets, state, **options) == expected
+        assert bits(network(kind, dtype), np.asfortranarray(x), targets, state, **options) == (
+            expected)
+
+
+def test_passes_that_alternate(rng):
+    net = network()
+    tokens, classes, state = draw(rng, net, 16)
+    x, targets, _ = draw_floats(rng, net, 16, "mse")
+    passes = [
+        (tokens, classes, state, {}), (x, targets, state, {"loss": "mse"}),
+        (x, targets, None, {"loss": "sigmoid"}), (tokens, targets, state, {"loss": "mse"}),
+        (x, classes, state, {}), (x, classes, state, {"lengths": np.arange(16) % T}),
+        (x, classes[-1], state, {}),
+    ]
+    for k in rng.integers(0, len(passes), 60):
+        *arguments, options = passes[k]
+        assert bits(net, *arguments, **options) == bits(network(), *arguments, **options)
+
+
+def test_what_a_pass_returns_is_the_callers_own(rng):
+    net = network()
+    x, targets, state = draw_floats(rng, net, 23, "mse")
+    first = found(net, x, targets, state, loss="mse")
+    copies = [np.array(each) for each in first]
+    found(net, 2 * x, targets, state, loss="mse")
+    for each, before in zip(first, copies, strict=True):
+        assert np.array_equal(each, before)
 
 
 @needs_avx512
@@ -185,14 +266,13 @@ def test_after_a_refusal(rng, n):
 
 def test_groups_are_what_runs_and_threads_share_them(rng, monkeypatch):
     ran, made = [], []
-    run, make = groups.Training.run, groups.Training._new_group
+    run, make = groups.Training._run_lanes, groups.Training._new_group
 
     def spy(self, *arguments):
-        result = run(self, *arguments)
-        ran.append(([len(lane) for lane in self._lanes], result is not None))
-        return result
+        ran.append([len(lane) for lane in self._lanes])
+        run(self, *arguments)
 
-    monkeypatch.setattr(groups.Training, "run", spy)
+    monkeypatch.setattr(groups.Training, "_run_lanes", spy)
     monkeypatch.setattr(
         groups.Training, "_new_group", lambda self, n: made.append(n) or make(self, n))
     phases = []
@@ -204,7 +284,7 @@ def test_groups_are_what_runs_and_threads_share_them(rng, monkeypatch):
         crnn.set_num_threads(n)
         for _ in range(2):
             net.loss_and_gradients(x, targets, state)
-    assert ran == [([4, 4], True)] * 4  # the first one, too
+    assert ran == [[4, 4]] * 4  # the first one, too
     assert phases
     assert made in ([8], [8, 8])  # at most one for each thread, whose memory is kept
 
@@ -216,8 +296,8 @@ def test_a_group_that_goes_wrong_is_seen(rng, monkeypatch):
     expected = found(net, *data)
     run_lane = groups.Training._run_lane
 
-    def planted(self, lane, sums):
-        run_lane(self, lane[:-1], sums)
+    def planted(self, trainer, lane, sums):
+        run_lane(self, trainer, lane[:-1], sums)
 
     monkeypatch.setattr(groups.Training, "_run_lane", planted)
     assert not np.allclose(found(network(dtype="float64"), *data)[1], expected[1], rtol=1e-11)

@@ -1,7 +1,7 @@
-# Training passes of small networks over tokens, in memory that is kept: there, what a general pass
-# has to make and ask before it starts takes longer than the pass itself. They have no formula of
-# their own: they run the methods of a layer and a readout, for one group of sequences after the
-# other, so that what a group leaves on its way forward is still in the cache on its way back.
+# Training passes of small networks, in memory that is kept: there, what a general pass has to make
+# and ask before it starts takes longer than the pass itself. They have no formula of their own, but
+# run the methods of a layer and a readout, for one group of sequences after the other, so that what
+# a group leaves on its way forward is still in the cache on its way back.
 
 cdef cnp.int64_t refreshed(weights, cnp.ndarray changes, cnp.int64_t change) except -1:
     # packs weights again if parameters have changed; returns how often they had before it did
@@ -11,50 +11,65 @@ cdef cnp.int64_t refreshed(weights, cnp.ndarray changes, cnp.int64_t change) exc
     return latest
 
 
-cdef void copy_parts(
-    void *to, Py_ssize_t to_row, const void *rows, Py_ssize_t row, Py_ssize_t n, Py_ssize_t size
+cdef void copy_columns(
+    cnp.ndarray part, cnp.ndarray whole, Py_ssize_t first, bint back
 ) noexcept:
-    # so many bytes of each of n rows, which lie to_row and row bytes apart
-    cdef Py_ssize_t r
-    if to_row == row == size:
-        memcpy(to, rows, n * size)
-        return
-    for r in range(n):
-        memcpy(<char *> to + r * to_row, <const char *> rows + r * row, size)
+    # part (T, n, ...) = whole[:, first : first + n] or, with back, the other way round
+    cdef Py_ssize_t t, steps = cnp.PyArray_DIM(part, 0), row = cnp.PyArray_NBYTES(part) // steps
+    cdef Py_ssize_t whole_row = cnp.PyArray_NBYTES(whole) // steps
+    cdef char *here = <char *> cnp.PyArray_DATA(part)
+    cdef char *there = <char *> cnp.PyArray_DATA(whole) + row // cnp.PyArray_DIM(part, 1) * first
+    if row == whole_row:        # it is the whole
+        row, steps = row * steps, 1
+    for t in range(steps):
+        if back:
+            memcpy(there + t * whole_row, here + t * row, row)
+        else:
+            memcpy(here + t * row, there + t * whole_row, row)
+
+
+cdef list those_of(arrays):
+    return [each for each in arrays if each is not None]
 
 
 cdef class Trainer:
-    """The arguments and the results of training passes over tokens of one shape.
+    """The arguments and the results of a training pass, or of many over tokens of one shape.
 
     Parameters
     ----------
     weights : Weights
         Of one layer in one direction, and maybe a readout.
-    tokens, targets : ndarray of intp (T, B)
-    losses : ndarray (T, B)
-    states, gradients : list of ndarray (B, H)
+    x : ndarray (T, B, I), or tokens (T, B)
+    targets, valid, losses : ndarray
+        As `Readout.prepare_loss` takes them; losses are filled in.
+    dx : ndarray (T, B, I) or None
+        Filled in.
+    lengths : ndarray of intp (B,) or None
+    ends, gradients : list of ndarray (B, H)
         h and maybe c, the initial ones and, after the pass, the last ones; and the gradients of the
         initial ones.
+    scale : float
+        What losses are multiplied with.
     """
 
     cdef object weights
-    cdef cnp.ndarray tokens, targets, losses, changes
-    cdef list states, gradients
+    cdef cnp.ndarray changes
+    cdef list given, returned, ends, gradients
+    cdef object lengths
     cdef cnp.int64_t change
-    cdef Py_ssize_t steps, batch, inputs, hidden, outputs
+    cdef Py_ssize_t steps, batch, hidden
     cdef double scale
     cdef bint batched
 
-    def __init__(self, weights, tokens, targets, losses, states, gradients):
+    def __init__(self, weights, x, targets, valid, losses, dx, lengths, ends, gradients, scale):
         self.weights, self.changes, self.change = weights, weights.changes, -1
-        self.tokens, self.targets, self.losses = tokens, targets, losses
-        self.states, self.gradients = states, gradients
-        self.steps, self.batch = tokens.shape
-        self.inputs, self.hidden = weights.input_size, weights.hidden_size
-        self.outputs = weights.output_size
+        self.given, self.returned = those_of((x, targets, valid)), those_of((losses, dx))
+        self.lengths, self.ends, self.gradients, self.scale = lengths, ends, gradients, scale
+        self.steps, self.batch = losses.shape
+        self.hidden = weights.hidden_size
 
-    def take(self, x, targets, state, scale):
-        """Copy the arguments; return False where they are not as they should be.
+    def take(self, x, targets, state):
+        """Copy arguments into the arrays that it was made with; return False where they are wrong.
 
         Who knows what to say of such ones, or how to convert them, is the general pass.
 
@@ -65,32 +80,27 @@ cdef class Trainer:
         state : object
             Wanted: None, or a list or tuple of one for each of the cell's states, (1, B, H) or
             (1, H) of the weights' dtype.
-        scale : float or None
-            What losses are multiplied with; some targets may be -1. None: for their mean.
         """
         cdef int axes
-        if not self.take_numbers(self.tokens, x, 0, self.inputs):
+        if not self.take_numbers(self.given[0], x, self.weights.input_size):
             return False
-        if not self.take_numbers(self.targets, targets, 0 if scale is None else -1, self.outputs):
+        if not self.take_numbers(self.given[1], targets, self.weights.output_size):
             return False
         axes = cnp.PyArray_NDIM(<cnp.ndarray> x)
         if cnp.PyArray_NDIM(<cnp.ndarray> targets) != axes or not self.take_state(state, axes + 1):
             return False
         self.batched = axes == 2
-        self.scale = 1.0 / (self.steps * self.batch) if scale is None else scale
         self.change = refreshed(self.weights, self.changes, self.change)
         return True
 
     def results(self):
-        """Return the loss, the last states, and the gradients of the initial ones."""
+        """Return the loss, the last states, and the gradients of the initial ones: copies."""
         shape = [1, self.batch, self.hidden] if self.batched else [1, self.hidden]
         return (self.reduced_loss(),
-                [each.reshape(shape).copy() for each in self.states],
+                [each.reshape(shape).copy() for each in self.ends],
                 [each.reshape(shape).copy() for each in self.gradients])
 
-    cdef bint take_numbers(
-        self, cnp.ndarray own, object given, Py_ssize_t low, Py_ssize_t limit
-    ) noexcept:
+    cdef bint take_numbers(self, cnp.ndarray own, object given, Py_ssize_t limit) noexcept:
         # copies them, and looks whether the copy has only what is in range
         cdef Py_ssize_t i, n = self.steps * self.batch, outside = 0
         cdef Py_ssize_t *numbers = <Py_ssize_t *> data(own)
@@ -105,20 +115,20 @@ cdef class Trainer:
             return False
         memcpy(numbers, data(given), n * sizeof(Py_ssize_t))
         for i in range(n):
-            outside += not low <= numbers[i] < limit
+            outside += not 0 <= numbers[i] < limit
         return outside == 0
 
     cdef bint take_state(self, object given, int axes):
         # copies the initial states, zeros for None
         cdef Py_ssize_t k
         if given is None:
-            for states in self.states:
+            for states in self.ends:
                 memset(data(states), 0, cnp.PyArray_NBYTES(states))
             return True
-        if not isinstance(given, (tuple, list)) or len(given) != len(self.states):
+        if not isinstance(given, (tuple, list)) or len(given) != len(self.ends):
             return False
-        for k in range(len(self.states)):
-            if not self.take_one_state(self.states[k], given[k], axes):
+        for k in range(len(self.ends)):
+            if not self.take_one_state(self.ends[k], given[k], axes):
                 return False
         return True
 
@@ -139,7 +149,7 @@ cdef class Trainer:
 
     cdef double reduced_loss(self) noexcept:
         # added up in their order, as in crnn.kernels.memory.total
-        cdef const double *losses = <const double *> data(self.losses)
+        cdef const double *losses = <const double *> data(self.returned[0])
         cdef Py_ssize_t i, n = self.steps * self.batch
         cdef double total = 0
         for i in range(n):
@@ -154,8 +164,10 @@ cdef class Group:
     ----------
     weights : Weights
         As the Trainer's.
-    tokens, targets : ndarray of intp (T, n)
-    losses : ndarray (T, n)
+    x, targets, valid, losses, dx : ndarray
+        As the Trainer's, of n sequences.
+    loss : str
+        As `Readout.prepare_loss` takes it.
     tape : sequence
         states, kept and gates, as `Layer` takes them.
     y : ndarray (T, n, O)
@@ -165,12 +177,14 @@ cdef class Group:
 
     cdef Layer layer
     cdef Readout readout
+    cdef list given, returned
 
-    def __init__(self, weights, tokens, targets, losses, tape, y, back):
-        self.layer = Layer(weights.layers[0], tokens, *tape, None)
+    def __init__(self, weights, x, targets, valid, losses, dx, loss, tape, y, back):
+        self.given, self.returned = those_of((x, targets, valid)), those_of((losses, dx))
+        self.layer = Layer(weights.layers[0], x, *tape, None)
         self.readout = Readout(weights, tape[0], y)
-        self.readout.prepare_loss("softmax", losses, targets, None, 1)
-        self.layer.prepare_backward(*back, None, None)
+        self.readout.prepare_loss(loss, losses, targets, valid, 1)
+        self.layer.prepare_backward(*back, dx, None)
         self.readout.prepare_backward(back[0], None)
 
     def run(self, Trainer whole not None, gradient, Py_ssize_t first):
@@ -180,12 +194,16 @@ cdef class Group:
         cdef void *ends[2]          # the Trainer's h and c
         cdef void *gradients[2]
         for k in range(layer.kind.states):
-            ends[k] = shifted(data(whole.states[k]), shift, layer.is_float)
+            ends[k] = shifted(data(whole.ends[k]), shift, layer.is_float)
             gradients[k] = shifted(data(whole.gradients[k]), shift, layer.is_float)
+        layer.lengths = NULL
+        if whole.lengths is not None:
+            layer.lengths = <const Py_ssize_t *> data(whole.lengths) + first
         layer.point_gradients(gradient)
         self.readout.point_gradients(gradient)
         self.readout.scale = whole.scale
-        self.bring_numbers(whole, first)
+        for k in range(len(self.given)):
+            copy_columns(self.given[k], whole.given[k], first, False)
         with nogil:
             if layer.is_float:
                 self.run_all[float](<float *> layer.states, <float **> ends, <float **> gradients,
@@ -193,21 +211,8 @@ cdef class Group:
             else:
                 self.run_all[double](<double *> layer.states, <double **> ends,
                                      <double **> gradients, whole.steps)
-        self.return_losses(whole, first)
-
-    cdef void bring_numbers(self, Trainer whole, Py_ssize_t first) noexcept:
-        cdef Py_ssize_t row = whole.batch * sizeof(Py_ssize_t)
-        cdef Py_ssize_t own_row = self.layer.batch * sizeof(Py_ssize_t)
-        copy_parts(<void *> self.layer.tokens, own_row,
-                   <Py_ssize_t *> data(whole.tokens) + first, row, whole.steps, own_row)
-        copy_parts(self.readout.targets, own_row,
-                   <Py_ssize_t *> data(whole.targets) + first, row, whole.steps, own_row)
-
-    cdef void return_losses(self, Trainer whole, Py_ssize_t first) noexcept:
-        cdef Py_ssize_t row = whole.batch * sizeof(double)
-        cdef Py_ssize_t own_row = self.layer.batch * sizeof(double)
-        copy_parts(<double *> data(whole.losses) + first, row, self.readout.losses, own_row,
-                   whole.steps, own_row)
+        for k in range(len(self.returned)):
+            copy_columns(self.returned[k], whole.returned[k], first, True)
 
     cdef void run_all(
         self, real *states, real **ends, real **gradients, Py_ssize_t T
