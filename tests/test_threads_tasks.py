@@ -1,8 +1,10 @@
 """The tasks of a pass in several threads: phases, exceptions, and who runs them where."""
 
+import gc
 import os
 import threading
 import time
+import weakref
 from functools import partial
 
 import pytest
@@ -100,14 +102,16 @@ def test_an_exception_in_a_phase_leaves_nobody_waiting(n, failing):
 
 
 def test_an_interrupt_before_the_work_leaves_nothing_to_others(monkeypatch):
-    seen = []
+    seen, over = [], []
 
     def task(i):
         seen.append(i)
-        time.sleep(1e-3)
+        time.sleep(1e-2)
+        over.append(i)
 
     def interrupted(self, work, number):
         share(self, work, number)
+        time.sleep(5e-3)  # another thread begins
         raise KeyboardInterrupt
 
     crnn.set_num_threads(2)
@@ -116,9 +120,10 @@ def test_an_interrupt_before_the_work_leaves_nothing_to_others(monkeypatch):
         patch.setattr(threads._Workers, "share", interrupted)
         with pytest.raises(KeyboardInterrupt):
             threads.run([[partial(task, i) for i in range(1000)]], 2)
-    over = len(seen)
-    time.sleep(0.01)
-    assert over == len(seen) < 1000
+    assert over == seen
+    time.sleep(0.03)
+    assert len(seen) < 1000
+    assert over == seen
     threads.run([[partial(seen.append, "next")] * 4], 4)
     assert seen.count("next") == 4
 
@@ -131,6 +136,55 @@ def test_a_thread_that_looks_out_is_given_work_once():
     place = threads._Place()
     assert place.take() is None
     assert not place.give("too late")
+
+
+def test_work_that_a_thread_leaves_is_done_by_another():
+    crnn.set_num_threads(2)
+    threads.run([[int] * 2], 2)  # makes the other thread
+    gone = threads._Place()
+    gone.take()
+    threads._pool._looking_out.append(gone)
+    together = threading.Barrier(2, timeout=30)
+    threads.run([[together.wait] * 2], 2)
+
+
+def test_a_thread_that_looks_out_holds_nothing_of_what_it_has_done(monkeypatch):
+    held = []
+
+    def work():
+        pass
+
+    alive, given = weakref.ref(work), [work]
+    monkeypatch.setattr(threads._Place, "take", lambda self: held.append(alive()))
+    del work
+    threads._Workers()._attend(given)
+    assert held == [None]
+
+
+def test_an_error_that_was_dealt_with_holds_nothing():
+    class Data:
+        pass
+
+    def run():
+        data = Data()
+
+        def task():
+            raise KeyError(data)
+
+        with pytest.raises(KeyError):
+            threads.run([[task] * 3], 3)
+        return weakref.ref(data)
+
+    crnn.set_num_threads(2)
+    gc.collect()
+    gc.disable()
+    try:
+        alive, deadline = run(), time.monotonic() + 30
+        while alive() is not None:  # until the other thread has left its work
+            assert time.monotonic() < deadline
+            time.sleep(1e-3)
+    finally:
+        gc.enable()
 
 
 def test_passes_that_follow_each_other_find_their_thread_awake(monkeypatch):
