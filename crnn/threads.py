@@ -177,7 +177,8 @@ def run(phases, widest):
         wait_for(total)
     if errors:
         try:
-            raise errors[0]
+            # an interrupt rather than what came of it, or before it, elsewhere
+            raise next((each for each in errors if not isinstance(each, Exception)), errors[0])
         finally:
             errors.clear()  # else the error would hold this frame, and the frame the error
     if not is_first:  # which waited for threads to be made
@@ -220,29 +221,45 @@ class _Workers:
         from concurrent.futures import ThreadPoolExecutor  # milliseconds, where many need none
 
         self.numbers = numbers = []  # the system's
+        self._size = max(1, get_num_threads() - 1)
+        self._called = []  # what was given to the pool, and has not begun
         self._looking_out = []  # the places of threads that have just worked
         self._pool = ThreadPoolExecutor(
-            max(1, get_num_threads() - 1), "crnn",
-            lambda: numbers.append(threading.get_native_id()),
+            self._size, "crnn", lambda: numbers.append(threading.get_native_id()),
         )
 
     def share(self, work, number):
-        """Have so many threads call a function, which raises nothing."""
+        """Have so many threads, or those that are not busy, call a function that raises nothing."""
         self._run_elsewhere()
         for _ in range(number):
-            while self._looking_out:
-                with contextlib.suppress(IndexError):  # another caller took the last one
-                    if self._looking_out.pop().give(work):
-                        break
-            else:
-                self._pool.submit(self._attend, [work])
+            if not self._give(work) and len(self._called) < self._size:
+                self._call([work])
+
+    def _give(self, work):
+        """Return whether a thread that looks out has taken it."""
+        with contextlib.suppress(IndexError):  # until there is no place any more
+            while not self._looking_out.pop().give(work):
+                pass
+            return True
+        return False
+
+    def _call(self, given):
+        self._called.append(given)
+        try:
+            self._pool.submit(self._attend, given)
+        except RuntimeError:
+            self._called.pop()
+            raise
 
     def _attend(self, given):
         """Work, and look out for more for a moment, as passes often follow each other at once."""
+        self._called.pop()
         work = given.pop()  # the pool holds the list, and so would hold what the work refers to
         while work is not None:
             work()
             del work
+            if self._called:  # for this thread, or another
+                return
             place = _Place()
             self._looking_out.append(place)
             work = place.take()

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -154,11 +155,51 @@ def test_a_thread_that_looks_out_holds_nothing_of_what_it_has_done(monkeypatch):
     def work():
         pass
 
-    alive, given = weakref.ref(work), [work]
+    alive, given, workers = weakref.ref(work), [work], threads._Workers()
     monkeypatch.setattr(threads._Place, "take", lambda self: held.append(alive()))
+    monkeypatch.setattr(workers, "_called", [None])
     del work
-    threads._Workers()._attend(given)
+    workers._attend(given)
     assert held == [None]
+
+
+def test_passes_at_once_do_not_queue_up(monkeypatch):
+    waiting, most = [], []
+
+    def call(self, given, original=threads._Workers._call):
+        waiting.append(None)
+        most.append(len(waiting))
+        original(self, given)
+
+    def attend(self, given, original=threads._Workers._attend):
+        waiting.pop()
+        original(self, given)
+
+    monkeypatch.setattr(threads._Workers, "_call", call)
+    monkeypatch.setattr(threads._Workers, "_attend", attend)
+    crnn.set_num_threads(1)
+    crnn.set_num_threads(2)
+    tasks = [partial(time.sleep, 1e-4)] * 2
+    with ThreadPoolExecutor(4) as callers:
+        for future in [callers.submit(threads.run, [tasks], 2) for _ in range(500)]:
+            future.result()
+    assert max(most) <= 5  # one for the only thread, or one for each that calls at the same moment
+
+
+def test_an_interrupt_goes_before_the_error_of_another_thread():
+    caller = threading.current_thread()
+    failed = threading.Event()
+
+    def task():
+        if threading.current_thread() is caller:
+            failed.wait(30)
+            raise KeyboardInterrupt
+        failed.set()
+        raise ValueError
+
+    crnn.set_num_threads(2)
+    with pytest.raises(KeyboardInterrupt):
+        threads.run([[task] * 2], 2)
 
 
 def test_an_error_that_was_dealt_with_holds_nothing():
