@@ -188,12 +188,14 @@ def test_passes_at_once_do_not_queue_up(monkeypatch):
 
 def test_an_interrupt_goes_before_the_error_of_another_thread():
     caller = threading.current_thread()
-    failed = threading.Event()
+    begun, failed = threading.Event(), threading.Event()
 
     def task():
         if threading.current_thread() is caller:
+            begun.set()
             failed.wait(30)
             raise KeyboardInterrupt
+        begun.wait(30)
         failed.set()
         raise ValueError
 
@@ -243,8 +245,9 @@ def test_passes_that_follow_each_other_find_their_thread_awake(monkeypatch):
     for _ in range(300):
         threads.run([tasks], 2)
     assert len(submitted) < 300
-    time.sleep(0.1)
-    assert not threads._pool._looking_out
+    deadline = time.monotonic() + 30
+    while threads._pool._looking_out:
+        assert time.monotonic() < deadline
     threads.run([tasks], 2)
     assert submitted
 
