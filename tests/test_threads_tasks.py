@@ -142,6 +142,10 @@ def test_a_thread_that_looks_out_is_given_work_once():
 def test_work_that_a_thread_leaves_is_done_by_another():
     crnn.set_num_threads(2)
     threads.run([[int] * 2], 2)  # makes the other thread
+    deadline = time.monotonic() + 30
+    while threads._pool._called or threads._pool._looking_out:  # until it has come, and left
+        assert time.monotonic() < deadline
+        time.sleep(1e-3)
     gone = threads._Place()
     gone.take()
     threads._pool._looking_out.append(gone)
