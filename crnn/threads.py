@@ -163,15 +163,20 @@ def run(phases, widest):
                 for _ in left:  # nobody begins anything more, or waits for it
                     progress.add()
             finally:
+                task = None  # whose arguments nobody holds when the pass is over
                 progress.add()
 
+    workers = None
     try:
         # no more threads are to be had, or the interpreter is at its end: then with those there are
         with contextlib.suppress(RuntimeError):
-            _workers().share(work, others)
+            workers = _workers()
+            workers.share(work, others)
         work()
         wait_for(total)
     finally:  # interrupted, too, nothing is left to others, or under way
+        if workers is not None:
+            workers.withdraw(work)
         for _ in left:
             progress.add()
         wait_for(total)
@@ -222,18 +227,29 @@ class _Workers:
 
         self.numbers = numbers = []  # the system's
         self._size = max(1, get_num_threads() - 1)
-        self._called = []  # what was given to the pool, and has not begun
+        self._wanted = []  # what there may be something to do of
+        self._calls = []  # futures of those that were called, and may not have come
+        self._calling = threading.Lock()
         self._looking_out = []  # the places of threads that have just worked
         self._pool = ThreadPoolExecutor(
             self._size, "crnn", lambda: numbers.append(threading.get_native_id()),
         )
 
     def share(self, work, number):
-        """Have so many threads, or those that are not busy, call a function that raises nothing."""
+        """Have so many threads, or those that are not busy, call a function that raises nothing.
+
+        When it returns, there is nothing more to do of it.
+        """
         self._run_elsewhere()
+        self._wanted.append(work)
         for _ in range(number):
-            if not self._give(work) and len(self._called) < self._size:
-                self._call([work])
+            if not self._give(work):
+                self._call()
+
+    def withdraw(self, work):
+        """Have no more threads call a function."""
+        with contextlib.suppress(ValueError):
+            self._wanted.remove(work)
 
     def _give(self, work):
         """Return whether a thread that looks out has taken it."""
@@ -243,28 +259,37 @@ class _Workers:
             return True
         return False
 
-    def _call(self, given):
-        self._called.append(given)
-        try:
-            self._pool.submit(self._attend, given)
-        except RuntimeError:
-            self._called.pop()
-            raise
+    def _call(self):
+        """Have one more thread come, unless as many as there are have been called.
 
-    def _attend(self, given):
+        Who comes takes what is wanted then: what was wanted first may be over.
+        """
+        with self._calling:
+            self._calls = [each for each in self._calls if not (each.running() or each.done())]
+            if len(self._calls) < self._size:
+                self._calls.append(self._pool.submit(self._attend))
+
+    def _attend(self):
         """Work, and look out for more for a moment, as passes often follow each other at once."""
-        self._called.pop()
-        work = given.pop()  # the pool holds the list, and so would hold what the work refers to
+        work = self._latest()
         while work is not None:
             work()
-            del work
-            if self._called:  # for this thread, or another
-                return
-            place = _Place()
-            self._looking_out.append(place)
-            work = place.take()
-            with contextlib.suppress(ValueError):
-                self._looking_out.remove(place)
+            self.withdraw(work)
+            work = self._latest()
+            if work is None:
+                work = self._look_out()
+
+    def _latest(self):
+        with contextlib.suppress(IndexError):
+            return self._wanted[-1]
+
+    def _look_out(self):
+        place = _Place()
+        self._looking_out.append(place)
+        work = place.take()
+        with contextlib.suppress(ValueError):
+            self._looking_out.remove(place)
+        return work
 
     def _run_elsewhere(self):
         """Keep them off the processor that this thread is on.

@@ -143,7 +143,7 @@ def test_work_that_a_thread_leaves_is_done_by_another():
     crnn.set_num_threads(2)
     threads.run([[int] * 2], 2)  # makes the other thread
     deadline = time.monotonic() + 30
-    while threads._pool._called or threads._pool._looking_out:  # until it has come, and left
+    while threads._pool._looking_out or not threads._pool.numbers:  # until it has come, and left
         assert time.monotonic() < deadline
         time.sleep(1e-3)
     gone = threads._Place()
@@ -159,35 +159,67 @@ def test_a_thread_that_looks_out_holds_nothing_of_what_it_has_done(monkeypatch):
     def work():
         pass
 
-    alive, given, workers = weakref.ref(work), [work], threads._Workers()
+    alive, workers = weakref.ref(work), threads._Workers()
     monkeypatch.setattr(threads._Place, "take", lambda self: held.append(alive()))
-    monkeypatch.setattr(workers, "_called", [None])
+    workers._wanted.append(work)
     del work
-    workers._attend(given)
+    workers._attend()
     assert held == [None]
+    assert not workers._wanted
 
 
-def test_passes_at_once_do_not_queue_up(monkeypatch):
-    waiting, most = [], []
+def test_a_thread_that_comes_late_takes_what_is_wanted_then(monkeypatch):
+    late = threading.Event()
 
-    def call(self, given, original=threads._Workers._call):
-        waiting.append(None)
-        most.append(len(waiting))
-        original(self, given)
+    def attend(self, original=threads._Workers._attend):
+        late.wait(30)
+        original(self)
 
-    def attend(self, given, original=threads._Workers._attend):
-        waiting.pop()
-        original(self, given)
-
-    monkeypatch.setattr(threads._Workers, "_call", call)
-    monkeypatch.setattr(threads._Workers, "_attend", attend)
     crnn.set_num_threads(1)
     crnn.set_num_threads(2)
-    tasks = [partial(time.sleep, 1e-4)] * 2
+    monkeypatch.setattr(threads._Workers, "_attend", attend)
+    for _ in range(3):  # it has been called, and these are over before it comes
+        threads.run([[int] * 2], 2)
+    together = threading.Barrier(2, timeout=30)
+
+    def task():
+        late.set()
+        together.wait()
+
+    threads.run([[task] * 2], 2)
+
+
+def test_passes_at_once_do_not_queue_up():
+    crnn.set_num_threads(1)
+    crnn.set_num_threads(2)
+    tasks, most = [partial(time.sleep, 1e-4)] * 2, 0
     with ThreadPoolExecutor(4) as callers:
         for future in [callers.submit(threads.run, [tasks], 2) for _ in range(500)]:
             future.result()
-    assert max(most) <= 5  # one for the only thread, or one for each that calls at the same moment
+            most = max(most, threads._pool._pool._work_queue.qsize())
+    assert most <= 1  # there is one thread
+    assert not threads._pool._wanted
+
+
+def test_an_interrupted_call_does_not_keep_threads_away(monkeypatch):
+    crnn.set_num_threads(1)
+    crnn.set_num_threads(2)
+    threads.run([[int] * 2], 2)
+    deadline = time.monotonic() + 30
+    while threads._pool._looking_out or not threads._pool.numbers:
+        assert time.monotonic() < deadline
+        time.sleep(1e-3)
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    for _ in range(3):
+        with monkeypatch.context() as patch:
+            patch.setattr(threads._pool._pool, "submit", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                threads.run([[int] * 2], 2)
+    together = threading.Barrier(2, timeout=30)
+    threads.run([[together.wait] * 2], 2)
 
 
 def test_an_interrupt_goes_before_the_error_of_another_thread():
