@@ -12,12 +12,12 @@ import numpy as np
 
 from crnn import threads
 from crnn.kernels.memory import aligned_empty
-from crnn.stack import SEQUENCES
+from crnn.stack import BLOCK_NUMBERS, SEQUENCES
 
 SIZE = 2 * SEQUENCES  # sequences of a group, at least
 WORK = 5e6  # multiplications of a group, at least: a fifth of a millisecond
 FEW_BYTES = 2**20  # of all gradients, which then stay in the second cache
-MOST_BYTES = 2**21  # of the gates, or outputs, of a group; at most a block of the general pass
+MOST_BYTES = 4 * BLOCK_NUMBERS  # of the gates, or outputs, of a group: no more than a block
 LANES = 8  # at most, as each has memory for all gradients
 
 

@@ -11,7 +11,10 @@ from crnn.stack import BLOCK_NUMBERS, Run
 
 
 class QuickPasses:
-    """Passes that take less time than what a general pass makes and asks before it starts.
+    """Passes that keep their memory: small ones, and training by groups of sequences.
+
+    A general pass would take longer to make and to ask what it needs than to run, or would run
+    longer.
 
     The memory of the last one's shape is kept.
 

@@ -20,7 +20,7 @@ from builds import (
 )
 
 import crnn
-from crnn import groups, threads
+from crnn import checks, groups, threads
 
 pytestmark = [  # the reference has no such pass
     pytest.mark.no_backend, pytest.mark.usefixtures("small_groups", "small_work_is_split"),
@@ -91,6 +91,17 @@ def test_much_is_not_kept(monkeypatch):
     assert len(groups.bounds(weights, True, T, 16)) == 2
     assert groups.bounds(weights, True, T + 1, 16) == []
     assert groups.bounds(weights, True, 0, 16) == groups.bounds(weights, True, T, 0) == []
+
+
+@each_dtype
+def test_a_single_group_is_one_block_of_the_general_pass(dtype):
+    """Else a first pass, the general one, would add up in another order than the later ones."""
+    net = network("gru-after-tanh", dtype)
+    weights, batch = net._engine.weights, 8
+    steps = max(t for t in range(1, 2000) if groups.bounds(weights, True, t, batch))
+    x = np.zeros((steps, batch), int)
+    sequence = checks.sequence(x, None, None, weights)
+    assert net._engine.stack.block_steps(sequence) >= steps
 
 
 def test_many_parameters_are_for_the_whole_batch(monkeypatch):

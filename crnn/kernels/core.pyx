@@ -14,7 +14,7 @@ different flags; ``crnn/_dispatch.py`` imports the best one that the processor c
 - ``optimisers.pyx``   updates of the parameter vector, norms of gradients
 - ``layer.pyx``        a layer over whole sequences, for some sequences of a batch at a time
 - ``readout.pyx``      the readout and the loss, in the same manner
-- ``trainer.pyx``      the training pass of a small network, in one call
+- ``trainer.pyx``      training passes of small networks, a group of sequences a call
 - ``runner.pyx``       inference of a small network, in one call
 - ``stepper.pyx``      one time step of a whole network, for streams
 

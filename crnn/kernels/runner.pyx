@@ -1,4 +1,4 @@
-# Inference of a small network over floats in one call, as Trainer does training passes over tokens.
+# Inference of a small network over floats in one call, as Group does its part of a training pass.
 # It has no formula of its own either.
 
 cdef class Runner:

@@ -45,7 +45,7 @@ cdef class Trainer:
     dx : ndarray (T, B, I) or None
         Filled in.
     lengths : ndarray of intp (B,) or None
-    ends, gradients : list of ndarray (B, H)
+    ends, gradients : list of ndarray (B, H), or (1, B, H)
         h and maybe c, the initial ones and, after the pass, the last ones; and the gradients of the
         initial ones.
     scale : float
