@@ -9,21 +9,21 @@ A compiled core (``crnn.kernels``) beside a readable NumPy twin (``crnn.referenc
 """
 
 from crnn import reference, text
-from crnn._dispatch import build_info
-from crnn.cells import GRU, LSTM, RNN
-from crnn.disk import FormatError
-from crnn.gradcheck import gradcheck
-from crnn.gradient_flow import gradient_flow
-from crnn.history import History
-from crnn.loading import load
-from crnn.optim import SGD, Adagrad, Adam, AdamW, RMSprop
-from crnn.parameters import Gradients
-from crnn.schedules import constant, cosine, exponential
-from crnn.streams import Stream
-from crnn.threads import get_num_threads, set_num_threads
-from crnn.training import Event, evaluate, fit
+from crnn._version import __version__ as __version__
+from crnn.analysis.gradient_check import gradcheck
+from crnn.analysis.gradient_flow import gradient_flow
+from crnn.base.backends import build_info
+from crnn.engine.threads import get_num_threads, set_num_threads
+from crnn.files.disk import FormatError
+from crnn.network.cells import GRU, LSTM, RNN
+from crnn.network.parameters import Gradients
+from crnn.network.saving import load
+from crnn.network.streams import Stream
+from crnn.training.fit import Event, evaluate, fit
+from crnn.training.history import History
+from crnn.training.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+from crnn.training.schedules import constant, cosine, exponential
 
-__version__ = "0.1.0"
 __all__ = [
     "GRU",
     "LSTM",

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from crnn import disk
+from crnn.files import disk
 
 
 def loss_curves(history, path, title="", unit="nats per character"):

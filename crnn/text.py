@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 
-from crnn import checks, files
-from crnn.disk import FormatError
-from crnn.loading import network_from
-from crnn.network import Network
+from crnn.base import checks
+from crnn.files import container
+from crnn.files.disk import FormatError
+from crnn.network.network import Network
+from crnn.network.saving import network_from
 
 
 class Vocabulary:
@@ -264,14 +265,14 @@ def load_model(path):
     OSError
         If it cannot be read.
     """
-    tensors, metadata = files.read(path)
+    tensors, metadata = container.read(path)
     if "vocabulary" not in metadata:
         raise FormatError(f"{path}: not a character model, it has no vocabulary")
-    files.check_names(path, metadata, ("config", "vocabulary", "training"))
+    container.check_names(path, metadata, ("config", "vocabulary", "training"))
     net = network_from(path, tensors, metadata)
-    training = files.read_json(path, metadata["training"], "account of training")
+    training = container.read_json(path, metadata["training"], "account of training")
     try:
-        vocabulary = Vocabulary(files.read_json(path, metadata["vocabulary"], "vocabulary"))
+        vocabulary = Vocabulary(container.read_json(path, metadata["vocabulary"], "vocabulary"))
     except (TypeError, ValueError) as error:
         raise FormatError(f"{path}: {error}") from None
     if not isinstance(training, dict):

@@ -24,7 +24,8 @@ from test_twins import (
 from test_twins_passes import after, gated_loops, given_to, loops_over_time, losses, products
 
 import crnn
-from crnn import engine, optimizer, stack
+from crnn.engine import engine, stack
+from crnn.training import optimizer
 
 STEP = 1e-30
 T, B, I, H, O = 5, 4, 3, 6, 7  # noqa: E741

@@ -5,9 +5,10 @@ import importlib
 import pytest
 
 import crnn
-from crnn import _dispatch, network
-from crnn.cells import GRU, LSTM, RNN
+from crnn.base import backends
 from crnn.kernels import cpu
+from crnn.network import network
+from crnn.network.cells import GRU, LSTM, RNN
 
 INSTRUCTION_SETS = cpu.instruction_sets()
 DTYPES = ["float32", "float64"]
@@ -35,8 +36,8 @@ def kernels_of(isa, dtype):
     """Return one build's functions for one dtype, as a network gets them."""
     module = importlib.import_module(f"crnn.kernels.{isa}")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_dispatch, "compiled_module", lambda: module)
-        return _dispatch.kernels.__wrapped__("compiled", dtype)
+        patch.setattr(backends, "compiled_module", lambda: module)
+        return backends.kernels.__wrapped__("compiled", dtype)
 
 
 def network_on(functions, *sizes, cell="RNN", **options):

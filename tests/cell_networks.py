@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import crnn
-from crnn import network
+from crnn.network import network
 
 T, B, I, H, O = 5, 4, 3, 6, 7  # noqa: E741
 LENGTHS = np.array([2, 5, 0, 3])

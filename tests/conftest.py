@@ -31,14 +31,14 @@ def backend(request, monkeypatch):
 @pytest.fixture(autouse=True)
 def threads_whatever_else_runs(monkeypatch):
     """Have passes split over threads where a busy machine would make that stop for a while."""
-    monkeypatch.setattr("crnn.threads.ALONE", 0)
+    monkeypatch.setattr("crnn.engine.threads.ALONE", 0)
 
 
 @pytest.fixture
 def small_work_is_split(monkeypatch):
     """Have small batches split over threads too, and put back how many there were."""
     before = crnn.get_num_threads()
-    monkeypatch.setattr("crnn.threads.LEAST_WORK", 0)
+    monkeypatch.setattr("crnn.engine.threads.LEAST_WORK", 0)
     yield
     crnn.set_num_threads(before)
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from crnn import files
-from crnn.disk import FormatError
+from crnn.files import container
+from crnn.files.disk import FormatError
 
 ZEROS = "0" * 64
 OWN = {"format": "crnn 1", "sha256": ZEROS}
@@ -29,7 +29,7 @@ def small_file(path):
         "none": np.empty((0, 3), np.float32),
     }
     metadata = {"config": json.dumps({"sha256": ZEROS, "n": [1, 2]}), "é": "naïve\n"}
-    files.write(path, tensors, metadata)
+    container.write(path, tensors, metadata)
     return tensors, metadata
 
 
@@ -54,7 +54,7 @@ def entry(shape=(2,), offsets=(0, 8), dtype="F32", **more):
 def assert_refused(path, content, message=None):
     path.write_bytes(content)
     with pytest.raises(FormatError, match=message) as caught:
-        files.read(path)
+        container.read(path)
     assert str(path) in str(caught.value)
     assert len(str(caught.value)) < 3000 + len(str(path))
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from crnn import optim
-from crnn._dispatch import choose_backend
+from crnn.base.backends import choose_backend
+from crnn.training import optimizers
 
 STEPS = 50
 SIZE = 37
@@ -89,4 +89,4 @@ def random_run(seed=0, steps=STEPS, size=SIZE, dtype=np.float64):
 
 
 def make(name, options):
-    return getattr(optim, name)(**options)
+    return getattr(optimizers, name)(**options)

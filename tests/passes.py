@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from builds import KINDS, normal
 
-from crnn.kinds import Kind, parameter_shapes
-from crnn.parameters import Layout, Parameters
-from crnn.weights import Weights
+from crnn.base.kinds import Kind, parameter_shapes
+from crnn.engine.packing import Weights
+from crnn.network.parameters import Layout, Parameters
 
 
 class Given(NamedTuple):

@@ -18,9 +18,9 @@ SOURCES = {  # of a package's modules each after those that it imports, itself l
     name: (PACKAGE / f"{name}.py").read_text(encoding="utf-8")
     for name in (
         *(f"reference/{part}" for part in (
-            "formulas", "optimisers", "rnn", "gru", "lstm", "cells", "layer", "readout",
+            "formulas", "optimizers", "rnn", "gru", "lstm", "cells", "layer", "readout",
             "stepper")),
-        "weights", "sequences", "stack", "engine", "threads",
+        *(f"engine/{part}" for part in ("packing", "sequences", "stack", "engine", "threads")),
     )
 }
 SOURCES["reference"] = (PACKAGE / "reference" / "__init__.py").read_text(encoding="utf-8")
@@ -223,26 +223,26 @@ BUGS = [
     Bug("finite is what starts so", "np.isfinite(x).all()", "np.isfinite(x).any()", "k"),
     # packed weights
     Bug("packed once and for all", "copy is None or copy[1] != self.changes.item()",
-        "copy is None", "p", module="weights"),
+        "copy is None", "p", module="engine/packing"),
     Bug("packed anew every second time", "copy is None or copy[1] != self.changes.item()",
-        "copy is None or copy[1] < self.changes.item() - 1", "p", module="weights"),
+        "copy is None or copy[1] < self.changes.item() - 1", "p", module="engine/packing"),
     Bug("a copy that is never transposed", "weight = weight.T if transposed else weight",
         'weight = weight.T if transposed and "W_hh" not in name else weight', "c",
-        module="weights"),
+        module="engine/packing"),
     Bug("one copy for both directions", "key = name, transposed, columns",
-        'key = name, transposed and "W_hh" not in name, columns', "c", module="weights"),
+        'key = name, transposed and "W_hh" not in name, columns', "c", module="engine/packing"),
     # threads
     Bug("parts end one too early", "itertools.pairwise(bounds)",
-        "zip(bounds, [bound - 1 for bound in bounds[1:]])", "t", module="threads"),
+        "zip(bounds, [bound - 1 for bound in bounds[1:]])", "t", module="engine/threads"),
     Bug("the first part begins one too late", "itertools.pairwise(bounds)",
-        "zip([1, *bounds[1:]], bounds[1:])", "t", module="threads"),
+        "zip([1, *bounds[1:]], bounds[1:])", "t", module="engine/threads"),
     Bug("parts begin one too early", "itertools.pairwise(bounds)",
         "zip([max(0, bound - 1) for bound in bounds], bounds[1:])", "t",
-        module="threads"),
+        module="engine/threads"),
     Bug("last part left out", "itertools.pairwise(bounds)",
-        "itertools.pairwise(bounds[:-1])", "t", module="threads"),
+        "itertools.pairwise(bounds[:-1])", "t", module="engine/threads"),
     Bug("one task in place of all", "for task in phase])", "for task in phase[:1] * len(phase)])",
-        "t", module="threads"),
+        "t", module="engine/threads"),
 ]
 BUGS += [
     Bug(name, old, new, caught_by, *count, module=module)

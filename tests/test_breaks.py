@@ -11,7 +11,9 @@ import pytest
 from bug_checks import CHECKS
 from planted_bugs import BUGS, SOURCES, text_in
 
-from crnn import engine, network, reference, stack
+from crnn import reference
+from crnn.engine import engine, stack
+from crnn.network import network
 
 pytestmark = pytest.mark.no_backend
 
@@ -47,17 +49,17 @@ def fails(check, broken):
     with pytest.MonkeyPatch.context() as patch:
         functions = broken.get("reference", reference)
         patch.setattr(network, "kernels", lambda backend, dtype: functions)
-        if "weights" in broken:
-            patch.setattr(network, "Weights", broken["weights"].Weights)
-        if "engine" in broken:
-            patch.setattr(network, "Engine", broken["engine"].Engine)
-        if "stack" in broken:
-            patch.setattr(engine, "Stack", broken["stack"].Stack)
-        if "sequences" in broken:
+        if "engine/packing" in broken:
+            patch.setattr(network, "Weights", broken["engine/packing"].Weights)
+        if "engine/engine" in broken:
+            patch.setattr(network, "Engine", broken["engine/engine"].Engine)
+        if "engine/stack" in broken:
+            patch.setattr(engine, "Stack", broken["engine/stack"].Stack)
+        if "engine/sequences" in broken:
             for module, name in ((engine, "reverse"), (stack, "reverse"), (stack, "beside")):
-                patch.setattr(module, name, getattr(broken["sequences"], name))
-        if "threads" in broken:
-            patch.setattr(stack, "threads", broken["threads"])
+                patch.setattr(module, name, getattr(broken["engine/sequences"], name))
+        if "engine/threads" in broken:
+            patch.setattr(stack, "threads", broken["engine/threads"])
         try:
             check(functions)
         except Exception:

@@ -25,7 +25,7 @@ from cell_networks import (
 )
 
 import crnn
-from crnn import files
+from crnn.files import container
 
 CLASSES = {"RNN": (crnn.RNN, 1), "GRU": (crnn.GRU, 3), "LSTM": (crnn.LSTM, 4)}
 each_class = pytest.mark.parametrize(("network_class", "blocks"), CLASSES.values(), ids=CLASSES)
@@ -151,12 +151,12 @@ def test_the_other_backend_loads_it(rng, tmp_path, backend, cell):
 
 def parts_of(net, path):
     net.save(path)
-    tensors, metadata = files.read(path)
+    tensors, metadata = container.read(path)
     return tensors, json.loads(metadata["config"])
 
 
 def forge(path, tensors, config):
-    files.write(path, tensors, {"config": json.dumps(config)})
+    container.write(path, tensors, {"config": json.dumps(config)})
 
 
 def test_files_that_are_older_than_layers(backend, tmp_path):

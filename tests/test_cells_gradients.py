@@ -22,7 +22,7 @@ from cell_networks import (
 )
 
 import crnn
-from crnn import stack
+from crnn.engine import stack
 
 pytestmark = pytest.mark.no_backend
 STEP = 1e-30  # its square is lost beside any number here

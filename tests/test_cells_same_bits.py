@@ -24,7 +24,7 @@ from cell_networks import (
 )
 
 import crnn
-from crnn import stack
+from crnn.engine import stack
 
 pytestmark = pytest.mark.no_backend
 

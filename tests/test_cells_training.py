@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import crnn
-from crnn import files
+from crnn.files import container
 
 I, H, O = 3, 5, 4  # noqa: E741
 TRUNCATION, UPDATES, EPOCHS = 3, 7, 3  # updates of an epoch: 3 for 7 steps, 2 for 5, 2 for 6
@@ -141,7 +141,7 @@ def checkpoint(tmp_path):
     for stop in (1, 2, 3):
         path = tmp_path / "checkpoint"
         train(path, CELLS["LSTM"], stop=stop)
-        if "state" in files.read(path)[0]:
+        if "state" in container.read(path)[0]:
             return path
     raise AssertionError("no checkpoint is in the middle of a batch")
 
@@ -178,9 +178,9 @@ def test_another_network(checkpoint, make, match):
     {"state_d": np.zeros((2, 2, H), np.float32)},
 ], ids=["no h", "no c", "one layer", "another batch", "another dtype", "three arrays"])
 def test_a_state_that_does_not_fit(checkpoint, changes):
-    tensors, metadata = files.read(checkpoint)
+    tensors, metadata = container.read(checkpoint)
     tensors = {name: each for name, each in (tensors | changes).items() if each is not None}
-    files.write(checkpoint, tensors, metadata)
+    container.write(checkpoint, tensors, metadata)
     refuse(checkpoint, crnn.FormatError, "checkpoint")
 
 
@@ -191,10 +191,10 @@ def test_a_state_that_does_not_fit(checkpoint, changes):
     lambda old: old | {"state": {"state": "a", "inc": "b"}},
 ], ids=["none", "list", "empty", "number", "another", "below 0", "large", "no state", "text"])
 def test_a_bad_state_of_dropout(checkpoint, change):
-    tensors, metadata = files.read(checkpoint)
+    tensors, metadata = container.read(checkpoint)
     account = json.loads(metadata["training"])
     account["progress"]["dropout"] = change(account["progress"]["dropout"])
-    files.write(checkpoint, tensors, metadata | {"training": json.dumps(account)})
+    container.write(checkpoint, tensors, metadata | {"training": json.dumps(account)})
     refuse(checkpoint, crnn.FormatError, "checkpoint")
 
 

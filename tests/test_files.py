@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from crnn import files
-from crnn.disk import FormatError
+from crnn.files import container
+from crnn.files.disk import FormatError
 
 pytestmark = pytest.mark.no_backend
 
@@ -53,8 +53,8 @@ ARRAYS = {
 @pytest.mark.parametrize("name", ARRAYS)
 def test_round_trip_of_one_array(tmp_path, name):
     before = ARRAYS[name].tobytes()
-    files.write(tmp_path / "m", {name: ARRAYS[name]}, {})
-    tensors, metadata = files.read(tmp_path / "m")
+    container.write(tmp_path / "m", {name: ARRAYS[name]}, {})
+    tensors, metadata = container.read(tmp_path / "m")
     assert_same(tensors, {name: ARRAYS[name]})
     assert metadata == {}
     assert ARRAYS[name].tobytes() == before
@@ -62,35 +62,35 @@ def test_round_trip_of_one_array(tmp_path, name):
 
 def test_round_trip_of_all(tmp_path):
     metadata = {"b": "", "a": '\0"\\\n é \U0001f600', "sha": "256", "": "empty"}
-    files.write(tmp_path / "m", ARRAYS, metadata)
-    tensors, found = files.read(tmp_path / "m")
+    container.write(tmp_path / "m", ARRAYS, metadata)
+    tensors, found = container.read(tmp_path / "m")
     assert_same(tensors, ARRAYS)
     assert list(found.items()) == list(metadata.items())
 
 
 def test_empty_file_contents(tmp_path):
-    files.write(tmp_path / "m", {}, {})
-    assert files.read(tmp_path / "m") == ({}, {})
+    container.write(tmp_path / "m", {}, {})
+    assert container.read(tmp_path / "m") == ({}, {})
 
 
 def test_arrays_are_owned_and_writable(tmp_path):
-    files.write(tmp_path / "m", ARRAYS, {})
-    tensors, _ = files.read(tmp_path / "m")
+    container.write(tmp_path / "m", ARRAYS, {})
+    tensors, _ = container.read(tmp_path / "m")
     for array in tensors.values():
         assert array.flags.owndata
         assert array.flags.writeable
         assert array.flags.aligned
         assert array.flags.c_contiguous
         array[...] = 7
-    assert_same(files.read(tmp_path / "m")[0], ARRAYS)
+    assert_same(container.read(tmp_path / "m")[0], ARRAYS)
 
 
 def test_same_content_same_bytes_same_order(tmp_path):
     metadata = {str(i): "x" for i in range(30)}
     for name in "ab":
-        files.write(tmp_path / name, ARRAYS, metadata)
+        container.write(tmp_path / name, ARRAYS, metadata)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    first, second = files.read(tmp_path / "a"), files.read(tmp_path / "b")
+    first, second = container.read(tmp_path / "a"), container.read(tmp_path / "b")
     assert list(first[0]) == list(second[0])
     assert_same(first[0], second[0])
 
@@ -119,16 +119,16 @@ def test_nested_texts_cannot_pose_as_the_checksum(tmp_path, key):
         "cut": f'sha256":"{ZEROS}"',
         "end": '"sha256',
     }
-    files.write(tmp_path / "m", {"sha256": np.ones(2)}, metadata)
-    assert files.read(tmp_path / "m")[1] == metadata
+    container.write(tmp_path / "m", {"sha256": np.ones(2)}, metadata)
+    assert container.read(tmp_path / "m")[1] == metadata
 
 
 def test_a_key_that_ends_like_the_checksum(tmp_path):
-    files.write(tmp_path / "m", {}, {'x"sha256': "harmless"})
+    container.write(tmp_path / "m", {}, {'x"sha256': "harmless"})
     before = (tmp_path / "m").read_bytes()
-    assert files.read(tmp_path / "m")[1] == {'x"sha256': "harmless"}
+    assert container.read(tmp_path / "m")[1] == {'x"sha256': "harmless"}
     with pytest.raises(ValueError, match="another name"):
-        files.write(tmp_path / "m", {}, {'x"sha256': ZEROS})
+        container.write(tmp_path / "m", {}, {'x"sha256': ZEROS})
     assert (tmp_path / "m").read_bytes() == before
 
 
@@ -144,8 +144,8 @@ def test_any_round_trip(tmp_path_factory, tensors, metadata):
     path = tmp_path_factory.getbasetemp() / "any"
     tensors.pop("__metadata__", None)
     metadata = {key: text for key, text in metadata.items() if key not in OWN}
-    files.write(path, tensors, metadata)
-    found_tensors, found_metadata = files.read(path)
+    container.write(path, tensors, metadata)
+    found_tensors, found_metadata = container.read(path)
     assert_same(found_tensors, tensors)
     assert found_metadata == metadata
 
@@ -160,34 +160,34 @@ def test_any_round_trip(tmp_path_factory, tensors, metadata):
 ], ids=lambda array: str(getattr(array, "dtype", array)))  # fmt: skip
 def test_other_tensors_are_refused(tmp_path, array):
     with pytest.raises(TypeError, match="'w'"):
-        files.write(tmp_path / "m", {"w": array}, {})
+        container.write(tmp_path / "m", {"w": array}, {})
     assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("metadata", [{"a": 1}, {1: "a"}, {"a": None}, {"a": b"x"}, {"a": {}}])
 def test_metadata_other_than_texts_are_refused(tmp_path, metadata):
     with pytest.raises(TypeError, match="str to str"):
-        files.write(tmp_path / "m", {}, metadata)
+        container.write(tmp_path / "m", {}, metadata)
     assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("key", ["format", "sha256"])
 def test_own_keys_are_refused(tmp_path, key):
     with pytest.raises(ValueError, match=key):
-        files.write(tmp_path / "m", {}, {key: "x"})
+        container.write(tmp_path / "m", {}, {key: "x"})
     assert not any(tmp_path.iterdir())
 
 
 def test_names_that_cannot_be_written(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="another name"):
-        files.write(tmp_path / "m", {"__metadata__": np.ones(2)}, {})
+        container.write(tmp_path / "m", {"__metadata__": np.ones(2)}, {})
     with pytest.raises(TypeError):
-        files.write(tmp_path / "m", {1: np.ones(2)}, {})
+        container.write(tmp_path / "m", {1: np.ones(2)}, {})
     with pytest.raises(UnicodeEncodeError):
-        files.write(tmp_path / "m", {}, {"a": "\ud800"})
-    monkeypatch.setattr(files, "_MAX_HEADER", 1000)
+        container.write(tmp_path / "m", {}, {"a": "\ud800"})
+    monkeypatch.setattr(container, "_MAX_HEADER", 1000)
     with pytest.raises(ValueError, match="at most 1000"):
-        files.write(tmp_path / "m", {}, {"a": "x" * 1000})
+        container.write(tmp_path / "m", {}, {"a": "x" * 1000})
     assert not any(tmp_path.iterdir())
 
 
@@ -195,27 +195,27 @@ def test_names_that_cannot_be_written(tmp_path, monkeypatch):
 
 
 def test_check_names():
-    files.check_names("m", ["a", "b"], ("b", "a"))
-    files.check_names("m", {}, iter(()))
+    container.check_names("m", ["a", "b"], ("b", "a"))
+    container.check_names("m", {}, iter(()))
     for present, wanted, message in [
         ("ab", "abdc", r"'m' .*missing \['c', 'd'\]$"),
         ("zaby", "ab", r"'m' .*unknown \['y', 'z'\]$"),
         (["../x", "\0"], ["w"], r"missing \['w'\], unknown \['\\x00', '../x'\]$"),
     ]:
         with pytest.raises(FormatError, match=message):
-            files.check_names("m", iter(present), iter(wanted))
+            container.check_names("m", iter(present), iter(wanted))
 
 
 def test_check_names_shows_every_missing_name_of_a_real_network():
     wanted = [f"W_hh_l{i}_reverse" for i in range(50)]
     with pytest.raises(FormatError) as caught:
-        files.check_names("m", [], wanted)
+        container.check_names("m", [], wanted)
     assert all(name in str(caught.value) for name in wanted)
 
 
 @pytest.mark.parametrize("value", [None, True, 0, -1.5, "é", [], {"a": [{"b": None}], "c": 1e300}])
 def test_read_json(value):
-    assert files.read_json("m", json.dumps(value), "config") == value
+    assert container.read_json("m", json.dumps(value), "config") == value
 
 
 @pytest.mark.parametrize("text", [
@@ -224,7 +224,7 @@ def test_read_json(value):
     '"\t"', "[1,]", "\ufeff1", "// 1", "0x10"], ids=lambda text: ascii(text[:20]))  # fmt: skip
 def test_read_json_refuses(text):
     with pytest.raises(FormatError, match="'m' has a bad config, not strict JSON"):
-        files.read_json(Path("m"), text, "config")
+        container.read_json(Path("m"), text, "config")
 
 
 def test_format_error_is_a_value_error():

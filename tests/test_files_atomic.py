@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from forged_files import posix, temporaries
 
-from crnn import disk, files
+from crnn.files import container, disk
 
 pytestmark = pytest.mark.no_backend
 
@@ -40,7 +40,7 @@ def record_calls(monkeypatch, before=lambda number: None):
                 raise
             return real(*arguments, **keywords)
 
-        monkeypatch.setattr(files.os, name, call)
+        monkeypatch.setattr(container.os, name, call)
 
     for name in CALLS:
         wrap(name)
@@ -127,27 +127,27 @@ def test_an_error_names_the_file_that_was_to_be_written(tmp_path, monkeypatch):
 
 def test_short_writes(tmp_path, monkeypatch):
     write = os.write
-    monkeypatch.setattr(files.os, "write", lambda descriptor, data: write(descriptor, data[:3]))
+    monkeypatch.setattr(container.os, "write", lambda descriptor, data: write(descriptor, data[:3]))
     disk.write_bytes(tmp_path / "m", bytes(range(100)))
     assert (tmp_path / "m").read_bytes() == bytes(range(100))
 
 
 def test_readers_see_whole_files_while_another_thread_writes(tmp_path):
     path, stop = tmp_path / "m", threading.Event()
-    files.write(path, {"w": np.full(1000, 0.0)}, {"step": "0"})
+    container.write(path, {"w": np.full(1000, 0.0)}, {"step": "0"})
 
     def keep_writing():
         step = 0
         while not stop.is_set():
             step += 1
-            files.write(path, {"w": np.full(1000, float(step))}, {"step": str(step)})
+            container.write(path, {"w": np.full(1000, float(step))}, {"step": str(step)})
 
     writers = [threading.Thread(target=keep_writing) for _ in range(2)]
     for writer in writers:
         writer.start()
     try:
         for _ in range(100):
-            tensors, metadata = files.read(path)
+            tensors, metadata = container.read(path)
             assert (tensors["w"] == float(metadata["step"])).all()
     finally:
         stop.set()
@@ -181,11 +181,11 @@ def test_stale_temporaries_are_swept(tmp_path):
 WRITER = """
 import sys
 import numpy as np
-from crnn import files
+from crnn.files import container
 step = int(sys.argv[2])
 while True:
     step += 1
-    files.write(sys.argv[1], {"w": np.full(5000, float(step))}, {"step": str(step)})
+    container.write(sys.argv[1], {"w": np.full(5000, float(step))}, {"step": str(step)})
     print(step, flush=True)
 """
 
@@ -206,7 +206,7 @@ def test_kill_at_random_moments(tmp_path):
             process.kill()
             reported += process.stdout.read()
         last = int(reported[: reported.rindex(b"\n")].split()[-1])
-        tensors, metadata = files.read(path)
+        tensors, metadata = container.read(path)
         step = int(metadata["step"])
         assert last <= step <= last + 1
         assert tensors["w"].shape == (5000,)

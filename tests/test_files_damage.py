@@ -25,8 +25,8 @@ from forged_files import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crnn import files
-from crnn.disk import FormatError
+from crnn.files import container
+from crnn.files.disk import FormatError
 
 pytestmark = pytest.mark.no_backend
 
@@ -63,7 +63,7 @@ def test_appended_and_inserted_bytes(tmp_path):
 
 def test_swapped_data_are_found(tmp_path):
     """No size changes and everything parses: only the checksum can tell."""
-    files.write(tmp_path / "m", {"w": np.array([1.0, 2.0])}, {})
+    container.write(tmp_path / "m", {"w": np.array([1.0, 2.0])}, {})
     raw = (tmp_path / "m").read_bytes()
     assert_refused(tmp_path / "m", raw[:-16] + raw[-8:] + raw[-16:-8], "damaged.*SHA-256")
 
@@ -76,7 +76,7 @@ def test_the_forge_can_make_a_good_file(tmp_path):
     body = np.arange(6, dtype=np.float32).tobytes()
     entries = {"a": entry([2, 2], [8, 24]), "b": entry([1], [0, 8], "F64"), "c": entry([0], [8, 8])}
     (tmp_path / "m").write_bytes(forged(entries, body, OWN | {"k": "v"}))
-    tensors, metadata = files.read(tmp_path / "m")
+    tensors, metadata = container.read(tmp_path / "m")
     assert {name: array.shape for name, array in tensors.items()} == {
         "a": (2, 2), "b": (1,), "c": (0,)}  # fmt: skip
     assert_same({"a": tensors["a"]}, {"a": np.arange(2, 6, dtype=np.float32).reshape(2, 2)})
@@ -111,7 +111,7 @@ def test_header_above_100_mb_is_refused_in_a_file_that_has_them(tmp_path):
         file.write((100_000_001).to_bytes(8, "little") + b"{")
         file.truncate(200_000_000)
     with pytest.raises(FormatError, match="header of 100000001"):
-        files.read(tmp_path / "m")
+        container.read(tmp_path / "m")
 
 
 def test_a_large_foreign_file_is_refused_without_reading_it(tmp_path):
@@ -123,7 +123,7 @@ def test_a_large_foreign_file_is_refused_without_reading_it(tmp_path):
         except OSError:
             pytest.skip("the file system has no files of 4 TB")
     with pytest.raises(FormatError, match="not a crnn file"):
-        files.read(tmp_path / "m")
+        container.read(tmp_path / "m")
 
 
 BAD_HEADERS = {
@@ -300,7 +300,7 @@ def test_messages_stay_short(tmp_path):
     assert_refused(tmp_path / "m", forged({name: entry()}), "tensors take 8")
     assert_refused(tmp_path / "m", forged({}, metadata={"format": "crnn " + name}), "newer")
     with pytest.raises(FormatError) as caught:
-        files.check_names("m", (name + str(i) for i in range(60)), [])
+        container.check_names("m", (name + str(i) for i in range(60)), [])
     assert len(str(caught.value)) < 10_000
 
 
@@ -321,7 +321,7 @@ def test_sealed_mutants_load_or_are_refused(tmp_path_factory, entries, body, met
     path = tmp_path_factory.getbasetemp() / "mutant"
     path.write_bytes(forged(entries, body, metadata | OWN))
     with contextlib.suppress(FormatError):
-        tensors, found = files.read(path)
+        tensors, found = container.read(path)
         assert sum(array.nbytes for array in tensors.values()) == len(body)
         assert found == {key: text for key, text in metadata.items() if key not in OWN}
 

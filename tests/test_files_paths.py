@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from forged_files import assert_same, posix, small_file, temporaries
 
-from crnn import disk, files
-from crnn.disk import FormatError
+from crnn.files import container, disk
+from crnn.files.disk import FormatError
 
 pytestmark = pytest.mark.no_backend
 
@@ -40,14 +40,14 @@ def in_time(function, *arguments, seconds=10):
 
 def test_no_such_file(tmp_path):
     with pytest.raises(FileNotFoundError):
-        files.read(tmp_path / "m")
+        container.read(tmp_path / "m")
     with pytest.raises(FileNotFoundError):
         disk.write_bytes(tmp_path / "no" / "m", b"")
 
 
 def test_directory(tmp_path):
     with pytest.raises(IsADirectoryError):
-        files.read(tmp_path)
+        container.read(tmp_path)
     (tmp_path / "d").mkdir()
     with pytest.raises(IsADirectoryError):
         disk.write_bytes(tmp_path / "d", b"")
@@ -58,7 +58,7 @@ def test_directory(tmp_path):
 def test_fifo(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(FormatError, match="is a FIFO"):
-        in_time(files.read, tmp_path / "fifo")
+        in_time(container.read, tmp_path / "fifo")
     with pytest.raises(FormatError, match="is a FIFO"):
         in_time(disk.write_bytes, tmp_path / "fifo", b"x")
     assert [path.name for path in tmp_path.iterdir()] == ["fifo"]
@@ -70,20 +70,20 @@ def test_fifo_that_takes_a_files_place_before_it_is_opened(tmp_path, monkeypatch
     (tmp_path / "file").write_bytes(b"")
     os.mkfifo(tmp_path / "fifo")
     looked_at = os.stat(tmp_path / "file")
-    monkeypatch.setattr(files.os, "stat", lambda *_, **__: looked_at)
+    monkeypatch.setattr(container.os, "stat", lambda *_, **__: looked_at)
     with pytest.raises(FormatError, match="is a FIFO"):
-        in_time(files.read, tmp_path / "fifo")
+        in_time(container.read, tmp_path / "fifo")
 
 
 @posix
 def test_devices_and_sockets(tmp_path, monkeypatch):
     with pytest.raises(FormatError, match="is a character device"):
-        in_time(files.read, "/dev/zero")
+        in_time(container.read, "/dev/zero")
     with socket.socket(socket.AF_UNIX) as listener:
         monkeypatch.chdir(tmp_path)  # a socket's path must be short
         listener.bind("s")
         with pytest.raises(FormatError, match="is a socket"):
-            in_time(files.read, tmp_path / "s")
+            in_time(container.read, tmp_path / "s")
 
 
 @posix
@@ -91,7 +91,7 @@ def test_files_that_do_not_say_their_size():
     if not os.path.isfile("/proc/self/status"):
         pytest.skip("no /proc")
     with pytest.raises(FormatError):
-        in_time(files.read, "/proc/self/status")
+        in_time(container.read, "/proc/self/status")
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
@@ -99,60 +99,60 @@ def test_no_permission(tmp_path):
     small_file(tmp_path / "m")
     (tmp_path / "m").chmod(0)
     with pytest.raises(PermissionError):
-        files.read(tmp_path / "m")
+        container.read(tmp_path / "m")
 
 
 def test_vanished_file(tmp_path, monkeypatch):
     small_file(tmp_path / "m")
     looked_at = os.stat(tmp_path / "m")
     (tmp_path / "m").unlink()
-    monkeypatch.setattr(files.os, "stat", lambda *_, **__: looked_at)
+    monkeypatch.setattr(container.os, "stat", lambda *_, **__: looked_at)
     with pytest.raises(FileNotFoundError):
-        files.read(tmp_path / "m")
+        container.read(tmp_path / "m")
 
 
 def test_file_that_shrinks_while_it_is_read(tmp_path, monkeypatch):
     small_file(tmp_path / "m")
-    parse = files._parse_header
+    parse = container._parse_header
 
     def shrink_and_parse(path, text):
         os.truncate(path, os.path.getsize(path) - 5)
         return parse(path, text)
 
-    monkeypatch.setattr(files, "_parse_header", shrink_and_parse)
+    monkeypatch.setattr(container, "_parse_header", shrink_and_parse)
 
     def open_unbuffered(path, mode, opener):
         return open(path, mode, 0, opener=opener)
 
-    monkeypatch.setattr(files, "open", open_unbuffered, raising=False)
+    monkeypatch.setattr(container, "open", open_unbuffered, raising=False)
     with pytest.raises(FormatError, match="damaged"):
-        files.read(tmp_path / "m")
+        container.read(tmp_path / "m")
 
 
 def test_file_that_grows_while_it_is_read(tmp_path, monkeypatch):
     """It is taken as it was when it was opened, or else it might never end."""
     tensors, _ = small_file(tmp_path / "m")
-    parse = files._parse_header
+    parse = container._parse_header
 
     def grow_and_parse(path, text):
         with open(path, "ab") as file:
             file.write(b"more")
         return parse(path, text)
 
-    monkeypatch.setattr(files, "_parse_header", grow_and_parse)
-    assert_same(files.read(tmp_path / "m")[0], tensors)
+    monkeypatch.setattr(container, "_parse_header", grow_and_parse)
+    assert_same(container.read(tmp_path / "m")[0], tensors)
 
 
 def test_a_descriptor_is_no_path(tmp_path):
     small_file(tmp_path / "m")
     with open(tmp_path / "m", "rb") as file, pytest.raises(TypeError):
-        files.read(file.fileno())
+        container.read(file.fileno())
 
 
 @pytest.mark.parametrize("path", [0, 1.5, None, ["m"]])
 def test_paths_of_another_kind(path):
     with pytest.raises(TypeError):
-        files.read(path)
+        container.read(path)
     with pytest.raises(TypeError):
         disk.write_bytes(path, b"")
 
@@ -164,8 +164,8 @@ def test_kinds_of_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     up = os.path.join("..", tmp_path.name, "up")
     for path in ("text", Path("pathlike"), str(tmp_path / "absolute"), up):
-        files.write(path, {}, {"a": "b"})
-        assert files.read(path) == ({}, {"a": "b"})
+        container.write(path, {}, {"a": "b"})
+        assert container.read(path) == ({}, {"a": "b"})
     assert {path.name for path in tmp_path.iterdir()} == {"text", "pathlike", "absolute", "up"}
 
 
@@ -177,11 +177,11 @@ def test_odd_file_names(tmp_path):
             Path(path).touch()
         except OSError:
             continue  # a file system with rules for names
-        files.write(path, {}, {"a": "b"})
-        assert files.read(path) == ({}, {"a": "b"})
+        container.write(path, {}, {"a": "b"})
+        assert container.read(path) == ({}, {"a": "b"})
         Path(path).write_bytes(b"")
         with pytest.raises(FormatError) as caught:
-            files.read(path)
+            container.read(path)
         assert str(caught.value).encode().count(b"\n") == 0  # one line, and printable
     assert not temporaries(tmp_path)
 
@@ -198,7 +198,7 @@ def test_symlinks_stay(tmp_path):
         assert not (tmp_path / "real" / "m").is_symlink()
         assert (tmp_path / "real" / "m").read_bytes() == content
     small_file(tmp_path / "link")
-    assert files.read(tmp_path / "link")[1]
+    assert container.read(tmp_path / "link")[1]
 
 
 @posix

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import crnn
-from crnn import stack
+from crnn.engine import stack
 
 T, B, I, H, O = 5, 4, 3, 6, 7  # noqa: E741
 STEP = 1e-30  # h; its square is lost beside any number here

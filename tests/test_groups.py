@@ -20,7 +20,8 @@ from builds import (
 )
 
 import crnn
-from crnn import checks, groups, threads
+from crnn.base import checks
+from crnn.engine import groups, threads
 
 pytestmark = [  # the reference has no such pass
     pytest.mark.no_backend, pytest.mark.usefixtures("small_groups", "small_work_is_split"),

@@ -14,9 +14,9 @@ import pytest
 from passes import Given, Pass, unset
 
 import crnn
-from crnn._dispatch import kernels
-from crnn.kinds import Kind, parameter_shapes
-from crnn.parameters import Layout, Parameters
+from crnn.base.backends import kernels
+from crnn.base.kinds import Kind, parameter_shapes
+from crnn.network.parameters import Layout, Parameters
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "worked-example.md"
 STEPS, HIDDEN, OUTPUTS = 3, 2, 2

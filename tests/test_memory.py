@@ -9,7 +9,7 @@ import small_network
 from small_network import B, H, I, O, equal
 
 import crnn
-from crnn import stack, threads
+from crnn.engine import stack, threads
 
 T = 7
 net, x, state = small_network.net, small_network.x, small_network.state

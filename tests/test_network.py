@@ -13,7 +13,7 @@ import small_network
 from small_network import B, H, I, O, close, equal
 
 import crnn
-from crnn import files
+from crnn.files import container
 
 T = 7
 net, x = small_network.net, small_network.x
@@ -333,7 +333,7 @@ def test_a_file_brings_the_network_back(tmp_path, x, backend, dtype, outputs, no
         with pytest.raises(ValueError, match=f"key '{key}' is .*own; use another"):
             net.save(path, {key: "not mine"})
     net.save(path, {"note": "mine"})
-    assert files.read(path)[1]["note"] == "mine"
+    assert container.read(path)[1]["note"] == "mine"
     loaded = crnn.load(str(path))
     assert repr(loaded) == repr(net)
     equal(loaded.vector, net.vector)
@@ -385,11 +385,11 @@ def test_a_file_that_is_no_network_is_a_format_error(tmp_path, case):
     if isinstance(changes, dict):
         config = json.dumps({k: v for k, v in (CONFIG | changes).items() if v is not ...})
     path = tmp_path / "forged.crnn"
-    files.write(path, tensors, {} if config is None else {"config": config})
+    container.write(path, tensors, {} if config is None else {"config": config})
     with pytest.raises(crnn.FormatError, match=r"forged\.crnn"):
         crnn.load(path)
 
 
 def test_the_unforged_file_is_good(tmp_path):
-    files.write(tmp_path / "good", TENSORS, {"config": json.dumps(CONFIG)})
+    container.write(tmp_path / "good", TENSORS, {"config": json.dumps(CONFIG)})
     assert (crnn.load(tmp_path / "good").vector == 1).all()

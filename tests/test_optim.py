@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from optimizer_cases import ALL, ONE_EACH, FakeNet, gradients, make, random_run
 
-from crnn import optim
+from crnn.training import optimizers
 
 
 def remade(config):
     """Make a new optimiser with the hyperparameters of another."""
     options = dict(config)
-    return getattr(optim, options.pop("name"))(**options)
+    return getattr(optimizers, options.pop("name"))(**options)
 
 
 # Hand-worked values: a network of one parameter, two steps. Every number is exact in binary or a
@@ -24,38 +24,39 @@ def remade(config):
 
 BY_HAND = [
     # w = 1 - 0.25*1 = 0.75; w = 0.75 - 0.25*2 = 0.25
-    (optim.SGD(0.25), 1, 1, 2, [0.75, 0.25]),
+    (optimizers.SGD(0.25), 1, 1, 2, [0.75, 0.25]),
     # g = 1 + 0.5*1 = 1.5, w = 1 - 0.375 = 0.625; g = 2 + 0.3125, w = 0.625 - 0.578125
-    (optim.SGD(0.25, weight_decay=0.5), 1, 1, 2, [0.625, 0.046875]),
+    (optimizers.SGD(0.25, weight_decay=0.5), 1, 1, 2, [0.625, 0.046875]),
     # m = 1, w = 1 - 0.25; m = 0.5*1 + 2 = 2.5, w = 0.75 - 0.625
-    (optim.SGD(0.25, momentum=0.5), 1, 1, 2, [0.75, 0.125]),
+    (optimizers.SGD(0.25, momentum=0.5), 1, 1, 2, [0.75, 0.125]),
     # m = 1, w = 1 - 0.25*(1 + 0.5*1) = 0.625; m = 2.5, w = 0.625 - 0.25*(2 + 0.5*2.5)
-    (optim.SGD(0.25, momentum=0.5, nesterov=True), 1, 1, 2, [0.625, -0.1875]),
+    (optimizers.SGD(0.25, momentum=0.5, nesterov=True), 1, 1, 2, [0.625, -0.1875]),
     # s = 9, w = 2 - 3/(3 + 1) = 5/4; s = 9 + 16, w = 5/4 - 4/(5 + 1) = 7/12
-    (optim.Adagrad(1.0, eps=1.0), 2, 3, 4, [5 / 4, 7 / 12]),
+    (optimizers.Adagrad(1.0, eps=1.0), 2, 3, 4, [5 / 4, 7 / 12]),
     # the same, the second step at half the rate: w = 5/4 - 1/2 * 4/6 = 11/12
-    (optim.Adagrad(1.0, lr_decay=1.0, eps=1.0), 2, 3, 4, [5 / 4, 11 / 12]),
+    (optimizers.Adagrad(1.0, lr_decay=1.0, eps=1.0), 2, 3, 4, [5 / 4, 11 / 12]),
     # s = 16 + 9, w = 2 - 3/(5 + 1) = 3/2; s = 25 + 144, w = 3/2 - 12/(13 + 1) = 9/14
-    (optim.Adagrad(1.0, initial_accumulator_value=16.0, eps=1.0), 2, 3, 12, [3 / 2, 9 / 14]),
+    (optimizers.Adagrad(1.0, initial_accumulator_value=16.0, eps=1.0), 2, 3, 12, [3 / 2, 9 / 14]),
     # v = 4/4 = 1, w = 2 - 2/(1 + 1) = 1; v = 3/4 + 1/4 = 1, w = 1 + 1/(1 + 1) = 3/2
-    (optim.RMSprop(1.0, alpha=0.75, eps=1.0), 2, 2, -1, [1, 3 / 2]),
+    (optimizers.RMSprop(1.0, alpha=0.75, eps=1.0), 2, 2, -1, [1, 3 / 2]),
     # the same u = 1 and -1/2; m = 1, w = 2 - 1 = 1; m = 1/2*1 - 1/2 = 0, w = 1
-    (optim.RMSprop(1.0, alpha=0.75, eps=1.0, momentum=0.5), 2, 2, -1, [1, 1]),
+    (optimizers.RMSprop(1.0, alpha=0.75, eps=1.0, momentum=0.5), 2, 2, -1, [1, 1]),
     # v = 25/5 = 5, a = 5/5 = 1, v - a*a = 4, w = 2 - 5/(2 + 1) = 1/3
     # v = 4 + 9/5 = 29/5, a = 4/5 - 3/5 = 1/5, v - a*a = 144/25, w = 1/3 + 3/(12/5 + 1)
-    (optim.RMSprop(1.0, alpha=0.8, eps=1.0, centered=True), 2, 5, -3, [1 / 3, 1 / 3 + 15 / 17]),
+    (optimizers.RMSprop(1.0, alpha=0.8, eps=1.0, centered=True), 2, 5, -3,
+     [1 / 3, 1 / 3 + 15 / 17]),
     # b1 = 1/2, b2 = 3/4, eps = 1.
     # m = 3/2, m/(1 - 1/2) = 3; v = 9/4, v/(1 - 3/4) = 9; w = 2 - 3/(3 + 1) = 5/4
     # m = 3/4 + 1/4 = 1, m/(1 - 1/4) = 4/3; v = 27/16 + 1/16 = 7/4, v/(1 - 9/16) = 4;
     # w = 5/4 - (4/3)/(2 + 1) = 29/36
-    (optim.Adam(1.0, (0.5, 0.75), eps=1.0), 2, 3, 0.5, [5 / 4, 29 / 36]),
+    (optimizers.Adam(1.0, (0.5, 0.75), eps=1.0), 2, 3, 0.5, [5 / 4, 29 / 36]),
     # gradients that are those above once the decay is added: g = 2 + 1/8 * 8 = 3,
     # w = 8 - 3/4 = 29/4; g = -13/32 + 1/8 * 29/4 = 1/2, w = 29/4 - 4/9
-    (optim.Adam(1.0, (0.5, 0.75), eps=1.0, weight_decay=0.125), 8, 2, -13 / 32,
+    (optimizers.Adam(1.0, (0.5, 0.75), eps=1.0, weight_decay=0.125), 8, 2, -13 / 32,
      [29 / 4, 29 / 4 - 4 / 9]),
     # half the same steps, from a w times 1 - 1/2 * 1/2 = 3/4:
     # w = 3/4 * 2 - 1/2 * 3/4 = 9/8; w = 3/4 * 9/8 - 1/2 * 4/9
-    (optim.AdamW(0.5, (0.5, 0.75), eps=1.0, weight_decay=0.5), 2, 3, 0.5,
+    (optimizers.AdamW(0.5, (0.5, 0.75), eps=1.0, weight_decay=0.5), 2, 3, 0.5,
      [9 / 8, 27 / 32 - 2 / 9]),
 ]
 
@@ -71,14 +72,15 @@ def two_steps(opt, w, g1, g2):
 
 @pytest.mark.parametrize(
     ("opt", "w", "g1", "g2", "expected"), BY_HAND,
-    ids=lambda value: repr(value) if isinstance(value, optim.Optimizer) else "",
+    ids=lambda value: repr(value) if isinstance(value, optimizers.Optimizer) else "",
 )
 def test_two_steps_by_hand(opt, w, g1, g2, expected):
     np.testing.assert_allclose(two_steps(opt, w, g1, g2), expected, rtol=1e-14, atol=1e-15)
 
 
 def test_defaults_are_pytorchs():
-    opts = [optim.SGD(0.5), optim.Adagrad(), optim.RMSprop(), optim.Adam(), optim.AdamW()]
+    opts = [optimizers.SGD(0.5), optimizers.Adagrad(), optimizers.RMSprop(), optimizers.Adam(),
+            optimizers.AdamW()]
     assert [repr(opt) for opt in opts] == [
         "SGD(lr=0.5, momentum=0.0, nesterov=False, weight_decay=0.0)",
         "Adagrad(lr=0.01, lr_decay=0.0, weight_decay=0.0, initial_accumulator_value=0.0, "
@@ -151,7 +153,7 @@ def test_overflow_completes_the_step_even_where_warnings_are_errors(name, option
 
 def test_a_network_without_parameters_is_fine():
     net = FakeNet([])
-    opt = optim.Adam()
+    opt = optimizers.Adam()
     opt.step(net, gradients([]))
     assert opt.steps == 1
 
@@ -190,14 +192,14 @@ def test_restored_optimizer_goes_on_bit_for_bit(name, options, stop, dtype):
 @pytest.mark.parametrize(
     ("opt", "names"),
     [
-        (optim.SGD(0.1), set()),
-        (optim.SGD(0.1, momentum=0.9), {"momentum"}),
-        (optim.Adagrad(), {"square_sum"}),
-        (optim.RMSprop(), {"square_average"}),
-        (optim.RMSprop(centered=True), {"square_average", "gradient_average"}),
-        (optim.RMSprop(momentum=0.9), {"square_average", "momentum"}),
-        (optim.Adam(), {"gradient_average", "square_average"}),
-        (optim.AdamW(), {"gradient_average", "square_average"}),
+        (optimizers.SGD(0.1), set()),
+        (optimizers.SGD(0.1, momentum=0.9), {"momentum"}),
+        (optimizers.Adagrad(), {"square_sum"}),
+        (optimizers.RMSprop(), {"square_average"}),
+        (optimizers.RMSprop(centered=True), {"square_average", "gradient_average"}),
+        (optimizers.RMSprop(momentum=0.9), {"square_average", "momentum"}),
+        (optimizers.Adam(), {"gradient_average", "square_average"}),
+        (optimizers.AdamW(), {"gradient_average", "square_average"}),
     ],
     ids=repr,
 )
@@ -213,7 +215,7 @@ def test_slots_are_made_at_the_first_step(opt, names):
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda opt: pickle.loads(pickle.dumps(opt))])
 def test_copies_are_equal_and_apart(copied):
     (net, grads), (other, _) = random_run(steps=4), random_run(steps=4)
-    opt = optim.Adam(lr=0.1)
+    opt = optimizers.Adam(lr=0.1)
     for grad in grads[:2]:
         opt.step(net, grad)
     before = opt.state()
@@ -238,6 +240,6 @@ def test_config_round_trip(name, options):
 
 
 def test_config_has_the_rate_of_now():
-    opt = optim.Adam()
+    opt = optimizers.Adam()
     opt.lr = 0.25
     assert remade(opt.config()).lr == 0.25

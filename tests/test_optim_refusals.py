@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from optimizer_cases import ONE_EACH, SIZE, FakeNet, gradients, make, random_run
 
-from crnn import optim
+from crnn.training import optimizers
 
 pytestmark = pytest.mark.no_backend  # nothing is refused by a kernel
 
@@ -76,19 +76,19 @@ def test_wrong_flags_and_pairs_are_refused(name, field, value):
 
 
 def test_edges_of_the_ranges_are_taken():
-    optim.SGD(5e-324, momentum=0, weight_decay=0)
-    optim.Adagrad(lr=1000, eps=0)
-    optim.RMSprop(alpha=0, eps=0)
-    assert optim.Adam(betas=[0, np.float32(0.5)]).betas == (0.0, 0.5)
+    optimizers.SGD(5e-324, momentum=0, weight_decay=0)
+    optimizers.Adagrad(lr=1000, eps=0)
+    optimizers.RMSprop(alpha=0, eps=0)
+    assert optimizers.Adam(betas=[0, np.float32(0.5)]).betas == (0.0, 0.5)
 
 
 def test_nesterov_needs_momentum():
     with pytest.raises(ValueError, match="momentum is 0; wanted momentum above 0"):
-        optim.SGD(0.1, nesterov=True)
+        optimizers.SGD(0.1, nesterov=True)
 
 
 def test_lr_can_be_set_and_is_checked():
-    opt = optim.SGD(0.5)
+    opt = optimizers.SGD(0.5)
     opt.lr = 2
     assert opt.lr == 2.0
     assert type(opt.lr) is float
@@ -105,12 +105,12 @@ def test_lr_can_be_set_and_is_checked():
 
 
 def test_other_hyperparameters_are_fixed():
-    opt = optim.SGD(0.5)
+    opt = optimizers.SGD(0.5)
     with pytest.raises(AttributeError, match="momentum is fixed"):
         opt.momentum = 0.9
     with pytest.raises(AttributeError):
         opt.steps = 0
-    assert opt.config() == optim.SGD(0.5).config()
+    assert opt.config() == optimizers.SGD(0.5).config()
 
 
 def assert_unchanged_by(action, error, match, opt, net=None):
@@ -162,12 +162,12 @@ def test_another_network_changes_nothing(name, size, dtype):
 def test_network_may_change_where_no_slots_forbid_it(nesterov):
     # Without slots at any step; with them after going back to none.
     options = {"momentum": 0.9, "nesterov": True} if nesterov else {}
-    opt = optim.SGD(0.1, weight_decay=0.05, **options)
+    opt = optimizers.SGD(0.1, weight_decay=0.05, **options)
     for size, dtype in ((3, np.float64), (5, np.float64), (5, np.float32)):
         (net, grads), (other, _) = (random_run(steps=1, size=size, dtype=dtype) for _ in range(2))
         opt.restore(0, {})
         opt.step(net, grads[0])
-        optim.SGD(0.1, weight_decay=0.05, **options).step(other, grads[0])
+        optimizers.SGD(0.1, weight_decay=0.05, **options).step(other, grads[0])
         assert net.vector.tobytes() == other.vector.tobytes()
 
 
@@ -176,7 +176,7 @@ def test_a_network_that_refuses_to_be_written_changes_nothing():
         def _changing_vector(self):
             raise RuntimeError("in use")
 
-    opt = optim.Adam()
+    opt = optimizers.Adam()
     net = Locked(np.ones(3))
     assert_unchanged_by(lambda: opt.step(net, gradients(np.ones(3))), RuntimeError, "in use",
                         opt, net)
@@ -212,14 +212,14 @@ V = np.ones(SIZE)
 )
 def test_wrong_state_changes_nothing(error, match, steps, arrays, taken):
     net, grads = random_run(steps=taken)
-    opt = optim.Adam()
+    opt = optimizers.Adam()
     for grad in grads:
         opt.step(net, grad)
     assert_unchanged_by(lambda: opt.restore(steps, arrays), error, match, opt)
 
 
 def test_restored_state_of_another_network_is_refused_at_the_step():
-    opt = optim.SGD(0.1, momentum=0.9)
+    opt = optimizers.SGD(0.1, momentum=0.9)
     opt.restore(3, {"momentum": np.ones(4)})
     net = FakeNet(np.ones(3))
     assert_unchanged_by(lambda: opt.step(net, gradients(np.ones(3))), ValueError,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from optimizer_cases import ALL, CASES, ONE_EACH, STEPS, make, random_run
 
-from crnn import schedules
+from crnn.training import schedules
 
 
 def torch_optimizer(torch, name, options, values):

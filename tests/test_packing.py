@@ -12,7 +12,7 @@ import pytest
 from optimizer_cases import ONE_EACH, make
 
 import crnn
-from crnn.weights import Weights
+from crnn.engine.packing import Weights
 
 T, B, I, H, O = 3, 5, 4, 19, 33  # noqa: E741
 READOUTS = [pytest.param(O, id="readout"), pytest.param(None, id="bare")]

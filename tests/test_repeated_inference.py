@@ -14,7 +14,7 @@ import pytest
 from builds import each_dtype, each_kind, network_of, normal, parts_of
 
 import crnn
-from crnn import threads
+from crnn.engine import threads
 
 pytestmark = pytest.mark.no_backend  # the reference has no such call
 

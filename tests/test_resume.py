@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import crnn
-from crnn import files
+from crnn.files import container
 
 I, H, O = 3, 5, 4  # noqa: E741
 TRUNCATION, UPDATES = 3, 7  # of an epoch: 3 for 7 steps, 2 for 5, 2 for 6
@@ -286,12 +286,12 @@ def test_a_file_of_another_kind(checkpoint):
     pytest.param(lambda good: good.pop("steps"), id="no steps"),
 ])
 def test_a_bad_account_of_training(checkpoint, broken):
-    tensors, metadata = files.read(checkpoint)
+    tensors, metadata = container.read(checkpoint)
     if callable(broken):
         account = json.loads(metadata["training"])
         broken(account)
         broken = json.dumps(account)
-    files.write(checkpoint, tensors, metadata | {"training": broken})
+    container.write(checkpoint, tensors, metadata | {"training": broken})
     refuse(checkpoint, crnn.FormatError, "checkpoint")
 
 

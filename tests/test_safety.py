@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import crnn
-from crnn._dispatch import kernels
+from crnn.base.backends import kernels
 
 
 class Meddler:

@@ -23,7 +23,7 @@ from builds import (
 from cell_networks import different
 
 import crnn
-from crnn import engine, stack, threads
+from crnn.engine import engine, stack, threads
 
 pytestmark = pytest.mark.no_backend
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from crnn import schedules
+from crnn.training import schedules
 
 pytestmark = pytest.mark.no_backend
 

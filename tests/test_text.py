@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import crnn
-from crnn import files, text
+from crnn import text
+from crnn.files import container
 from crnn.text import Vocabulary, generate, sample, streams
 
 no_backend = pytest.mark.no_backend
@@ -312,7 +313,7 @@ def test_bad_model_files(tmp_path, monkeypatch, changes, match):
     for name, value in changes.items():
         metadata[name] = json.dumps(CONFIG | value) if isinstance(value, dict) else value
     metadata = {name: value for name, value in metadata.items() if value is not None}
-    files.write("model.crnn", crnn.RNN(3, 2, 3).parameters, metadata)
+    container.write("model.crnn", crnn.RNN(3, 2, 3).parameters, metadata)
     with pytest.raises(crnn.FormatError, match=match) as caught:
         text.load_model("model.crnn")
     assert "model.crnn" in str(caught.value)

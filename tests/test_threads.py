@@ -78,7 +78,7 @@ def test_the_environment_says_how_many(environment, n):
 REFUSED = """
 import numpy as np
 import crnn
-from crnn import threads
+from crnn.engine import threads
 
 threads.LEAST_WORK = threads.ALONE = 0
 net = crnn.RNN(2, 3, 4, backend="compiled")
@@ -107,7 +107,7 @@ TRAIN = """
 import multiprocessing, os, signal, sys, threading, time
 import numpy as np
 import crnn
-from crnn import threads
+from crnn.engine import threads
 
 threads.LEAST_WORK = threads.ALONE = 0
 crnn.set_num_threads(2)

@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 import crnn
-from crnn import threads
+from crnn.engine import threads
 
 pytestmark = [  # the reference leaves threads to NumPy
     pytest.mark.no_backend, pytest.mark.usefixtures("small_work_is_split"),

@@ -21,7 +21,7 @@ from test_twins import tolerance
 from test_twins_passes import assert_all_close, network_tolerance
 
 from crnn import reference
-from crnn.weights import Weights
+from crnn.engine.packing import Weights
 
 pytestmark = pytest.mark.no_backend
 

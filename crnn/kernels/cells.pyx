@@ -30,7 +30,7 @@ cdef enum:
 cdef struct Kind:
     Cell cell
     Py_ssize_t blocks, states
-    bint keeps, apart       # see crnn/kinds.py
+    bint keeps, apart       # see crnn/base/kinds.py
     bint relu
     bint reset_after
 

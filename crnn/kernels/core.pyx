@@ -1,7 +1,7 @@
 """Compiled twins of what is in ``crnn/reference/``: same names, arguments and results.
 
 ``baseline.pyx``, ``avx2.pyx`` and ``avx512.pyx`` each include this file and are compiled with
-different flags; ``crnn/_dispatch.py`` imports the best one that the processor can run. The rooms:
+different flags; ``crnn/base/backends.py`` imports the best one that the processor can run. The rooms:
 
 - ``panels.pyx``       how weights lie in memory for products
 - ``products.pyx``, ``row_products.pyx``, ``long_panels.pyx``, ``outer_products.pyx``  every matrix
@@ -11,7 +11,7 @@ different flags; ``crnn/_dispatch.py`` imports the best one that the processor c
 - ``cells.pyx``        the table of cells; includes each cell's file, ``rnn.pyx``, ``gru.pyx``,
   ``lstm.pyx``: a step forward, a step back
 - ``losses.pyx``       softmax, sigmoid and squared-error losses
-- ``optimisers.pyx``   updates of the parameter vector, norms of gradients
+- ``optimizers.pyx``   updates of the parameter vector, norms of gradients
 - ``layer.pyx``        a layer over whole sequences, for some sequences of a batch at a time
 - ``readout.pyx``      the readout and the loss, in the same manner
 - ``trainer.pyx``      training passes of small networks, a group of sequences a call
@@ -20,7 +20,7 @@ different flags; ``crnn/_dispatch.py`` imports the best one that the processor c
 
 A ``def`` is the edge: it takes typed memoryviews, once, and releases the GIL. What is below it is
 ``noexcept nogil``, works on rows in place and neither allocates, checks nor raises. Shapes were
-checked by the caller (``crnn/checks.py``). There, pointers to rows stand in for slices of
+checked by the caller (``crnn/base/checks.py``). There, pointers to rows stand in for slices of
 memoryviews: taking a slice counts references, once a time step, with the GIL released.
 """
 
@@ -71,7 +71,7 @@ include "activations.pyx"
 include "linear.pyx"
 include "cells.pyx"
 include "losses.pyx"
-include "optimisers.pyx"
+include "optimizers.pyx"
 include "layer.pyx"
 include "readout.pyx"
 include "stepper.pyx"

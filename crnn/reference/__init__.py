@@ -4,7 +4,7 @@ The classes ``Layer``, ``Readout`` and ``Stepper``, and the updates of the optim
 twins (``crnn/kernels/``) with the same arguments and results; the formulas are what these classes
 compute. The cells are in ``rnn.py``, ``gru.py`` and ``lstm.py``, their table in ``cells.py``, what
 they share in ``formulas.py``; ``layer.py`` and ``readout.py`` run them over whole sequences,
-``stepper.py`` step by step; the optimisers are in ``optimisers.py``. The compiled code is tested
+``stepper.py`` step by step; the optimisers are in ``optimizers.py``. The compiled code is tested
 against these, and these against things that are not crnn: networks worked by hand, complex-step
 derivatives, PyTorch, ONNX Runtime. The whole class runs on this package with ``crnn.RNN(...,
 backend="reference")``.
@@ -42,16 +42,16 @@ Squire, W. & Trapp, G. (1998). Using complex variables to estimate derivatives o
 SIAM Review 40.
 """
 
-from crnn.reference import formulas, optimisers
+from crnn.reference import formulas, optimizers
 from crnn.reference.formulas import *  # noqa: F403
 from crnn.reference.layer import Layer
-from crnn.reference.optimisers import *  # noqa: F403
+from crnn.reference.optimizers import *  # noqa: F403
 from crnn.reference.readout import Readout
 from crnn.reference.stepper import Stepper
 
 __all__ = [
     *formulas.__all__,
-    *optimisers.__all__,
+    *optimizers.__all__,
     "Layer",
     "Readout",
     "Stepper",

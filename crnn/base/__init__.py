@@ -1,0 +1,1 @@
+"""What every room above stands on: checks of arguments, kinds of cells, the two backends."""

@@ -1,0 +1,59 @@
+"""The command line: ``crnn train``, ``sample``, ``evaluate``, ``info``."""
+
+import argparse
+import io
+import os
+import sys
+
+from crnn._version import __version__
+from crnn.cli import commands, train
+
+DESCRIPTION = "Train a small recurrent network on text and let it write; on a CPU, in a minute."
+FAILED, INTERRUPTED = 1, 130
+
+
+def main(arguments=None):
+    """Run the command line and return its exit code.
+
+    0: done; 1: failed, with one line on standard error; 2: usage; 130: Ctrl-C.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # whoever started this has closed it
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, open(nowhere, "w", closefd=False))  # noqa: SIM115
+    options = parser().parse_args(arguments)
+    options.arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # no character can stop the output
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        options.run(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt as interrupt:
+        print(f"crnn: {str(interrupt) or 'interrupted'}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # whoever read our output has gone: no more of it, and no complaint at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (OSError, ValueError, ArithmeticError, ImportError, MemoryError) as error:
+        print(f"crnn: {one_line(error)}", file=sys.stderr)
+        return FAILED
+    return 0
+
+
+def one_line(error):
+    """Return an exception's message on one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def parser():
+    """Return the parser of the whole command line."""
+    top = argparse.ArgumentParser(prog="crnn", description=DESCRIPTION)
+    top.add_argument("--version", action="version", version=f"crnn {__version__}")
+    subparsers = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    train.add_command(subparsers)
+    commands.add_commands(subparsers)
+    return top

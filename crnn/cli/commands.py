@@ -1,0 +1,104 @@
+"""``crnn sample``, ``evaluate`` and ``info``: what is done with a model file."""
+
+import math
+
+from crnn import text
+from crnn.cli.options import HelpFormatter, count, probability, temperature, whole
+from crnn.cli.places import read_text
+from crnn.files import container
+from crnn.network.saving import network_from
+from crnn.training.fit import evaluate as mean_loss
+
+
+def add_commands(subparsers):
+    """Add these commands to the parser's."""
+    _add_sample(subparsers)
+    _add_evaluate(subparsers)
+    _add_info(subparsers)
+
+
+def _add_command(subparsers, name, run, summary):
+    command = subparsers.add_parser(
+        name, help=summary, description=summary[0].upper() + summary[1:] + ".",
+        formatter_class=HelpFormatter,
+    )
+    command.set_defaults(run=run)
+    command.add_argument("model", metavar="MODEL", help="file that 'crnn train' wrote")
+    return command
+
+
+def _add_sample(subparsers):
+    command = _add_command(subparsers, "sample", sample, "let a model write text")
+    add = command.add_argument
+    add("--prime", default="", metavar="TEXT", help="text to go on from; it is printed first")
+    add("--length", type=whole, default=500, metavar="N", help="characters to write")
+    add("--temperature", type=temperature, default=0.8, metavar="X",
+        help="below 1 safer, above 1 wilder; 0 always takes the likeliest character")
+    add("--top-k", type=count, metavar="K", help="choose among the K likeliest characters only")
+    add("--top-p", type=probability, metavar="P",
+        help="choose among the likeliest that together have probability P")
+    add("--seed", type=whole, metavar="N", help="the same seed writes the same text")
+
+
+def sample(options):
+    """``crnn sample``."""
+    net, vocabulary, _ = text.load_model(options.model)
+    characters = text.generate(
+        net, vocabulary, prime=options.prime, temperature=options.temperature,
+        top_k=options.top_k, top_p=options.top_p, seed=options.seed,
+    )
+    print(options.prime, end="")
+    for _ in range(options.length):
+        print(next(characters), end="")
+    print()
+
+
+def _add_evaluate(subparsers):
+    summary = "tell how well a model predicts a text"
+    command = _add_command(subparsers, "evaluate", evaluate, summary)
+    command.add_argument("text", metavar="TEXT", help="UTF-8 text file")
+
+
+def evaluate(options):
+    """``crnn evaluate``."""
+    net, vocabulary, _ = text.load_model(options.model)
+    x, targets = text.streams(vocabulary.encode(read_text(options.text)), batch_size=1)
+    loss = mean_loss(net, (x, targets))
+    print(f"{loss:.4f} nats and {loss / math.log(2):.4f} bits per character, {len(x):,} characters")
+
+
+def _add_info(subparsers):
+    _add_command(subparsers, "info", info, "show what is in a model file")
+
+
+def info(options):
+    """``crnn info``."""
+    tensors, metadata = container.read(options.model)
+    net = network_from(options.model, tensors, metadata)
+    rows = [("part", "shape", "numbers", "bytes")]
+    for name, view in net.parameters.items():
+        shape = " x ".join(str(size) for size in view.shape)
+        rows.append((name, shape, f"{view.size:,}", f"{view.nbytes:,}"))
+    rows.append(("together", "", f"{net.num_parameters:,}", f"{net.vector.nbytes:,}"))
+    print(f"{options.model}: {net!r}")
+    outputs = "no readout" if net.output_size is None else f"{net.output_size} outputs"
+    layers = f"{net.num_layers} layer{'s' * (net.num_layers > 1)}"
+    directions = " in each of two directions" * net.bidirectional
+    print(f"{net.input_size} inputs, {layers} of {net.hidden_size} hidden units{directions},"
+          f" {outputs}\n")
+    _print_table(rows)
+    if "vocabulary" in metadata:
+        _, vocabulary, training = text.load_model(options.model)
+        print(f"\nvocabulary of {len(vocabulary)} characters: {vocabulary.symbols!r}\n")
+        _print_table([(name.replace("_", " "), str(value)) for name, value in training.items()])
+
+
+def _print_table(rows):
+    """Print rows with their columns aligned: the first two to the left, numbers to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = [
+            cell.ljust(width) if column < 2 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join(cells).rstrip())

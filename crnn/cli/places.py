@@ -1,0 +1,75 @@
+"""Files that a command reads and writes: found out before the work, not after it."""
+
+import contextlib
+import os
+import shutil
+
+from crnn import plots
+from crnn.files import container, disk
+
+
+def read_text(path):
+    """Return the content of a UTF-8 text file that is not empty."""
+    with open(path, encoding="utf-8-sig") as file:
+        try:
+            content = file.read()
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{path} is not UTF-8 text: {error.reason} at byte {error.start}"
+            ) from None
+    if not content:
+        raise ValueError(f"{path} is empty; a text is wanted")
+    return content
+
+
+def check_places(options):
+    """Find out now, not after the training, that what it makes cannot be written."""
+    if not options.output:
+        raise ValueError("the name of the model file (--output) is empty")
+    checkpoint = options.output + ".checkpoint"
+    if options.plot:
+        plots.picture_format(options.plot)
+        disk.check_place(options.plot)
+    written = {"--output": options.output, "the checkpoint": checkpoint}
+    if not options.resume:
+        written |= {f"the old file of {name}": path + ".old" for name, path in written.items()
+                    if os.path.exists(path)}
+    check_apart({"the text": options.text, "--plot": options.plot} | written)
+    for path in written.values():
+        disk.check_place(path)
+        if os.path.exists(path) and os.path.getsize(path) and not options.resume:
+            check_replaceable(path)
+
+
+def check_replaceable(path):
+    """Refuse to train into a file that another program made."""
+    try:
+        container.check_kind(path)
+    except disk.FormatError as error:
+        raise ValueError(
+            f"{error}; it is not replaced: move it away, or give another --output"
+        ) from None
+
+
+def check_apart(paths):
+    """Refuse two names, of a dict by what they are for, that are the same file."""
+    seen = {}
+    for name, path in paths.items():
+        if path is not None:
+            other = seen.setdefault(os.path.realpath(path), name)
+            if other != name:
+                raise ValueError(f"{other} and {name} are the same file, {path}; give another name")
+
+
+def keep_old(path):
+    """Keep a copy of a file that is about to be replaced by another training's."""
+    if os.path.exists(path):
+        copy = path + ".old.tmp"
+        try:
+            shutil.copy2(path, copy)
+            os.replace(copy, path + ".old")
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(copy)
+            raise
+        print(f"{path} was there; it is kept as {path}.old")

@@ -1,0 +1,176 @@
+"""``crnn train``: train a character model on a text."""
+
+import hashlib
+import os
+import shlex
+
+from crnn import plots, text
+from crnn.cli.options import HelpFormatter, count, fraction, layers, positive, whole
+from crnn.cli.places import check_places, read_text
+from crnn.cli.watcher import Watcher
+from crnn.network import cells, configuration
+from crnn.network.initialization import METHODS
+from crnn.training.fit import fit
+from crnn.training.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+from crnn.training.schedules import schedule
+
+DEFAULT_MODEL = "model.safetensors"
+CELLS = {name.lower(): cell for name, cell in cells.CELLS.items()}
+OPTIMIZERS = {
+    "sgd": SGD,
+    "adagrad": Adagrad,
+    "rmsprop": RMSprop,
+    "adam": Adam,
+    "adamw": AdamW,
+}
+
+
+def add_command(commands):
+    """Add ``train`` to the parser's commands."""
+    command = commands.add_parser(
+        "train",
+        help="train a character model on a text",
+        description="Train a character model on a text. After each epoch the loss on the last part"
+        " of the text, which is not trained on, is printed with a sample of what the model writes;"
+        " the best model so far is kept in the model file. Beside it, MODEL.checkpoint holds what"
+        " --resume needs.",
+        formatter_class=HelpFormatter,
+    )
+    command.set_defaults(run=train)
+    add = command.add_argument
+    add("text", nargs="?", metavar="TEXT",
+        help="UTF-8 text file; without one, the language reference that comes with Python")
+    add("-o", "--output", default=DEFAULT_MODEL, metavar="MODEL",
+        help="model file to write; one that is there is kept as MODEL.old")
+    add("--resume", action="store_true",
+        help="go on from MODEL.checkpoint; give the same text and options as before")
+    add("--plot", metavar="FILE", help="draw the loss curves (PNG, SVG or PDF by the name's end)")
+
+    model = command.add_argument_group("network").add_argument
+    model("--cell", choices=CELLS, default="rnn", help="what the network is made of")
+    model("--hidden", type=count, default=128, metavar="H", help="hidden units of a layer")
+    model("--layers", type=layers, default=1, metavar="N", help="layers, one upon another")
+    model("--dropout", type=fraction, default=0.0, metavar="P",
+          help="share of what goes from layer to layer that training zeroes; 0 for none")
+    model("--nonlinearity", choices=configuration.NONLINEARITIES,
+          help="of the hidden units of --cell rnn, which is tanh without this")
+    model("--init", choices=METHODS, default="uniform", help="initial recurrent weights")
+    model("--dtype", choices=("float32", "float64"), default="float32",
+          help="precision of everything")
+
+    training = command.add_argument_group("training").add_argument
+    training("--epochs", type=count, default=16, metavar="N", help="times through the text")
+    training("--batch-size", type=count, default=32, metavar="B", help="parallel streams")
+    training("--steps", type=count, default=64, metavar="T",
+             help="characters that gradients go back through")
+    training("--optimizer", choices=OPTIMIZERS, default="adam",
+             help="with its usual settings")
+    training("--lr", type=positive, default=0.004, metavar="X", help="learning rate at the start")
+    training("--schedule", choices=("constant", "exponential", "cosine"), default="cosine",
+             help="of the learning rate over all epochs")
+    training("--clip-norm", type=positive, default=1.0, metavar="X",
+             help="largest norm of a gradient")
+    training("--validation", type=fraction, default=0.1, metavar="FRACTION",
+             help="the last part of the text, kept for validation; 0 for none")
+    training("--patience", type=count, metavar="N",
+             help="stop after so many epochs without a better validation loss")
+    training("--sample-length", type=whole, default=200, metavar="N",
+             help="characters to write after each epoch; 0 for none")
+    training("--seed", type=whole, default=0, metavar="N",
+             help="of the initial parameters; the same seed gives the same model")
+
+
+def train(options):
+    """``crnn train``."""
+    content = text.builtin_text() if options.text is None else read_text(options.text)
+    vocabulary = text.Vocabulary.of(content)
+    training_data, validation_data = split(vocabulary.encode(content), options)
+    net = network_of(options, len(vocabulary))
+    optimizer = OPTIMIZERS[options.optimizer](lr=options.lr)
+    checkpoint = options.output + ".checkpoint"
+    check_places(options)
+    name = "text that comes with Python" if options.text is None else os.path.basename(options.text)
+    print(f"{name}: {len(content):,} characters, {len(vocabulary)} different;"
+          f" {net.num_parameters:,} parameters", flush=True)
+    watcher = Watcher(options, vocabulary, name, len(content))
+    try:
+        history = fit(
+            net, training_data, optimizer, epochs=options.epochs, truncation=options.steps,
+            clip_norm=options.clip_norm, validation=validation_data, patience=options.patience,
+            schedule=schedule(options.schedule), callbacks=[watcher], checkpoint=checkpoint,
+            resume=options.resume, seed=options.seed,
+            identity=identity(content, options),
+        )
+    except KeyboardInterrupt as interrupt:
+        if not interrupt.args:  # not from fit, which saves first
+            raise
+        raise KeyboardInterrupt(
+            f"stopped, all of it saved in {checkpoint}; go on with: {resume_command(options)}"
+        ) from None
+    finally:
+        watcher.close()
+    if options.plot:
+        plots.loss_curves(history, options.plot, title=name)
+    if watcher.first_update is None:
+        print(f"nothing left to do: {checkpoint} has {len(history)} epochs; give more --epochs")
+    elif os.path.exists(options.output):
+        command = shlex.join(["crnn", "sample", options.output])
+        print(f"{options.output}: the model; let it write with: {command}")
+    else:
+        print(f"{options.output} is not there any more, and no epoch since was better than it")
+
+
+def network_of(options, symbols):
+    """Return the untrained network that the options ask for."""
+    own = {} if options.nonlinearity is None else {"nonlinearity": options.nonlinearity}
+    if own and options.cell != "rnn":
+        raise ValueError(
+            f"--nonlinearity is an option of --cell rnn; --cell {options.cell} has its own, leave"
+            " it out"
+        )
+    if options.dropout and options.layers == 1:
+        raise ValueError(
+            "--dropout zeroes what goes from one layer to the next, and there is one layer; give"
+            " --layers 2 or more, or leave it out"
+        )
+    return CELLS[options.cell](
+        symbols, options.hidden, symbols, num_layers=options.layers, dropout=options.dropout,
+        init=options.init, dtype=options.dtype, seed=options.seed, **own,
+    )
+
+
+def identity(content, options):
+    """Return what must be the same for --resume and is not seen in the network's settings."""
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return (f"text {digest[:16]}, validation {options.validation}, batch size {options.batch_size},"
+            f" schedule {options.schedule}, init {options.init}")
+
+
+def split(tokens, options):
+    """Return training and validation data; the latter, the text's end, may be None."""
+    border = len(tokens) - int(len(tokens) * options.validation)
+    if border <= options.batch_size:
+        raise ValueError(
+            f"the text has {border} characters to train on, too short for {options.batch_size}"
+            " streams; take a longer one or a smaller --batch-size"
+        )
+    training_data = text.streams(tokens[:border], options.batch_size)
+    if border == len(tokens):
+        if options.patience:
+            raise ValueError("--patience watches the validation loss; --validation 0 leaves none")
+        return training_data, None
+    rest = tokens[border:]
+    if len(rest) < 2:
+        raise ValueError(
+            f"the part of the text for validation is too short, {len(rest)} characters; take a"
+            " longer text or --validation 0"
+        )
+    return training_data, text.streams(rest, max(1, min(options.batch_size, len(rest) - 1)))
+
+
+def resume_command(options):
+    """Return the command that goes on with this training."""
+    words = ["crnn", *options.arguments]
+    if "--resume" not in words:
+        words.append("--resume")
+    return shlex.join(words)

@@ -1,0 +1,109 @@
+"""What ``crnn train`` shows of a training under way, and when it saves the model."""
+
+import datetime
+import math
+import sys
+import time
+
+from crnn import text
+from crnn._version import __version__
+from crnn.base.backends import build_info
+from crnn.cli.places import keep_old
+
+
+class Watcher:
+    """Shows how training goes and saves the model whenever it is the best so far.
+
+    With tqdm, on a terminal, a bar is drawn; elsewhere each epoch is a line.
+    """
+
+    def __init__(self, options, vocabulary, text_name, characters):
+        self.options, self.vocabulary = options, vocabulary
+        self.trained_on = {"text": text_name, "characters": characters}
+        self.started = time.monotonic()
+        self.seen = 0  # characters since the start
+        self.first_update = None
+        self.bar = None
+
+    def __call__(self, event):
+        if self.first_update is None:
+            self.first_update = event.update - 1
+            if not self.options.resume:
+                keep_old(self.options.output)
+                keep_old(self.options.output + ".checkpoint")
+            self.bar = progress_bar(event.updates, self.first_update)
+        if event.kind == "update":
+            self.show_update(event)
+        else:
+            self.show_epoch(event)
+
+    def show_update(self, event):
+        self.seen += event.targets
+        if self.bar is not None:
+            self.bar.set_description(f"epoch {event.epoch}/{event.epochs}", refresh=False)
+            loss = f"{nats_and_bits(event.loss)} per character"
+            self.bar.set_postfix_str(f"{loss}, {self.speed():,.0f} characters/s", refresh=False)
+            self.bar.update()
+
+    def show_epoch(self, event):
+        if event.is_best:
+            self.save(event)
+        line = f"epoch {event.epoch}/{event.epochs}: training {nats_and_bits(event.loss)}"
+        if event.validation_loss is not None:
+            line += f", validation {nats_and_bits(event.validation_loss)}"
+        line += f" per character; {self.speed():,.0f} characters/s, {self.time_left(event)} left"
+        self.print(line)
+        if self.options.sample_length:
+            written = text.sample(
+                event.net, self.vocabulary, self.options.sample_length, temperature=0.8,
+                seed=event.epoch,
+            )
+            self.print("\n".join("    | " + line for line in written.strip().splitlines()))
+
+    def save(self, event):
+        now = datetime.datetime.now(datetime.timezone.utc)
+        training = self.trained_on | {
+            "epochs": event.epoch,
+            "updates": event.update,
+            "training_loss": event.loss,
+            "validation_loss": event.validation_loss,
+            "optimizer": self.options.optimizer,
+            "crnn": __version__,
+            "instruction_set": build_info()["instruction_set"],
+            "date": now.isoformat(timespec="seconds"),
+        }
+        text.save_model(self.options.output, event.net, self.vocabulary, training)
+
+    def print(self, line):
+        if self.bar is not None:
+            self.bar.clear()
+        print(line, flush=True)
+
+    def speed(self):
+        return self.seen / max(time.monotonic() - self.started, 1e-9)
+
+    def time_left(self, event):
+        done = event.update - self.first_update
+        seconds = (time.monotonic() - self.started) / done * (event.updates - event.update)
+        return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+    def close(self):
+        if self.bar is not None:
+            self.bar.close()
+
+
+def nats_and_bits(loss):
+    """Return a loss in nats as text, in nats and in bits."""
+    return f"{loss:.3f} nats ({loss / math.log(2):.3f} bits)"
+
+
+def progress_bar(total, done):
+    """Return a tqdm bar, or None without tqdm or a terminal."""
+    if not sys.stderr.isatty():
+        return None
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return None
+    return tqdm(total=total, initial=done, unit="update", dynamic_ncols=True, leave=False,
+                bar_format="{desc} {bar} {n_fmt}/{total_fmt}{postfix}, {remaining} left")

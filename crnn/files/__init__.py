@@ -1,0 +1,1 @@
+"""Files: their format, and how they are read and replaced."""

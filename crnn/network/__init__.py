@@ -1,0 +1,1 @@
+"""Networks: what they are told, their parameters, their passes, steps and files."""

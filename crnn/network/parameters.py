@@ -1,0 +1,165 @@
+"""Parameters and gradients: named views of one flat vector."""
+
+import functools
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from crnn.base import checks
+from crnn.base.backends import kernels
+from crnn.kernels.memory import aligned_zeros
+
+
+class Layout:
+    """Where each named array lies in the flat vector.
+
+    Parameters
+    ----------
+    shapes : dict of str to tuple of int
+        In the order in which the arrays follow each other.
+
+    Attributes
+    ----------
+    shapes : dict of str to tuple of int
+    starts : dict of str to int
+        Where each begins.
+    size : int
+        Of all together.
+    """
+
+    def __init__(self, shapes):
+        self.shapes, self.starts, self.size = dict(shapes), {}, 0
+        for name, shape in self.shapes.items():
+            self.starts[name] = self.size
+            self.size += math.prod(shape)
+
+    def views(self, vector):
+        """Return a dict of views of ``vector`` in the layout's order."""
+        return {
+            name: vector[start : start + math.prod(self.shapes[name])].reshape(self.shapes[name])
+            for name, start in self.starts.items()
+        }
+
+
+class Parameters(Mapping):
+    """Ordered mapping from names to read-only views of a network's vector.
+
+    ``parameters[name] = array`` copies into the vector; writing into a view raises `ValueError`,
+    because the network would not learn of it.
+    """
+
+    def __init__(self, layout, vector):
+        self.changes = np.zeros(1, np.int64)  # how many there were; an array, for the kernels
+        self.layout = layout
+        self._writable = layout.views(vector)
+        read_only = vector.view()
+        read_only.flags.writeable = False
+        self._views = layout.views(read_only)
+
+    def __getitem__(self, name):
+        self._check_name(name)
+        return self._views[name]
+
+    def __setitem__(self, name, value):
+        self._check_name(name)
+        target = self._writable[name]
+        value = checks.real_array(value, f"parameter {name}", target.dtype, target.shape)
+        target[...] = value
+        self.changes += 1  # afterwards: who sees the count sees the value
+
+    def _check_name(self, name):
+        if name not in self._views:
+            raise KeyError(f"no parameter {name!r}; this network has {', '.join(self)}")
+
+    def __iter__(self):
+        return iter(self._views)
+
+    def __len__(self):
+        return len(self._views)
+
+    def __repr__(self):
+        rows = (f"  {name}: {view.shape}" for name, view in self.items())
+        return "\n".join(["Parameters of", *rows])
+
+
+class Gradients:
+    """Derivatives of one number, usually a loss.
+
+    Attributes
+    ----------
+    vector : ndarray (num_parameters,)
+        With respect to the parameters, in the layout of ``net.vector``.
+    parameters : dict of str to ndarray
+        Views of ``vector`` by name.
+    x : ndarray or None
+        With respect to the input, in its shape; None for tokens.
+    state : ndarray, or tuple of two
+        With respect to the initial state, in its shape; an LSTM's are those of h and of c.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> net = crnn.RNN(3, 5, 2, seed=0)
+    >>> _, grads, _ = net.loss_and_gradients(np.ones((7, 4, 3)), np.zeros((7, 4), int))
+    >>> grads.parameters["W_hh_l0"].shape, grads.x.shape, grads.state.shape
+    ((5, 5), (7, 4, 3), (1, 4, 5))
+    """
+
+    def __init__(self, layout, dtype, backend):
+        self.vector = aligned_zeros((layout.size,), dtype)
+        self.x = self.state = None
+        self._layout, self._backend = layout, backend
+
+    @functools.cached_property
+    def parameters(self):
+        """Views of ``vector`` by name."""
+        return self._layout.views(self.vector)
+
+    def norm(self):
+        """Return the Euclidean norm of ``vector``, summed in double precision."""
+        return kernels(self._backend, self.vector.dtype).norm(self.vector)
+
+    def clip_norm(self, max_norm):
+        """Scale ``vector`` so that its norm is at most ``max_norm``, in place.
+
+        The factor is min(1, max_norm / (norm + 1e-6)), as in PyTorch's ``clip_grad_norm_``
+        (Pascanu, Mikolov & Bengio 2013, algorithm 1). A norm that is not finite is left alone.
+
+        Parameters
+        ----------
+        max_norm : float
+            Above 0.
+
+        Returns
+        -------
+        float
+            The norm before.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If max_norm is no number, or not above 0.
+        """
+        max_norm = checks.positive_number(max_norm, "max_norm")
+        norm = self.norm()
+        if max_norm < norm + 1e-6 < math.inf:
+            self.vector *= max_norm / (norm + 1e-6)
+        return norm
+
+    def clip_value(self, limit):
+        """Bring every entry of ``vector`` into [-limit, limit], in place.
+
+        Parameters
+        ----------
+        limit : float
+            Above 0.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If limit is no number, or not above 0.
+        """
+        limit = checks.positive_number(limit, "limit")
+        np.clip(self.vector, -limit, limit, out=self.vector)

@@ -1,0 +1,147 @@
+"""Streams: a network run one time step at a time."""
+
+from crnn.base import checks
+
+
+class Stream:
+    """Independent state over a network's weights; made by ``net.stream()``.
+
+    A stream follows its network's parameters: what training changes, the next step uses.
+
+    Parameters
+    ----------
+    engine : Engine
+    batch_size : int, optional
+        None for one sequence, whose inputs and outputs have no axis for the batch.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> net = crnn.RNN(3, 5, 2, seed=0)
+    >>> stream = net.stream()
+    >>> x = np.ones((4, 3), np.float32)
+    >>> steps = np.stack([stream.step(each) for each in x])
+    >>> y, state = net(x)
+    >>> bool((steps == y).all() and (stream.state == state).all())
+    True
+    """
+
+    def __init__(self, engine, batch_size=None):
+        self._weights = weights = engine.weights
+        prepare = _Preparer(weights.input_size, weights.output_size, weights.dtype)
+        self._stepper = engine.stepper(prepare)
+        self.step = self._stepper.step  # nothing stands between the caller and the compiled method
+        self.reset(batch_size)
+
+    def reset(self, batch_size=None):
+        """Zero the state.
+
+        Parameters
+        ----------
+        batch_size : int, optional
+            None for one sequence. Its zero state stands for a batch of any size: the first step
+            may bring one.
+        """
+        if batch_size is not None:
+            batch_size = checks.whole_number(batch_size, "batch_size", minimum=0)
+        self._stepper.reset(batch_size)
+
+    @property
+    def state(self):
+        """The state, (L, H) or (L, B, H), of an LSTM a tuple (h, c): copies.
+
+        Assignment copies in and sets the batch size.
+        """
+        states, batched = self._stepper.state, self._stepper.batched
+        return checks.public([each if batched else each[:, 0] for each in states])
+
+    @state.setter
+    def state(self, value):
+        weights = self._weights
+        parts = checks.state_parts(value, weights.kind.states)
+        first = checks.plain_array(parts[0][1], parts[0][0])
+        if first.ndim not in (2, 3):
+            layers, H = len(weights.layers), weights.hidden_size
+            raise ValueError(
+                f"state has shape {first.shape}; ({layers}, {H}) or ({layers}, B, {H}) is wanted"
+            )
+        batch_size = first.shape[1] if first.ndim == 3 else None
+        states = checks.states(value, batch_size, weights)
+        self._stepper.reset(batch_size)
+        self._stepper.state = states
+
+    def __reduce__(self):
+        raise TypeError(
+            "a stream is tied to its network and cannot be copied; make another with net.stream()"
+            " and set its state"
+        )
+
+    def step(self, x, out=None):
+        """Return the outputs of one time step and move the state on.
+
+        Parameters
+        ----------
+        x : array_like
+            (I,) floats or one integer token; for a batch (B, I) or (B,) tokens.
+        out : ndarray, optional
+            Where to put the outputs: (O,) or (B, O), of the network's dtype, C-contiguous. With it
+            a step allocates nothing.
+
+        Returns
+        -------
+        ndarray (O,) or (B, O)
+
+        Raises
+        ------
+        TypeError, ValueError, IndexError
+            If x or out is not as above, or a token is out of range. The state is then unchanged.
+        """
+        return self._stepper.step(x, out)
+
+
+class _Preparer:
+    """Checks the arguments of a step; it knows no stream, so that streams are no cycles."""
+
+    def __init__(self, input_size, output_size, dtype):
+        self._input_size, self._output_size, self._dtype = input_size, output_size, dtype
+
+    def __call__(self, stepper, x, out):
+        """Convert what the loop cannot take as it is; called by the backend's Stepper."""
+        array = given = checks.plain_array(x, "x")
+        is_tokens = array.dtype.kind in "iu" and array.ndim <= 1
+        if is_tokens:
+            batch_size = len(array) if array.ndim else None
+            array = checks.tokens(array, self._input_size)
+        else:
+            if array.ndim not in (1, 2):
+                raise ValueError(
+                    f"x has shape {array.shape}; a step takes ({self._input_size},) or"
+                    f" (B, {self._input_size}) floats, a token, or (B,) tokens"
+                )
+            batch_size = len(array) if array.ndim == 2 else None
+            shape = (*array.shape[:-1], self._input_size)
+            array = checks.real_array(array, "x", self._dtype, shape)
+        takes_batch = batch_size is not None and _stands_for_any_batch(stepper)
+        if not takes_batch:
+            _check_batch(stepper, batch_size)
+        if out is not None:
+            each = () if batch_size is None else (batch_size,)
+            checks.output_array(out, (*each, self._output_size), self._dtype, given)
+        if takes_batch:
+            stepper.reset(batch_size)
+        return array, out
+
+
+def _stands_for_any_batch(stepper):
+    return not (stepper.batched or any(each.any() for each in stepper.state))
+
+
+def _check_batch(stepper, batch_size):
+    expected = stepper.batch_size if stepper.batched else None
+    if batch_size != expected:
+        came = "one sequence" if batch_size is None else f"a batch of {batch_size}"
+        wanted = "one sequence" if expected is None else f"a batch of {expected}"
+        raise ValueError(
+            f"x is {came}, the state is of {wanted}; call reset(batch_size={batch_size}) first"
+        )

@@ -1,0 +1,1 @@
+"""Training: `fit`, what it trains on, and the optimizers."""
