@@ -134,7 +134,8 @@ def test_nothing_runs_what_it_reads(name):
         if isinstance(node, ast.Call):
             called = getattr(node.func, "id", getattr(node.func, "attr", None))
             assert isinstance(node.func, ast.Attribute) or called not in FORBIDDEN_CALLS
-            assert called != "import_module" or name == "base.backends"  # of a name in a closed list
+            # of a name in a closed list
+            assert called != "import_module" or name == "base.backends"
             assert not any(each.arg == "allow_pickle" for each in node.keywords)
 
 
