@@ -1,4 +1,4 @@
-"""Build the compiled kernels: the same source once for each instruction set."""
+"""Build the compiled kernels: the same source once for each instruction set and dtype."""
 
 import contextlib
 import os
@@ -13,11 +13,11 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-# -fno-trapping-math and -fno-math-errno let loops with a comparison or a rounding vectorise;
+# -fno-trapping-math and -fno-math-errno let loops with a comparison or a rounding vectorize;
 # neither changes a result. -ffast-math would (NaN, the rounding inside tanh): it is never used.
 # -ffp-contract=off leaves it to the source what is fused, so that it is the same in every loop.
 # Unwind tables are for exceptions of C++, and a tenth of each module.
-OPTIMISE = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off",
+OPTIMIZE = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off",
             "-fno-asynchronous-unwind-tables"]
 
 
@@ -33,7 +33,7 @@ def compiles_with_gcc():
 IS_GCC = compiles_with_gcc()
 if IS_GCC:
     # Short copies are not to become memcpy, for which gcc moves sums from registers to memory.
-    OPTIMISE += ["-fno-tree-loop-distribute-patterns"]
+    OPTIMIZE += ["-fno-tree-loop-distribute-patterns"]
 # Code and constants share a page of memory where one ends and the other begins: pages of their own
 # are zeros, 4 kB and more of each module.
 LINK = ["-Wl,-z,noseparate-code"] if sys.platform == "linux" else []
@@ -62,6 +62,7 @@ if HAS_MORE_BUILDS:
         *("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"),
         "-mprefer-vector-width=512",
     ]
+DTYPES = {"float": [("REAL_IS_FLOAT", "1")], "double": [("REAL_IS_FLOAT", "0")]}
 DIRECTIVES = {
     "language_level": 3,
     "boundscheck": False,
@@ -93,7 +94,7 @@ class BuildKernels(build_ext):
 
 
 def kernel(name, flags=(), macros=(), kind="pyx"):
-    compile_args = [] if sys.platform == "win32" else [*OPTIMISE, *flags]
+    compile_args = [] if sys.platform == "win32" else [*OPTIMIZE, *flags]
     return Extension(
         f"crnn.kernels.{name}",
         [f"crnn/kernels/{name}.{kind}"],
@@ -105,8 +106,11 @@ def kernel(name, flags=(), macros=(), kind="pyx"):
 
 
 extensions = [kernel("cpu", macros=[("CRNN_X86_64_BUILDS", None)] if HAS_MORE_BUILDS else [])]
-extensions += [kernel("memory")]
-extensions += [kernel(name, flags) for name, flags in INSTRUCTION_SETS.items()]
+extensions += [kernel("memory"), kernel("pool")]
+extensions += [
+    kernel(f"{name}_{dtype}", flags, macros)
+    for name, flags in INSTRUCTION_SETS.items() for dtype, macros in DTYPES.items()
+]
 # Cython's own code behind memoryviews, which would be part of every module; cythonize writes it. It
 # runs once a call, if at all, and is a quarter smaller this way.
 extensions += [kernel("_shared", ["-Os"], kind="c")]

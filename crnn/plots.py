@@ -50,12 +50,12 @@ def loss_curves(history, path, title="", unit="nats per character"):
 def loss_comparison(histories, path, title="", unit="loss", *, log=False, levels=None):
     """Draw the losses of several trainings over epochs into a file, to be compared.
 
-    Of each the validation loss is drawn, or the training loss where there is no validation.
+    The validation loss of each is drawn, or the training loss where there is no validation.
 
     Parameters
     ----------
     histories : mapping of str to History
-        By the names that the picture gives them.
+        The keys are the names in the picture.
     path : str or os.PathLike
     title, unit : str
         As for `loss_curves`.
@@ -87,7 +87,7 @@ def loss_comparison(histories, path, title="", unit="loss", *, log=False, levels
 
 
 def gradient_flow(flows, path, title=None):
-    """Draw how much of the gradient is left so many steps before the end, on a log axis.
+    """Draw how much of the gradient is left at each number of steps before the end (log axis).
 
     A straight line downwards is a gradient that vanishes by a constant factor with each step, one
     upwards a gradient that explodes. What is 0 or not finite is left out.
@@ -95,9 +95,9 @@ def gradient_flow(flows, path, title=None):
     Parameters
     ----------
     flows : mapping of str to what `crnn.gradient_flow` returned
-        By the names that the picture gives them. Best with targets for the last step only. The top
-        layer's row is drawn; for another one give it alone, (T,). Of an LSTM both are drawn, that
-        of c as a dashed line.
+        The keys are the names in the picture. They should have targets for the last step only. The
+        top layer's row is drawn; to see another layer give its row alone, (T,). For an LSTM h and c
+        are drawn, c as a dashed line.
     path : str or os.PathLike
         The end of the name chooses the format: .png, .svg, .pdf.
     title : str, optional

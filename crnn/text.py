@@ -1,11 +1,9 @@
 """Character models: vocabulary, streams over a text, sampling, and their files."""
 
-import json
-
 import numpy as np
 
 from crnn.base import checks
-from crnn.files import container
+from crnn.files import kinds
 from crnn.files.disk import FormatError
 from crnn.network.network import Network
 from crnn.network.saving import network_from
@@ -87,7 +85,7 @@ class Vocabulary:
         )
 
     def decode(self, tokens):
-        """Return the text of numbers.
+        """Return the text that these numbers stand for.
 
         Raises
         ------
@@ -251,8 +249,9 @@ class _Chooser:
 
 def save_model(path, net, vocabulary, training):
     """Write a character model: network, vocabulary, and a dict that says how it was trained."""
-    account = json.dumps(training, allow_nan=False)
-    net._write(path, {"vocabulary": json.dumps(vocabulary.symbols), "training": account})
+    kinds.write(path, net.parameters, {
+        "vocabulary": vocabulary.symbols, "training": training, "config": net.config(),
+    })
 
 
 def load_model(path):
@@ -265,14 +264,14 @@ def load_model(path):
     OSError
         If it cannot be read.
     """
-    tensors, metadata = container.read(path)
-    if "vocabulary" not in metadata:
-        raise FormatError(f"{path}: not a character model, it has no vocabulary")
-    container.check_names(path, metadata, ("config", "vocabulary", "training"))
-    net = network_from(path, tensors, metadata)
-    training = container.read_json(path, metadata["training"], "account of training")
+    return model_from(path, kinds.read(path, kinds.MODEL))
+
+
+def model_from(path, content):
+    """Return what `load_model` does, of what `crnn.files.kinds.read` returned."""
+    net, training = network_from(path, content), content.header["training"]
     try:
-        vocabulary = Vocabulary(container.read_json(path, metadata["vocabulary"], "vocabulary"))
+        vocabulary = Vocabulary(content.header["vocabulary"])
     except (TypeError, ValueError) as error:
         raise FormatError(f"{path}: {error}") from None
     if not isinstance(training, dict):

@@ -1,14 +1,14 @@
-"""Checks of networks on the reference that every bug in planted_bugs.py has to face.
+"""Checks of networks that every bug in planted_bugs.py has to face.
 
 Each takes the reference's functions, which may be broken; other modules are broken where they are.
 """
 
-import contextlib
+import sys
 
 import numpy as np
 import pytest
 from builds import INSTRUCTION_SETS, KINDS, kernels_of, network_of, parts_of, state_of
-from test_handworked import RELU, TANH, check_classes
+from test_handworked import RELU, TANH, check_formulas, check_passes
 from test_optim import BY_HAND, two_steps
 from test_twins import (
     activation,
@@ -21,11 +21,8 @@ from test_twins import (
     run,
     sgd_update,
 )
-from test_twins_passes import after, gated_loops, given_to, loops_over_time, losses, products
 
 import crnn
-from crnn.engine import engine, stack
-from crnn.training import optimizer
 
 STEP = 1e-30
 T, B, I, H, O = 5, 4, 3, 6, 7  # noqa: E741
@@ -41,9 +38,8 @@ def network(kind, *sizes, rng, **options):
 
 def state_for(net, rng, batch=B):
     rows = net.num_layers * (1 + net.bidirectional)
-    return state_of([
-        rng.standard_normal((rows, batch, net.hidden_size)) for _ in range(net._kind.states)
-    ])
+    count = 2 if isinstance(net, crnn.LSTM) else 1
+    return state_of([rng.standard_normal((rows, batch, net.hidden_size)) for _ in range(count)])
 
 
 def input_for(rng, tokens=False, batch=B):
@@ -63,16 +59,15 @@ def targets_for(rng, loss, net, last_only=False):
 
 def check_handworked(module):
     for example in (TANH, RELU):
-        check_classes(module, example)
+        check_formulas(module, example)
+        check_passes(example, backend="reference")
 
 
 def check_updates(module):
-    """Two steps of each optimiser, worked by hand."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(optimizer, "kernels", lambda backend, dtype: module)
-        for opt, w, g1, g2, expected in BY_HAND:
-            found = two_steps(opt, w, g1, g2)
-            np.testing.assert_allclose(found, expected, rtol=1e-14, atol=1e-15)
+    """Two steps of each optimizer, worked by hand."""
+    for opt, w, g1, g2, expected in BY_HAND:
+        found = two_steps(opt, w, g1, g2, module)
+        np.testing.assert_allclose(found, expected, rtol=1e-14, atol=1e-15)
 
 
 def step_of_textbook(kind, p, x, h, c):
@@ -100,7 +95,7 @@ def step_of_textbook(kind, p, x, h, c):
 def check_textbook(module):
     rng = np.random.default_rng(7)
     for name, kind in KINDS.items():
-        if kind.keeps:
+        if kind.has_gates:
             net = network(name, I, H, rng=rng)
             x, state = input_for(rng), state_for(net, rng)
             y, _ = net(x, state)
@@ -134,22 +129,10 @@ DERIVATIVES = [
 
 
 def check_complex_step(module):
-    """Gradients against complex-step derivatives, along two random directions of each array.
-
-    Blocks of two time steps, so that gradients are added up over several calls.
-    """
+    """Gradients against complex-step derivatives, along two random directions of each array."""
     rng = np.random.default_rng(1)
     for options in DERIVATIVES:
         check_derivatives(rng, **options)
-
-
-@contextlib.contextmanager
-def blocks_of_two_steps(net):
-    """Have whole sequences of a network run in blocks."""
-    size = 2 * B * max(net._kind.blocks * H, O, (1 + net.bidirectional) * H)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(engine.Stack.block_steps.__globals__, "BLOCK_NUMBERS", size)
-        yield
 
 
 def check_derivatives(
@@ -171,8 +154,7 @@ def check_derivatives(
             return twin.loss(point["x"], targets, start, **given)[0]
         return ((twin.forward(point["x"], start)[0] - targets) ** 2).sum()
 
-    with blocks_of_two_steps(net):
-        _, grads, _ = net.loss_and_gradients(x, targets, state, **given)
+    _, grads, _ = net.loss_and_gradients(x, targets, state, **given)
     point, found = {"vector": net.vector, "x": x}, {"vector": grads.vector, "x": grads.x}
     for i, (start, gradient) in enumerate(
         zip(parts_of(state), parts_of(grads.state), strict=True)
@@ -186,11 +168,11 @@ def check_derivatives(
             assert abs((gradient * direction).sum() - exact) <= 1e-11, name
 
 
-# --- the compiled twins --------------------------------------------------------------------------
+# --- the compiled code ----------------------------------------------------------------------------
 
 
 def check_kernels(module):
-    """Every function, and every method of a layer and a readout, against its compiled twin."""
+    """Every function against its twin, and networks of the two backends."""
     rng = np.random.default_rng(2)
     functions = kernels_of(INSTRUCTION_SETS[-1], "float64")
     cases = [(activation, (17, name)) for name in ("tanh", "relu", "sigmoid")]
@@ -209,14 +191,72 @@ def check_kernels(module):
             assert their_result == our_result
         else:
             assert_close(their_result, our_result, rtol=1e-12)
-    methods = [*products((1, 7, 3, 5, 3)), *products((2, 3, 5, 37, 5))]  # one panel, several
-    methods += [*products((2, 3, 37, 5, 37)), *loops_over_time((4, 5, 3, 3, 2))]
-    methods += [case for i in range(4) for case in gated_loops((4, 5, 3, 3, 2), i)]
-    for case in [*methods, *losses((11, 2, 2, 3, 5))]:
-        given = given_to(case, rng, "float64")
-        (ours, _), (theirs, _) = (after(case, side, given) for side in (functions, module))
-        for name, our in ours.items():
-            assert_close(theirs[name], our, rtol=1e-12)
+    for kind, options in NETWORKS:
+        check_compiled(rng, kind, **options)
+
+
+NETWORKS = [  # each kind of cell, loss and input; more outputs than a panel of weights has columns
+    ("rnn-tanh", {}),
+    ("rnn-relu", {"ragged": True, "loss": "mse", "last_only": True}),
+    ("rnn-tanh", {"tokens": True, "size": 1000.0}),
+    ("rnn-relu", {"tokens": True, "ragged": True, "loss": "sigmoid", "size": 1000.0}),
+    ("rnn-tanh", {"readout": False, "loss": "mse", "num_layers": 3, "bidirectional": True,
+                  "ragged": True}),
+    ("rnn-relu", {"num_layers": 3}),
+    ("gru-after-tanh", {"ragged": True, "loss": "mse"}),
+    ("gru-after-relu", {"tokens": True, "bidirectional": True, "ragged": True, "last_only": True}),
+    ("gru-before-tanh", {"ragged": True, "num_layers": 2, "loss": "sigmoid"}),
+    ("gru-before-relu", {"loss": "mse", "bidirectional": True, "dropout": 0.4, "num_layers": 2}),
+    ("lstm", {"ragged": True, "loss": "mse"}),
+    ("lstm", {"num_layers": 3, "ragged": True, "dropout": 0.4, "bidirectional": True}),
+    ("lstm", {"tokens": True, "num_layers": 2, "saturated": True}),
+    ("gru-after-tanh", {"saturated": True, "num_layers": 2, "last_only": True, "ragged": True}),
+]
+
+
+def check_compiled(
+    rng, kind, *, tokens=False, ragged=False, loss="softmax", last_only=False, readout=True,
+    size=1.0, saturated=False, **options
+):
+    """Everything that a network makes of its input, on both backends.
+
+    ``size`` is that of the logits, ``saturated`` puts gates far from where they are linear.
+    """
+    outputs = 37 if readout else None
+    nets = [network_of(kind, I, H, outputs, dtype="float64", seed=3, backend=each, **options)
+            for each in ("compiled", "reference")]
+    nets[0].vector = rng.uniform(-0.7, 0.7, nets[0].num_parameters)
+    if readout:
+        nets[0].parameters["W_hy"] = size * nets[0].parameters["W_hy"]
+    if saturated:
+        b_h = nets[0].parameters["b_h_l0"]
+        nets[0].parameters["b_h_l0"] = b_h + 800 * rng.integers(-1, 2, b_h.shape)
+    nets[1].vector = nets[0].vector
+    x, state = input_for(rng, tokens), state_for(nets[0], rng)
+    targets = targets_for(rng, loss, nets[0], last_only)
+    targets.flat[0] = 0  # the first class is one as all others
+    dy = rng.standard_normal((T, B, outputs or H * (1 + nets[0].bidirectional)))
+    lengths = LENGTHS if ragged else None
+    ours, theirs = (everything(net, x, state, targets, dy, lengths, loss) for net in nets)
+    for name, their in theirs.items():
+        assert_close(ours[name], their, 1e-12, name)
+
+
+def everything(net, x, state, targets, dy, lengths, loss="softmax"):
+    """Return all that a network makes of its input, by name."""
+    given = {"loss": loss, "lengths": lengths}
+    y, last = net(x, state, lengths=lengths)
+    again, after, cache = net.forward(x, state, lengths=lengths)
+    back, found = net.backward(cache, dy, last), {"y": y, "y again": again}
+    found["loss"], _ = net.loss(x, targets, state, **given)
+    found["loss again"], grads, _ = net.loss_and_gradients(x, targets, state, **given)
+    states = {"last": last, "after": after, "back": back.state, "loss's": grads.state}
+    for name, each in states.items():
+        found |= {f"{name} {i}": array for i, array in enumerate(parts_of(each))}
+    for what, each in (("back", back), ("loss", grads)):
+        found |= {f"{name}, {what}": array for name, array in each.parameters.items()}
+        found |= {} if each.x is None else {f"x, {what}": each.x}
+    return found
 
 
 # --- parts of batches, of sequences, of networks -------------------------------------------------
@@ -260,7 +300,7 @@ def check_each_alone(net, x, state, targets, options, last_only):
 
 
 def check_steps(module):
-    """One step at a time, and two steps at a time, against the whole sequence."""
+    """One step at a time, against the whole sequence."""
     rng = np.random.default_rng(4)
     for kind, tokens, options in (
         ("rnn-tanh", False, {}), ("rnn-tanh", True, {}),
@@ -270,9 +310,6 @@ def check_steps(module):
         net = network(kind, I, H, O, rng=rng, **options)
         x, state = input_for(rng, tokens), state_for(net, rng)
         y, last = net(x, state)
-        with blocks_of_two_steps(net):
-            for ours, theirs in zip(parts_of(net(x, state)), parts_of((y, last)), strict=True):
-                assert_close(ours, theirs, rtol=1e-12)
         stream = net.stream()
         stream.state = state
         assert_close([stream.step(each) for each in x], y, rtol=1e-12)
@@ -326,75 +363,133 @@ def turn_round(x, lengths):
     return turned
 
 
-# --- packing and threads -------------------------------------------------------------------------
-
-
-def everything(net, x, state, targets, dy, lengths):
-    """Return all that a network makes of its input, by name."""
-    y, last = net(x, state, lengths=lengths)
-    again, _, cache = net.forward(x, state, lengths=lengths)
-    back, found = net.backward(cache, dy, last), {"y": y, "y again": again}
-    found["loss"], _ = net.loss(x, targets, state, lengths=lengths)
-    found["loss again"], grads, _ = net.loss_and_gradients(x, targets, state, lengths=lengths)
-    states = {"last": last, "back": back.state, "loss's": grads.state}
-    for name, each in states.items():
-        found |= {f"{name} {i}": array for i, array in enumerate(parts_of(each))}
-    for name, each in (("back", back), ("loss", grads)):
-        found |= {f"vector, {name}": each.vector}
-        found |= {} if each.x is None else {f"x, {name}": each.x}
-    return found
-
-
-def wide_network(rng, kind="rnn-tanh", *, tokens, ragged, readout=True, **options):
-    """Return a network with more sequences and units than one thread takes, and its input."""
-    net = network(kind, I, 33, 17 if readout else None, rng=rng, **options)
-    x, state = input_for(rng, tokens, 9), state_for(net, rng, 9)
-    features = 17 if readout else 33 * (1 + net.bidirectional)
-    lengths = np.array([T, 0, 1, 2, 3, 4, 5, 3, 1]) if ragged else None
-    targets, dy = rng.integers(0, features, (T, 9)), rng.standard_normal((T, 9, features))
-    return net, (x, state, targets, dy, lengths)
+# --- packing -------------------------------------------------------------------------------------
 
 
 def check_packing(module):
-    """After each change of the parameters, everything against a network that is new."""
+    """After each change of a compiled network's parameters, everything against one that is new."""
     rng = np.random.default_rng(5)
     for kind, tokens in (("rnn-tanh", False), ("rnn-tanh", True), ("gru-after-tanh", False)):
-        net, data = wide_network(rng, kind, tokens=tokens, ragged=True)
-        optimizer = crnn.SGD(0.1)
-        for change in ("none", "vector", "name", "optimiser"):
+        net = network_of(kind, I, 33, 17, dtype="float64", seed=3, backend="compiled")
+        x, state, optimizer = input_for(rng, tokens, 9), state_for(net, rng, 9), crnn.SGD(0.1)
+        data = x, state, rng.integers(0, 17, (T, 9)), rng.standard_normal((T, 9, 17)), None
+        for change in ("none", "vector", "name", "optimizer"):
             if change == "vector":
                 net.vector = rng.uniform(-0.5, 0.5, net.num_parameters)
             elif change == "name":
                 net.parameters["W_hh_l0"] = -0.5 * net.parameters["W_hh_l0"]
-            elif change == "optimiser":
+            elif change == "optimizer":
                 optimizer.step(net, net.loss_and_gradients(data[0], data[2])[1])
-            new = network_of(kind, I, 33, 17, dtype="float64", backend="reference")
+            new = network_of(kind, I, 33, 17, dtype="float64", backend="compiled")
             new.vector = net.vector
+            vectors = [each.loss_and_gradients(x, data[2])[1].vector for each in (net, new)]
+            np.testing.assert_array_equal(*vectors)  # first, as others pack anew for it as well
             ours, theirs = everything(net, *data), everything(new, *data)
             for name, result in theirs.items():
                 np.testing.assert_array_equal(ours[name], result, err_msg=name)
 
 
-def check_threads(module):
-    """Three threads against one; their products differ in the last digits, as the parts do."""
+def check_changes(module):
+    """Parameters that change while a weight is packed are not missed."""
     rng = np.random.default_rng(6)
-    threads, before = stack.threads, stack.threads.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(threads, "LEAST_WORK", 0)
-        for options in ({"tokens": False, "ragged": True}, {"tokens": True, "ragged": False},
-                        {"tokens": False, "ragged": False, "readout": False},
-                        {"kind": "gru-after-tanh", "tokens": False, "ragged": True},
-                        {"kind": "lstm", "tokens": True, "ragged": True, "bidirectional": True}):
-            net, data = wide_network(rng, **options)
-            try:
-                threads.set_num_threads(1)
-                one = everything(net, *data)
-                threads.set_num_threads(3)
-                three = everything(net, *data)
-            finally:
-                threads.set_num_threads(before)
-            for name, result in one.items():
-                assert_close(three[name], result, 1e-12, name)
+    for kind, options in (("rnn-tanh", {}), ("lstm", {"num_layers": 2})):
+        net, new = (network_of(kind, I, 33, 17, dtype="float64", backend="compiled", **options)
+                    for _ in range(2))
+        x, targets, left = input_for(rng, batch=9), rng.integers(0, 17, (T, 9)), []
+        repack = net.engine.weights._repack
+
+        def repack_and_change(*arguments, repack=repack, net=net, left=left):
+            repack(*arguments)
+            if left:  # as another thread might
+                net.vector = left.pop()
+
+        net.engine.weights._repack = repack_and_change
+        for ask in (lambda net, x, y: net(x)[0], lambda net, x, y: net.loss(x, y)[0],
+                    lambda net, x, y: net.loss_and_gradients(x, y)[1].vector):
+            ask(net, x, targets)
+            for _ in range(3):
+                left[:] = rng.uniform(-0.5, 0.5, (2, net.num_parameters))
+                new.vector = left[0]
+                net.vector = left[1]
+                ask(net, x, targets)
+                assert not left
+                np.testing.assert_array_equal(ask(net, x, targets), ask(new, x, targets))
+
+
+# --- plans and schedules --------------------------------------------------------------------------
+
+
+def plans_of(net):
+    """Return the module that a compiled network's plans are from."""
+    return sys.modules[type(net.engine).__module__.replace(".compiled", ".plans")]
+
+
+def check_schedules(module):
+    """Networks of the two backends, in small blocks of time steps and in groups of sequences."""
+    plans = plans_of(network_of("lstm", I, H, O, backend="compiled"))
+    blocks = {"BLOCK_NUMBERS": 2 * B * 37}
+    groups = {"SHARED_SEQUENCES": 1, "GROUP_SEQUENCES": 2, "GROUP_WORK": 1}
+    for changed in (blocks, groups):
+        rng = np.random.default_rng(9)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in changed.items():
+                patch.setattr(plans, name, value)
+            for kind, options in NETWORKS:
+                check_compiled(rng, kind, **options)
+
+
+def check_plans(module):
+    """One network that is asked this and that, against the reference."""
+    rng = np.random.default_rng(10)
+    for kind, options in (("gru-after-tanh", {}), ("lstm", {"bidirectional": True}),
+                          ("rnn-tanh", {"num_layers": 2})):
+        for outputs in (O, None):
+            nets = [network_of(kind, I, H, outputs, dtype="float64", seed=3, backend=each,
+                               **options) for each in ("compiled", "reference")]
+            questions = [question for _ in range(2) for question in questions_for(rng, nets[0])]
+            found = [[ask(*question) for question in questions]  # all of them, then compared
+                     for ask in (asker(net) for net in nets)]
+            for ours, theirs in zip(*found, strict=True):
+                for our, their in zip(ours, theirs, strict=True):
+                    assert_close(our, their, 1e-12)
+            assert_close(*[back_after_a_change(net, input_for(np.random.default_rng(11)))
+                           for net in nets], 1e-12)
+
+
+def questions_for(rng, net):
+    """Return (x, targets, state, options), each followed by one that differs in one thing."""
+    x, more, state = input_for(rng), input_for(rng), state_for(net, rng)
+    classes, last = targets_for(rng, "softmax", net), targets_for(rng, "softmax", net, True)
+    y = targets_for(rng, "mse", net)
+    questions = [
+        (x, classes, None, {}), (more, classes, None, {}), (x, classes, state, {}),
+        (x, classes, None, {}), (x, classes, None, {"reduction": "sum"}), (x, last, state, {}),
+        (x, classes, state, {"lengths": LENGTHS}), (x, classes, state, {}),
+        (x, y, state, {"loss": "mse"}), (x, y, state, {"loss": "sigmoid"}),
+        (x, y, None, {"loss": "sigmoid", "lengths": LENGTHS}), (x, y, None, {"loss": "sigmoid"}),
+        (x, y[-1], None, {"loss": "sigmoid"}), (x[:, :1], classes[:, :1], None, {}),
+        (x[:, 0], classes[:, 0], None, {}), (input_for(rng, True), classes, None, {}),
+    ]
+    return [question for question in questions for _ in range(2)]
+
+
+def asker(net):
+    def ask(x, targets, state, options):
+        """Return all that passes make of a question."""
+        y, last = net(x, state, lengths=options.get("lengths"))
+        value, after = net.loss(x, targets, state, **options)
+        again, grads, end = net.loss_and_gradients(x, targets, state, **options)
+        states = [each for state in (last, after, end, grads.state) for each in parts_of(state)]
+        return [y, value, again, grads.vector, *states] + [grads.x] * (grads.x is not None)
+
+    return ask
+
+
+def back_after_a_change(net, x):
+    """Return the gradients of a pass whose input the caller has overwritten since."""
+    y, _, cache = net.forward(x)
+    x[...] = 9
+    return net.backward(cache, y).vector
 
 
 CHECKS = {
@@ -407,5 +502,7 @@ CHECKS = {
     "a": check_apart,
     "u": check_updates,
     "p": check_packing,
-    "t": check_threads,
+    "m": check_changes,
+    "g": check_schedules,
+    "w": check_plans,
 }

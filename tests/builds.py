@@ -2,28 +2,29 @@
 
 import importlib
 
+import numpy as np
 import pytest
 
 import crnn
 from crnn.base import backends
+from crnn.engine import compiled
 from crnn.kernels import cpu
-from crnn.network import network
-from crnn.network.cells import GRU, LSTM, RNN
+from crnn.network.configuration import cell_kind
 
 INSTRUCTION_SETS = cpu.instruction_sets()
 DTYPES = ["float32", "float64"]
 NONLINEARITIES = ["tanh", "relu"]
 LOSSES = ["softmax", "sigmoid", "mse"]
 KINDS = {  # every formula of a cell
-    "rnn-tanh": RNN._kind_of({"nonlinearity": "tanh"}),
-    "rnn-relu": RNN._kind_of({"nonlinearity": "relu"}),
-    "gru-after-tanh": GRU._kind_of({"candidate": "tanh", "reset_after": True}),
-    "gru-after-relu": GRU._kind_of({"candidate": "relu", "reset_after": True}),
-    "gru-before-tanh": GRU._kind_of({"candidate": "tanh", "reset_after": False}),
-    "gru-before-relu": GRU._kind_of({"candidate": "relu", "reset_after": False}),
-    "lstm": LSTM._kind_of({}),
+    "rnn-tanh": cell_kind("RNN", {"nonlinearity": "tanh"}),
+    "rnn-relu": cell_kind("RNN", {"nonlinearity": "relu"}),
+    "gru-after-tanh": cell_kind("GRU", {"candidate": "tanh", "reset_after": True}),
+    "gru-after-relu": cell_kind("GRU", {"candidate": "relu", "reset_after": True}),
+    "gru-before-tanh": cell_kind("GRU", {"candidate": "tanh", "reset_after": False}),
+    "gru-before-relu": cell_kind("GRU", {"candidate": "relu", "reset_after": False}),
+    "lstm": cell_kind("LSTM", {}),
 }
-GATED = [name for name, kind in KINDS.items() if kind.keeps]
+GATED = [name for name, kind in KINDS.items() if kind.has_gates]
 
 each_instruction_set = pytest.mark.parametrize("isa", INSTRUCTION_SETS)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -34,28 +35,27 @@ needs_avx512 = pytest.mark.skipif("avx512" not in INSTRUCTION_SETS, reason="no A
 
 def kernels_of(isa, dtype):
     """Return one build's functions for one dtype, as a network gets them."""
-    module = importlib.import_module(f"crnn.kernels.{isa}")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backends, "compiled_module", lambda: module)
-        return backends.kernels.__wrapped__("compiled", dtype)
+    return importlib.import_module(f"crnn.kernels.{isa}_{backends.C_TYPES[np.dtype(dtype)]}")
 
 
 def network_on(functions, *sizes, cell="RNN", **options):
     """Return a network that runs on these functions."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(network, "kernels", lambda backend, dtype: functions)
+        patch.setattr(compiled, "kernels", lambda backend, dtype: functions)
         return getattr(crnn, cell)(*sizes, **options)
 
 
-def network_of(kind, *sizes, **options):
-    """Return a network of one of the KINDS."""
+def network_of(kind, *sizes, functions=None, **options):
+    """Return a network of one of the KINDS; on these functions, if there are any."""
     kind = KINDS[kind]
-    own = {
+    options |= {
         "RNN": {"nonlinearity": kind.nonlinearity},
         "GRU": {"candidate": kind.nonlinearity, "reset_after": kind.reset_after},
         "LSTM": {},
-    }
-    return getattr(crnn, kind.cell)(*sizes, **own[kind.cell], **options)
+    }[kind.cell]
+    if functions is None:
+        return getattr(crnn, kind.cell)(*sizes, **options)
+    return network_on(functions, *sizes, cell=kind.cell, backend="compiled", **options)
 
 
 def parts_of(state):

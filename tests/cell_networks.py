@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import crnn
-from crnn.network import network
+from crnn.engine import compiled
 
 T, B, I, H, O = 5, 4, 3, 6, 7  # noqa: E741
 LENGTHS = np.array([2, 5, 0, 3])
@@ -40,7 +40,7 @@ def build(cell, layers=1, both=False, *, sizes=(I, H, O), seed=3, functions=None
     options = {"dtype": "float64", "num_layers": layers, "bidirectional": both} | own | options
     with pytest.MonkeyPatch.context() as patch:
         if functions is not None:
-            patch.setattr(network, "kernels", lambda backend, dtype: functions)
+            patch.setattr(compiled, "kernels", lambda backend, dtype: functions)
         net = network_class(*sizes, seed=seed, **options)
     bound = min(0.7, 2 / np.sqrt(sizes[1]))
     net.vector = np.random.default_rng(seed).uniform(-bound, bound, net.num_parameters)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import crnn
+from crnn.kernels import pool
 
 pytest.register_assert_rewrite("forged_files", "command_line", "small_network", "cell_networks")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"  # where it is there
@@ -29,17 +30,19 @@ def backend(request, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def threads_whatever_else_runs(monkeypatch):
+def threads_whatever_else_runs():
     """Have passes split over threads where a busy machine would make that stop for a while."""
-    monkeypatch.setattr("crnn.engine.threads.ALONE", 0)
+    before = pool.set_thresholds(times_alone=0)
+    yield
+    pool.set_thresholds(*before)
 
 
 @pytest.fixture
-def small_work_is_split(monkeypatch):
+def small_work_is_split():
     """Have small batches split over threads too, and put back how many there were."""
-    before = crnn.get_num_threads()
-    monkeypatch.setattr("crnn.engine.threads.LEAST_WORK", 0)
+    before, thresholds = crnn.get_num_threads(), pool.set_thresholds(multiplications=0)
     yield
+    pool.set_thresholds(*thresholds)
     crnn.set_num_threads(before)
 
 

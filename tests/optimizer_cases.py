@@ -1,4 +1,4 @@
-"""Options of every optimiser and a network without cells: what the tests of optimisers share."""
+"""Options of every optimizer and a network without cells: what the tests of optimizers share."""
 
 import contextlib
 from types import SimpleNamespace
@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from crnn.base.backends import choose_backend
+from crnn.base.backends import choose_backend, kernels
 from crnn.training import optimizers
 
 STEPS = 50
@@ -61,10 +61,12 @@ ONE_EACH = [pytest.param(name, cases[-1], id=name) for name, cases in CASES.item
 
 
 class FakeNet:
-    """What an optimiser may rely on: a backend, a read-only vector, its memory for one writing."""
+    """What an optimizer may rely on: updates, a read-only vector, its memory for one writing."""
 
-    def __init__(self, values, dtype=np.float64):
-        self.backend = choose_backend(None)
+    def __init__(self, values, dtype=np.float64, updates=None):
+        updates = updates or kernels(choose_backend(None), np.dtype(dtype))
+        self.engine = SimpleNamespace(updates=updates)
+        self.parameters = SimpleNamespace(changing=self._changing)
         self._memory = np.array(values, dtype)
         self.vector = self._memory.view()
         self.vector.flags.writeable = False
@@ -72,7 +74,7 @@ class FakeNet:
         self.writings = 0
 
     @contextlib.contextmanager
-    def _changing_vector(self):
+    def _changing(self):
         self.writings += 1
         yield self._memory
 

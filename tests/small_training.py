@@ -20,7 +20,7 @@ def batch(rng, steps=T, sequences=(B,), loss="softmax", last_only=False):
 
 
 def train(data, *, net=None, optimizer=None, **options):
-    """Fit; return the network, the optimiser, the history and the events of updates and epochs."""
+    """Fit; return the network, the optimizer, the history and the events of updates and epochs."""
     net, optimizer = net or make(), optimizer or crnn.SGD(0.1, momentum=0.9)
     events = []
     callbacks = [events.append, *options.pop("callbacks", ())]

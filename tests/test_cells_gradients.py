@@ -22,7 +22,7 @@ from cell_networks import (
 )
 
 import crnn
-from crnn.engine import stack
+from crnn.engine import plans
 
 pytestmark = pytest.mark.no_backend
 STEP = 1e-30  # its square is lost beside any number here
@@ -135,7 +135,7 @@ def test_backward(rng, cell, layers, both, lengths):
 @full_or_ragged
 @pytest.mark.parametrize("both", [False, True], ids=["one way", "both"])
 def test_blocks_of_time_steps(rng, monkeypatch, cell, both, lengths):
-    monkeypatch.setattr(stack, "BLOCK_NUMBERS", 2 * B * 4 * cells.H)
+    monkeypatch.setattr(plans, "BLOCK_NUMBERS", 2 * B * 4 * cells.H)
     for backend in crnn_backends():
         net = build(cell, 2, both, backend=backend)
         check_backward(rng, net, draw(rng, net, lengths=lengths))

@@ -24,7 +24,7 @@ from cell_networks import (
 )
 
 import crnn
-from crnn.engine import stack
+from crnn.engine import plans
 
 pytestmark = pytest.mark.no_backend
 
@@ -54,7 +54,7 @@ def ragged(rng, T, B):
 @floats_or_tokens
 def test_any_number_of_threads(rng, monkeypatch, cell, layers, both, dtype, tokens):
     for T, B, *sizes in SIZES:
-        monkeypatch.setattr(stack, "BLOCK_NUMBERS", 3 * B * 4 * sizes[1])
+        monkeypatch.setattr(plans, "BLOCK_NUMBERS", 3 * B * 4 * sizes[1])
         net = on_build(INSTRUCTION_SETS[0], cell, layers, both, sizes, dtype)
         data = draw(rng, net, shape=(T, B), tokens=tokens, lengths=ragged(rng, T, B))
         crnn.set_num_threads(1)
@@ -151,9 +151,10 @@ def test_any_block_of_time_steps(rng, monkeypatch, cell, layers, both):
     T, B, *sizes = 11, 5, 3, 33, 17
     net = on_build(INSTRUCTION_SETS[0], cell, layers, both, sizes, "float32")
     data = draw(rng, net, shape=(T, B), lengths=ragged(rng, T, B))
-    step, one = B * net._kind.blocks * 33, of_each_sequence(net, data)
+    step, one = B * net.engine.layers[0].kind.gates * 33, of_each_sequence(net, data)
     for numbers in (1, step, 2 * step + 1, 5 * step):
-        monkeypatch.setattr(stack, "BLOCK_NUMBERS", numbers)
+        monkeypatch.setattr(plans, "BLOCK_NUMBERS", numbers)
+        net.engine.free_memory()  # plans keep the blocks that they were made for
         assert different(of_each_sequence(net, data), one) == []
 
 

@@ -12,7 +12,9 @@ import pytest
 
 import crnn
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")]
 MODULES = ["crnn", *(module.name for module in pkgutil.walk_packages(crnn.__path__, "crnn.")
                      if not module.name.startswith("crnn.kernels."))]
 
@@ -43,11 +45,29 @@ def test_readme_python(backend):
 
 @pytest.mark.no_backend
 def test_nothing_was_left_to_be_filled_in():
-    root = Path(__file__).resolve().parents[1]
     left = re.compile(r"\b(?!CRNN_)[A-Z]{3,}_[A-Z_]{4,}\b|\(BENCH\)|TODO|FIXME")
-    pages = [*root.glob("*.md"), *root.glob("docs/*.md"), *root.glob("examples/*.md")]
-    assert len(pages) >= 3
-    assert [left.findall(page.read_text("utf-8")) for page in pages] == [[]] * len(pages)
+    assert len(PAGES) >= 3
+    assert [left.findall(page.read_text("utf-8")) for page in PAGES] == [[]] * len(PAGES)
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_what_is_there(page):
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8"))
+    here = [link for link in links if "://" not in link]
+    assert [link for link in here if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.no_backend
+def test_the_map_names_what_is_there():
+    code = re.findall(r"`([^`]+)`", (ROOT / "docs" / "house.md").read_text("utf-8"))
+    names = {name for each in code for name in re.findall(r"[A-Za-z_]\w+", each)}
+    files = [path for folder in ("crnn", "tests") for path in (ROOT / folder).rglob("*")
+             if path.suffix in {".py", ".pyx", ".pxi"}]
+    known = set(re.findall(r"\w+", " ".join(path.read_text("utf-8") for path in files)))
+    known |= {part for path in files for part in re.findall(r"\w+", str(path.relative_to(ROOT)))}
+    assert len(names) > 100
+    assert names - known - {"setup", "README", "CHANGELOG"} == set()
 
 
 @pytest.mark.no_backend

@@ -21,6 +21,7 @@ from cell_networks import (
 )
 
 import crnn
+from crnn.engine import plans
 
 P = 0.3
 STEP = 1e-30
@@ -245,6 +246,33 @@ def test_gradients_through_what_is_left(backend, rng, cell, both, fused):
         exact = value(point | {name: array + 1j * STEP * direction}).imag / STEP
         products = direction * ours[name]
         assert abs(products.sum() - exact) <= 1e-11 * np.abs(products).sum(), name
+
+
+@pytest.mark.usefixtures("small_work_is_split")
+@each_cell
+@one_way_or_both
+def test_threads_and_blocks_do_not_change_what_is_chosen(backend, rng, monkeypatch, cell, both):
+    net = build(cell, 3, both, dropout=P, seed=5)
+    data, start = cells.draw(rng, net, shape=(T, 23)), net.dropout_state
+
+    def own():  # what belongs to single sequences: sums may be in another order
+        net.dropout_state = start
+        net.engine.free_memory()
+        y, last, cache = net.forward(data.x, data.state)
+        back = net.backward(cache, data.dy, data.dstate)
+        loss, grads, end = net.loss_and_gradients(data.x, data.targets, data.state)
+        states = [each for state in (last, back.state, grads.state, end) for each in arrays(state)]
+        return {str(n): each for n, each in enumerate([y, loss, back.x, grads.x, *states])}
+
+    crnn.set_num_threads(1)
+    one = own()
+    for n in (1, 2, 3):
+        crnn.set_num_threads(n)
+        for changed in ({"BLOCK_NUMBERS": 2 * 23 * 4 * H}, {"GROUP_WORK": 1}):
+            with monkeypatch.context() as patch:
+                for name, value in changed.items():
+                    patch.setattr(plans, name, value)
+                assert different(own(), one) == []
 
 
 def test_no_steps_and_no_sequences(backend):

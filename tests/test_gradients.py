@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import crnn
-from crnn.engine import stack
+from crnn.engine import plans
 
 T, B, I, H, O = 5, 4, 3, 6, 7  # noqa: E741
 STEP = 1e-30  # h; its square is lost beside any number here
@@ -178,7 +178,7 @@ def test_loss_gradients_are_complex_step_derivatives(backend, rng, options):
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "lengths"])
 @pytest.mark.parametrize("steps", [1, 2], ids=["blocks of a step", "blocks of two steps"])
 def test_gradients_across_blocks(backend, rng, monkeypatch, steps, lengths, loss):
-    monkeypatch.setattr(stack, "BLOCK_NUMBERS", steps * B * max(H, O))
+    monkeypatch.setattr(plans, "BLOCK_NUMBERS", steps * B * max(H, O))
     check_problem(problem(rng, loss, lengths=lengths))
 
 
@@ -188,7 +188,7 @@ def test_gradients_across_blocks(backend, rng, monkeypatch, steps, lengths, loss
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
 def test_backward(backend, rng, monkeypatch, nonlinearity, readout, lengths, steps):
     """The function is sum(dy * y) + sum(dstate * state), whose gradients backward returns."""
-    monkeypatch.setattr(stack, "BLOCK_NUMBERS", steps * B * max(H, O))
+    monkeypatch.setattr(plans, "BLOCK_NUMBERS", steps * B * max(H, O))
     drawn = problem(rng, "mse", nonlinearity=nonlinearity, readout=readout)
     net, x, state = drawn[:3]
     y, last, cache = net.forward(x, state, lengths=lengths)

@@ -20,8 +20,7 @@ from builds import (
 )
 
 import crnn
-from crnn.base import checks
-from crnn.engine import groups, threads
+from crnn.engine import plans
 
 pytestmark = [  # the reference has no such pass
     pytest.mark.no_backend, pytest.mark.usefixtures("small_groups", "small_work_is_split"),
@@ -35,8 +34,8 @@ each_batch = pytest.mark.parametrize("batch", BATCHES)
 @pytest.fixture
 def small_groups(monkeypatch):
     """Have groups of little work, and lanes of more than one of them."""
-    monkeypatch.setattr(groups, "WORK", 1)
-    monkeypatch.setattr(groups, "LANES", 4)
+    monkeypatch.setattr(plans, "GROUP_WORK", 1)
+    monkeypatch.setattr(plans, "MAX_LANES", 4)
 
 
 def network(kind="lstm", dtype="float32", **options):
@@ -45,8 +44,8 @@ def network(kind="lstm", dtype="float32", **options):
 
 def draw(rng, net, batch):
     x, targets = rng.integers(0, V, (T, batch)), rng.integers(0, O, (T, batch))
-    states = net._kind.states
-    state = state_of([normal(rng, net.vector.dtype, 1, batch, H) for _ in range(states)])
+    states, rows = net.engine.layers[0].kind.num_states, net.num_layers * (1 + net.bidirectional)
+    state = state_of([normal(rng, net.vector.dtype, rows, batch, H) for _ in range(states)])
     return x, targets, state
 
 
@@ -65,50 +64,83 @@ def bits(net, *arguments, **options):
 # --- which there are -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n", [1, 3])
-def test_groups_make_up_the_batch(n):
-    crnn.set_num_threads(n)
-    weights, seen = network()._engine.weights, set()
+def question(batch, steps=T, *, is_tokens=True, **rest):
+    return plans.Question("train", steps, batch, True, is_tokens, "softmax", **rest)
+
+
+def bounds(net, *arguments, **options):
+    return plans.group_bounds(net.engine.weights, question(*arguments, **options))
+
+
+SHAPES = [
+    {}, {"num_layers": 2}, {"bidirectional": True}, {"num_layers": 3, "bidirectional": True},
+]
+each_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
+
+
+@each_shape
+def test_groups_make_up_the_batch(shape):
+    net, seen = network(**shape), set()
     for batch in range(1, 200):
-        found = groups.bounds(weights, True, T, batch)
-        assert [b for part in found for b in range(batch)[slice(*part)]] == list(range(batch))
-        assert all(first % 4 == 0 for first, _ in found)
-        assert len(found) == 1 or min(last - first for first, last in found) > groups.SIZE - 4
+        found = bounds(net, batch)
+        assert found == [] or [
+            b for part in found for b in range(batch)[slice(*part)]] == list(range(batch))
+        assert all(first % plans.SHARED_SEQUENCES == 0 for first, _ in found)
+        assert len(found) != 1
+        assert all(last - first > plans.GROUP_SEQUENCES - 4 for first, last in found)
         seen.add(len(found))
-    assert seen == {1, 2, 4, 8, 16}
+    assert seen == {0, 2, 4, 8, 16}
+
+
+@each_shape
+def test_groups_depend_on_shapes_alone(shape):
+    net, other = network(**shape), network(**shape)
+    other.vector = 3 * net.vector
+    for batch in (16, 23, 64):
+        found = bounds(net, batch)
+        for n in (1, 2, 3, 7):
+            crnn.set_num_threads(n)
+            assert bounds(net, batch) == bounds(other, batch) == found
+        assert bounds(net, batch, last_only=True) == bounds(net, batch, wants_x=True) == found
 
 
 def test_no_group_is_of_little_work(monkeypatch):
-    weights = network()._engine.weights
-    work = T * 64 * weights.work(is_tokens=True)
+    net = network()
+    work = T * 64 * net.engine.weights.work(is_tokens=True)
     for most in (1, 2, 3, 5, 8):
-        monkeypatch.setattr(groups, "WORK", work / most)
-        assert len(groups.bounds(weights, True, T, 64)) == 2 ** int(np.log2(most))
+        monkeypatch.setattr(plans, "GROUP_WORK", work / most)
+        assert len(bounds(net, 64)) == (2 ** int(np.log2(most)) if most > 1 else 0)
 
 
-def test_much_is_not_kept(monkeypatch):
-    weights = network()._engine.weights
-    monkeypatch.setattr(groups, "MOST_BYTES", T * 8 * 4 * H * 4)
-    assert len(groups.bounds(weights, True, T, 16)) == 2
-    assert groups.bounds(weights, True, T + 1, 16) == []
-    assert groups.bounds(weights, True, 0, 16) == groups.bounds(weights, True, T, 0) == []
-
-
-@each_dtype
-def test_a_single_group_is_one_block_of_the_general_pass(dtype):
-    """Else a first pass, the general one, would add up in another order than the later ones."""
-    net = network("gru-after-tanh", dtype)
-    weights, batch = net._engine.weights, 8
-    steps = max(t for t in range(1, 2000) if groups.bounds(weights, True, t, batch))
-    x = np.zeros((steps, batch), int)
-    sequence = checks.sequence(x, None, None, weights)
-    assert net._engine.stack.block_steps(sequence) >= steps
+def test_a_group_is_one_block(monkeypatch):
+    """Else blocks would add up in another order than the pass by phases."""
+    net = network()
+    monkeypatch.setattr(plans, "BLOCK_NUMBERS", T * 8 * 4 * H)
+    assert len(bounds(net, 16)) == 2
+    assert bounds(net, 16, T + 1) == []
+    wide = network_of("rnn-tanh", 4 * H + 1, H, O)
+    assert len(bounds(wide, 16)) == 2
+    assert bounds(wide, 16, is_tokens=False) == []
+    assert bounds(net, 16, 0) == bounds(net, 0, T) == []
+    largest = [last - first for batch in range(200) for first, last in bounds(net, batch)]
+    assert max(largest) == 8  # as BLOCK_NUMBERS has it
 
 
 def test_many_parameters_are_for_the_whole_batch(monkeypatch):
-    weights = network()._engine.weights
-    monkeypatch.setattr(groups, "FEW_BYTES", weights.parameters.layout.size * 4 - 1)
-    assert groups.bounds(weights, True, T, 64) == [(0, 64)]
+    net = network(num_layers=2)
+    size = net.num_parameters * net.dtype.itemsize
+    monkeypatch.setattr(plans, "GROUPED_BYTES", size)
+    assert len(bounds(net, 64)) == 8
+    monkeypatch.setattr(plans, "GROUPED_BYTES", size - 1)
+    assert bounds(net, 64) == []
+
+
+@pytest.mark.parametrize("kind", ["infer", "forward", "loss"])
+def test_other_passes_have_no_groups(kind):
+    net = network()
+    asked = question(64)._replace(kind=kind, loss="softmax" if kind == "loss" else "")
+    plan = plans.Plan(net.engine._kernels, net.engine.weights, asked)
+    assert plan._lanes is None
 
 
 # --- what they give ------------------------------------------------------------------------------
@@ -197,6 +229,92 @@ def test_bits_of_floats_do_not_depend_on_threads_or_on_the_arrays(rng, dtype, ki
             expected)
 
 
+each_deep_shape = pytest.mark.parametrize("shape", SHAPES[1:], ids=str)
+
+
+@each_kind
+@each_deep_shape
+@with_or_without_lengths
+@pytest.mark.parametrize("tokens", [False, True], ids=["floats", "tokens"])
+@pytest.mark.parametrize("last_only", [False, True], ids=["every step", "last step"])
+def test_layers_and_directions_and_last_steps(rng, kind, shape, ragged, tokens, last_only):
+    shape = shape | {"dropout": 0.3 if shape.get("num_layers") else 0.0}
+    net, twin = (network(kind, "float64", **shape, backend=each)
+                 for each in ("compiled", "reference"))
+    for n, batch, loss in ((1, 23, "softmax"), (3, 41, "mse"), (3, 41, "sigmoid")):
+        crnn.set_num_threads(n)
+        x, targets, state = draw_floats(rng, net, batch, loss)
+        x = rng.integers(0, V, (T, batch)) if tokens else x
+        targets = targets[-1] if last_only else targets
+        options = options_for(rng, batch, loss, ragged)
+        ours = found(net, x, targets, state, **options)
+        for each, other in zip(ours, found(twin, x, targets, state, **options), strict=True):
+            np.testing.assert_allclose(each, other, rtol=1e-11, atol=1e-13)
+
+
+@each_dtype
+@each_kind
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@with_or_without_lengths
+@pytest.mark.parametrize("last_only", [False, True], ids=["every step", "last step"])
+def test_bits_of_all_shapes_do_not_depend_on_threads(
+    rng, dtype, kind, shape, ragged, last_only
+):
+    net = network(kind, dtype, **shape)
+    x, targets, state = draw_floats(rng, net, 41, "softmax")
+    targets, options = targets[-1] if last_only else targets, options_for(rng, 41, "mse", ragged)
+    options["loss"] = "softmax"
+    expected = bits(net, x, targets, state, **options)
+    for n in (1, 2, 3, 5):
+        crnn.set_num_threads(n)
+        for each in (net, network(kind, dtype, **shape)):
+            assert bits(each, x, targets, state, **options) == expected
+
+
+@each_dtype
+@each_kind
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("last_only", [False, True], ids=["every step", "last step"])
+def test_what_belongs_to_single_sequences_is_that_of_a_pass_by_phases(
+    rng, monkeypatch, dtype, kind, shape, last_only
+):
+    net = network(kind, dtype, **shape)
+    x, targets, state = draw_floats(rng, net, 41, "softmax")
+    options = {"lengths": options_for(rng, 41, "softmax", True)["lengths"]}
+    targets = targets[-1] if last_only else targets
+    loss, vector, *own = found(net, x, targets, state, **options)
+    assert net.engine._plans._latest["train"]._lanes is not None
+    net.engine.free_memory()
+    monkeypatch.setattr(plans, "GROUP_WORK", np.inf)
+    other_loss, other_vector, *others = found(net, x, targets, state, **options)
+    assert net.engine._plans._latest["train"]._lanes is None
+    assert loss == other_loss
+    for ours, theirs in zip(own, others, strict=True):
+        assert ours.tobytes() == theirs.tobytes()
+    scale = np.abs(vector).max()
+    assert np.abs(vector - other_vector).max() <= 50 * np.finfo(dtype).eps * scale
+
+
+@pytest.mark.parametrize("widths", [(5, 9), (9, 5, 7)], ids=str)
+@pytest.mark.parametrize("both", [False, True], ids=["one way", "both"])
+def test_layers_of_different_widths(rng, widths, both):
+    options = {"bidirectional": both, "dtype": "float64", "seed": 0}
+    net, twin = (crnn.LSTM(V, widths, O, backend=each, **options)
+                 for each in ("compiled", "reference"))
+    x, targets = normal(rng, "float64", T, 41, V), rng.integers(0, O, (T, 41))
+    for n in (1, 3):
+        crnn.set_num_threads(n)
+        loss, grads, last = net.loss_and_gradients(x, targets)
+        assert net.engine._plans._latest["train"]._lanes is not None
+        wanted, their, their_last = twin.loss_and_gradients(x, targets)
+        pairs = [(loss, wanted), (grads.vector, their.vector), (grads.x, their.x)]
+        for ours, theirs in ((last, their_last), (grads.state, their.state)):
+            for part, other in zip(ours, theirs, strict=True):
+                pairs += zip(part, other, strict=True)
+        for ours, theirs in pairs:
+            np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-13)
+
+
 def test_passes_that_alternate(rng):
     net = network()
     tokens, classes, state = draw(rng, net, 16)
@@ -215,7 +333,7 @@ def test_passes_that_alternate(rng):
         if rng.random() < 0.5:  # as fit does it
             x, targets, state = arguments
             everything = {"loss": "softmax", "reduction": "mean", "lengths": None} | options
-            net._loss_and_gradients(x, targets, state, wants_x=False, **everything)
+            net.engine.loss_and_gradients(x, targets, state, wants_x=False, **everything)
         assert bits(net, *arguments, **options) == bits(new, *arguments, **options)
 
 
@@ -297,42 +415,86 @@ def test_after_a_refusal(rng, n):
         assert bits(net, x, targets, state) == expected
 
 
-def test_groups_are_what_runs_and_threads_share_them(rng, monkeypatch):
-    ran, made = [], []
-    run, make = groups.Training._run_lanes, groups.Training._new_group
+class Spy:
+    """Lanes that note what they are asked to do."""
 
-    def spy(self, *arguments):
-        ran.append([len(lane) for lane in self._lanes])
-        run(self, *arguments)
+    def __init__(self, lanes, ran, added):
+        self._lanes, self._ran, self._added = lanes, ran, added
 
-    monkeypatch.setattr(groups.Training, "_run_lanes", spy)
-    monkeypatch.setattr(
-        groups.Training, "_new_group", lambda self, n: made.append(n) or make(self, n))
-    phases = []
-    monkeypatch.setattr(
-        threads, "run", lambda tasks, widest, run=threads.run: phases.append(run(tasks, widest)))
-    net = network()
+    def run(self, arguments, vector, threads):
+        self._ran.append(threads)
+        self._lanes.run(arguments, vector, threads)
+
+    def add(self, group):
+        self._added.append(group)
+        self._lanes.add(group)
+
+
+@each_shape
+def test_groups_are_what_runs_and_threads_share_them(rng, shape):
+    net, ran, added = network(**shape), [], []
+    kernels = net.engine._kernels
+    made = []
+
+    class Kernels:
+        def __getattr__(self, name):
+            return getattr(kernels, name)
+
+        def Lanes(self, groups, lanes, sums):
+            made.append((groups, lanes, sums.shape))
+            return Spy(kernels.Lanes(groups, lanes, sums), ran, added)
+
+    net.engine._kernels = Kernels()
     x, targets, state = draw(rng, net, 64)
-    for n in (1, 2):
+    for n in (1, 2, 3, 9):
         crnn.set_num_threads(n)
         for _ in range(2):
             net.loss_and_gradients(x, targets, state)
-    assert ran == [[2, 2, 2, 2]] * 4  # the first one, too
-    assert phases
-    assert made in ([8], [8, 8])  # at most one for each thread, whose memory is kept
+    ((groups, lanes, sums),) = made
+    assert [last - first for first, last in groups] == [8] * 8
+    assert lanes == [(0, 2), (2, 4), (4, 6), (6, 8)]
+    assert sums == (3, net.num_parameters)
+    assert ran == [1, 1, 2, 2, 3, 3, 9, 9]
+    assert len(added) == 4  # of one size: one for each thread that a lane can be for
 
 
-def test_a_group_that_goes_wrong_is_seen(rng, monkeypatch):
+def test_memory_does_not_grow_with_the_number_of_groups(rng):
+    """But for what is as large as the batch: tokens, classes, losses and states."""
+    crnn.set_num_threads(2)
+    sizes = []
+    for batch in (64, 128):
+        net = network(num_layers=2, bidirectional=True)
+        x, targets, state = draw(rng, net, batch)
+        net.loss_and_gradients(x, targets, state)
+        sizes.append(net.engine._plans._latest["train"].bytes)
+    states = 4 * 2 * 2 * H * 4  # layers and directions, h and c, their gradients too
+    assert sizes[1] - sizes[0] == 64 * (T * 3 * 8 + states)
+
+
+def test_groups_of_several_sizes(rng):
+    net = network()
+    x, targets, state = draw(rng, net, 41)
+    assert len({last - first for first, last in bounds(net, 41)}) == 3
+    expected = bits(net, x, targets, state)
+    for n in (2, 3, 4):
+        crnn.set_num_threads(n)
+        for _ in range(20):
+            assert bits(net, x, targets, state) == expected
+
+
+@pytest.mark.parametrize("lanes", [[(0, 1), (1, 2), (2, 3)], [(1, 2), (2, 3), (3, 4)]],
+                         ids=["last", "first"])
+def test_a_group_that_is_left_out_is_seen(rng, monkeypatch, lanes):
     """The comparisons above are no comparisons with themselves."""
     net = network(dtype="float64")
-    data = draw(rng, net, 41)
+    data, parted = draw(rng, net, 41), plans.parted
     expected = found(net, *data)
-    run_lane = groups.Training._run_lane
+    assert len(bounds(net, 41)) == 4
 
-    def planted(self, trainer, lane, sums):
-        run_lane(self, trainer, lane[:-1], sums)
+    def planted(size, multiple, parts):
+        return parted(size, multiple, parts) if multiple > 1 else lanes
 
-    monkeypatch.setattr(groups.Training, "_run_lane", planted)
+    monkeypatch.setattr(plans, "parted", planted)
     assert not np.allclose(found(network(dtype="float64"), *data)[1], expected[1], rtol=1e-11)
 
 

@@ -11,12 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from passes import Given, Pass, unset
 
 import crnn
-from crnn.base.backends import kernels
-from crnn.base.kinds import Kind, parameter_shapes
-from crnn.network.parameters import Layout, Parameters
+from crnn import reference
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "worked-example.md"
 STEPS, HIDDEN, OUTPUTS = 3, 2, 2
@@ -146,98 +143,86 @@ EXAMPLES = [pytest.param(TANH, id="tanh"), pytest.param(RELU, id="relu")]
 # --- the checks ----------------------------------------------------------------------------------
 
 
-def check_classes(functions, example, dtype="float64"):
-    """Walk through the example with the classes of one backend and compare every number."""
-    side, seen, sums = Pass(functions, given(example, dtype)), {}, {}
-    side.run("layer.forward")
-    seen["h"] = side["states"][1:]
-    seen["a"] = pre_activations(functions, example, dtype, seen["h"])
-    side.run("readout.forward")
-    seen["y"] = side["y"].copy()
+def check_formulas(textbook, example):
+    """Walk through the example with the reference's functions, one by one."""
+    p = {name: np.array(value, float) for name, value in example.parameters.items()}
+    weights = textbook.Weights(
+        p["W_xh_l0"], p["W_hh_l0"], p["b_h_l0"], nonlinearity=example.nonlinearity)
+    cell, x = textbook.CELLS["RNN"], np.array(example.x, float)[:, None]
+    state, h, tapes = (np.array([example.state], float),), [], []
+    for x_t in x:
+        state, tape = cell.step(x_t @ weights.W_xh + weights.b_h, state, weights)
+        h.append(state[0])
+        tapes.append(tape)
+    seen, sums = {"h": np.array(h)}, {}
+    seen["y"] = seen["h"] @ p["W_hy"] + p["b_y"]
+    targets = np.array(example.targets)[:, None]
+    valid = [] if example.loss == "softmax" else [np.ones((STEPS, 1), bool)]
+    seen["L"], seen["dy"] = textbook.LOSSES[example.loss](seen["y"], targets, *valid)
+    sums["L"] = seen["L"].sum()
+    coming, found = np.zeros((1, HIDDEN)), {"next": [], "dh": [], "da": []}
+    sums["dW_hh"] = np.zeros((HIDDEN, HIDDEN))
+    for t in reversed(range(STEPS)):
+        dh = seen["dy"][t] @ p["W_hy"].T + coming
+        da, (before,), dweights = cell.step_backward((dh,), tapes[t], weights)
+        for name, each in zip(found, (coming, dh, da), strict=True):
+            found[name].insert(0, each)
+        coming, sums["dW_hh"] = before, sums["dW_hh"] + dweights["W_hh"]
+    seen |= {name: np.array(rows) for name, rows in found.items()}
+    sums["dh_0"], seen["slope"] = coming, textbook.slope(seen["h"], example.nonlinearity)
+    check_numbers(example, seen, sums)
 
-    side.run("readout.loss")
-    seen["L"], seen["dy"], sums["L"] = side["losses"], side["y"], side["losses"].sum()
+
+def check_passes(example, dtype="float64", **options):
+    """Walk through the example with passes of networks, of one step and of the rest of them."""
+    net, bare = (network(example, dtype, size, **options) for size in (OUTPUTS, None))
+    x, targets = np.array(example.x, dtype), np.array(example.targets)
+    seen = {name: [] for name in ("a", "h", "y", "L", "dy", "next", "dh", "da", "dx")}
+    state, reduction = np.array([example.state], dtype), {"loss": example.loss, "reduction": "sum"}
+    for t in range(STEPS):
+        seen["a"].append(pre_activation(example, dtype, x[t : t + 1], state, options))
+        y, _, cache = net.forward(x[t : t + 1], state)
+        h, after = bare(x[t : t + 1], state)
+        loss, grads, _ = net.loss_and_gradients(x[t : t + 1], targets[t : t + 1], state,
+                                                **reduction)
+        dy = grads.parameters["b_y"]
+        _, rest, _ = net.loss_and_gradients(x[t + 1 :], targets[t + 1 :], after, **reduction)
+        back = net.backward(cache, dy[None], rest.state)
+        total = dy @ net.parameters["W_hy"].T + rest.state
+        found = (h, y, loss, dy, rest.state, total, back.parameters["b_h_l0"], back.x)
+        for name, each in zip(list(seen)[1:], found, strict=True):
+            seen[name].append(np.ravel(each))
+        state = after
+    seen = {name: np.array(rows) for name, rows in seen.items()}
     if example.loss == "softmax":
-        seen["p"] = side["y"] + np.eye(OUTPUTS)[example.targets][:, None]
-
-    seen["next"], seen["dh"], seen["da"] = walk_back(side)
+        seen["p"] = seen["dy"] + np.eye(OUTPUTS)[example.targets]
     seen["slope"] = seen["da"] / seen["dh"]
-    compare(side["dstate"], example.sums["dh_0"], example.atol, "dh_0, step by step")
-    side["dstate"][...] = 0
-    for method in ("readout.backward", "layer.backward", "layer.gradients", "readout.gradients"):
-        side.run(method)
-    compare(side["dh"], example.steps["da"], example.atol, "da")
-    seen["dx"], sums["dh_0"] = side["dx"], side["dstate"]
-    sums |= {"d" + name.removesuffix("_l0"): each for name, each in side.gradients().items()}
-
-    for name, value in seen.items():
-        compare(value, example.steps[name], example.atol, name)
-    for name, value in sums.items():
-        compare(value, example.sums[name], example.atol, f"sum of {name}")
+    state = np.array([example.state], dtype)
+    loss, grads, _ = net.loss_and_gradients(x, targets, state, **reduction)
+    compare(grads.x, example.steps["dx"], example.atol, "dx of all steps")
+    sums = {"L": loss, "dh_0": grads.state}
+    sums |= {"d" + name.removesuffix("_l0"): each for name, each in grads.parameters.items()}
+    check_numbers(example, seen, sums)
     assert set(seen) == set(example.steps)
     assert set(sums) == set(example.sums)
 
 
-def given(example, dtype, sign=1, nonlinearity=None):
-    """Return the example for a pass of one sequence; what is filled in shows where it was not.
-
-    With sign -1 all that makes up the pre-activations is negated but x and states.
-    """
-    kind = Kind("RNN", blocks=1, nonlinearity=nonlinearity or example.nonlinearity)
-    layout = Layout(parameter_shapes(kind, len(example.x[0]), HIDDEN, OUTPUTS))
-    parameters = Parameters(layout, np.zeros(layout.size, dtype))
-    for name, value in example.parameters.items():
-        parameters[name] = sign * np.array(value, dtype)
-    targets, valid = np.array(example.targets)[:, None], None
-    if example.loss == "softmax":
-        targets = targets.astype(np.intp)
-    else:
-        targets, valid = targets.astype(dtype), np.ones((STEPS, 1), bool)
-    x, states = np.array(example.x, dtype)[:, None], unset(dtype, STEPS + 1, 1, HIDDEN)
-    states[0] = example.state
-    arrays = {
-        "x": x,
-        "lengths": None,
-        "targets": targets,
-        "valid": valid,
-        "states": states,
-        "kept": None,
-        "gates": None,
-        "y": unset(dtype, STEPS, 1, OUTPUTS),
-        "losses": unset("float64", STEPS, 1),
-        "dh": unset(dtype, STEPS, 1, HIDDEN),
-        "dstate": np.zeros((1, HIDDEN), dtype),
-        "dc": None,
-        "da": None,
-        "dkept": None,
-        "dx": unset(dtype, *x.shape),
-        "gradient": np.zeros(layout.size, dtype),
-    }
-    return Given(parameters, arrays, kind, example.loss, 1.0)
+def check_numbers(example, seen, sums):
+    for name, value in seen.items():
+        compare(value, example.steps[name], example.atol, name)
+    for name, value in sums.items():
+        compare(value, example.sums[name], example.atol, f"sum of {name}")
 
 
-def pre_activations(functions, example, dtype, h):
-    """Return a = max(a, 0) - max(-a, 0), each the next state of a network with ReLU after h."""
+def pre_activation(example, dtype, x, state, options):
+    """Return a = max(a, 0) - max(-a, 0), each the next state of a network with ReLU."""
     parts = []
     for sign in (1, -1):
-        side = Pass(functions, given(example, dtype, sign, "relu"))
-        for t in range(STEPS):
-            side.run("layer.forward", t, 1)
-            parts.append(side["states"][t + 1].copy())
-            side["states"][t + 1] = h[t]
-    return np.subtract(parts[:STEPS], parts[STEPS:])
-
-
-def walk_back(side):
-    """Return "next", "dh" and "da" of every step, going back in blocks of one step."""
-    coming, total, da = [], [], []
-    for t in reversed(range(STEPS)):
-        coming.insert(0, side["dstate"].copy())
-        side.run("readout.backward", t, 1)
-        total.insert(0, side["dh"][0] + side["dstate"])
-        side.run("layer.backward", t, 1)
-        da.insert(0, side["dh"][0].copy())
-    return np.array(coming), np.array(total), np.array(da)
+        relu = example._replace(nonlinearity="relu")
+        net = network(relu, dtype, None, **options)
+        net.vector = sign * net.vector
+        parts.append(net(x, state)[0][0])
+    return parts[0] - parts[1]
 
 
 def compare(actual, expected, atol, what):
@@ -245,9 +230,10 @@ def compare(actual, expected, atol, what):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=atol, err_msg=what)
 
 
-def network(example, dtype, output_size=OUTPUTS):
+def network(example, dtype, output_size=OUTPUTS, **options):
     net = crnn.RNN(
-        len(example.x[0]), HIDDEN, output_size, nonlinearity=example.nonlinearity, dtype=dtype
+        len(example.x[0]), HIDDEN, output_size, nonlinearity=example.nonlinearity, dtype=dtype,
+        **options,
     )
     for name in net.parameters:
         net.parameters[name] = example.parameters[name]
@@ -257,13 +243,19 @@ def network(example, dtype, output_size=OUTPUTS):
 # --- the tests -----------------------------------------------------------------------------------
 
 
+@pytest.mark.no_backend
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_classes_give_every_number(backend, example):
-    check_classes(kernels(backend, np.float64), example)
+def test_formulas_give_every_number(example):
+    check_formulas(reference, example)
 
 
-def test_classes_give_the_exact_numbers_in_float32(backend):
-    check_classes(kernels(backend, np.float32), RELU, "float32")
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_passes_give_every_number(backend, example):
+    check_passes(example)
+
+
+def test_passes_give_the_exact_numbers_in_float32(backend):
+    check_passes(RELU, "float32")
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

@@ -1,6 +1,7 @@
 """Memory: how much the passes hold, whose it is, and that nothing costs nothing."""
 
 import tracemalloc
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -9,7 +10,8 @@ import small_network
 from small_network import B, H, I, O, equal
 
 import crnn
-from crnn.engine import stack, threads
+from crnn.engine import plans
+from crnn.kernels import pool
 
 T = 7
 net, x, state = small_network.net, small_network.x, small_network.state
@@ -35,10 +37,20 @@ def peak(action):
 # Hidden states, outputs or inputs are by far the largest, so that a stray copy of them would show.
 NETS = {"hidden": (8, 256, 4), "outputs": (8, 16, 256), "inputs": (256, 16, 4),
         "no-readout": (8, 128, None)}
+COMPILED = partial(crnn.RNN, backend="compiled")  # the reference holds what it needs
 EACH = {"floats": False, "tokens": True}
 
 
-def growth(sizes, is_tokens, action, dtype="float32", make=crnn.RNN):
+@contextmanager
+def one_thread():
+    before = pool.set_thresholds(multiplications=np.inf)
+    try:
+        yield
+    finally:
+        pool.set_thresholds(*before)
+
+
+def growth(sizes, is_tokens, action, dtype="float32", make=COMPILED):
     """Bytes per time step and sequence: how a peak grows from 500 steps to 1000.
 
     Of sequences with many blocks; what is held for one block does not grow.
@@ -46,10 +58,9 @@ def growth(sizes, is_tokens, action, dtype="float32", make=crnn.RNN):
     inputs, hidden, outputs = sizes
     net = make(inputs, hidden, outputs, seed=0, dtype=dtype)
     peaks = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stack, "BLOCK_NUMBERS", 64 * B * max(hidden, outputs or 0))
-        patch.setattr(stack, "SPARE_BYTES", 0)
-        patch.setattr(threads, "LEAST_WORK", np.inf)
+    with pytest.MonkeyPatch.context() as patch, one_thread():
+        patch.setattr(plans, "BLOCK_NUMBERS", 64 * B * max(hidden, outputs or 0))
+        patch.setattr(plans, "SPARE_BYTES", 0)
         for steps in (10, 500, 1000):  # the first makes what is made only once
             shape = (steps, B) if is_tokens else (steps, B, inputs)
             x = np.zeros(shape, np.intp if is_tokens else dtype)
@@ -58,49 +69,53 @@ def growth(sizes, is_tokens, action, dtype="float32", make=crnn.RNN):
     return (peaks[2] - peaks[1]) / (500 * B)
 
 
-def check(grown, wanted, backend, extra=2):
-    """Compare; NumPy's formulas make up to two temporaries as large as their results."""
-    assert wanted - 2 <= grown <= wanted * (1 if backend == "compiled" else 3) + extra
+def check(grown, wanted, extra=2):
+    assert wanted - 2 <= grown <= wanted + extra
 
 
 every_net = pytest.mark.parametrize("sizes", NETS.values(), ids=NETS)
 floats_and_tokens = pytest.mark.parametrize("is_tokens", EACH.values(), ids=EACH)
 
 
+@pytest.mark.no_backend
 @every_net
 @floats_and_tokens
-def test_inference_holds_outputs_only(sizes, is_tokens, backend):
+def test_inference_holds_outputs_only(sizes, is_tokens):
     grown = growth(sizes, is_tokens, lambda net, x, targets: net(x))
     copied = CLASS if is_tokens else 0  # tokens are checked, and must not change after that
-    check(grown, FLOAT * (sizes[2] or sizes[1]) + copied, backend)
+    check(grown, FLOAT * (sizes[2] or sizes[1]) + copied)
 
 
+@pytest.mark.no_backend
 @every_net
 @floats_and_tokens
-def test_a_loss_holds_its_targets_only(sizes, is_tokens, backend):
+def test_a_loss_holds_its_targets_only(sizes, is_tokens):
     grown = growth(sizes, is_tokens, lambda net, x, targets: net.loss(x, targets))
-    check(grown, 0, backend, CHECKS)
+    check(grown, 0, CHECKS)
 
 
+@pytest.mark.no_backend
 @every_net
 @floats_and_tokens
-def test_training_holds_hidden_states_and_the_gradient_of_x(sizes, is_tokens, backend):
+def test_training_holds_hidden_states_and_the_gradient_of_x(sizes, is_tokens):
     grown = growth(sizes, is_tokens, lambda net, x, targets: net.loss_and_gradients(x, targets))
-    check(grown, FLOAT * (sizes[1] + (0 if is_tokens else sizes[0])), backend, CHECKS)
+    check(grown, FLOAT * (sizes[1] + (0 if is_tokens else sizes[0])), CHECKS)
 
 
+@pytest.mark.no_backend
 @every_net
 @floats_and_tokens
-def test_forward_holds_states_outputs_and_a_copy_of_x(sizes, is_tokens, backend):
+def test_forward_holds_states_outputs_and_a_copy_of_x(sizes, is_tokens):
     inputs, hidden, outputs = sizes
     grown = growth(sizes, is_tokens, lambda net, x, targets: net.forward(x))
     copied = CLASS if is_tokens else FLOAT * inputs
-    check(grown, FLOAT * (hidden + (outputs or hidden)) + copied, backend)
+    check(grown, FLOAT * (hidden + (outputs or hidden)) + copied)
 
 
+@pytest.mark.no_backend
 @every_net
 @floats_and_tokens
-def test_backward_holds_the_gradient_of_x_only(sizes, is_tokens, backend):
+def test_backward_holds_the_gradient_of_x_only(sizes, is_tokens):
     def backward(net, x, targets):
         y, _, cache = net.forward(x)
         tracemalloc.reset_peak()
@@ -110,7 +125,7 @@ def test_backward_holds_the_gradient_of_x_only(sizes, is_tokens, backend):
 
     peaks = []
     growth(sizes, is_tokens, backward)
-    check((peaks[2] - peaks[1]) / (500 * B), 0 if is_tokens else FLOAT * sizes[0], backend)
+    check((peaks[2] - peaks[1]) / (500 * B), 0 if is_tokens else FLOAT * sizes[0])
 
 
 DEEP = {"GRU": (crnn.GRU, 5, 2), "LSTM": (crnn.LSTM, 6, 2), "RNN": (crnn.RNN, 1, 3)}
@@ -124,16 +139,17 @@ def test_gates_and_layers(sizes, cell, kept, layers):
     deep, one = (
         partial(cell, num_layers=n, backend="compiled") for n in (layers, 1))
     grown = growth(sizes, True, lambda net, x, targets: net(x), make=deep)
-    check(grown, FLOAT * (sizes[2] or sizes[1]) + CLASS, "compiled")
+    check(grown, FLOAT * (sizes[2] or sizes[1]) + CLASS)
     grown = growth(sizes, True, lambda net, x, targets: net.loss(x, targets), make=deep)
-    check(grown, 0, "compiled", CHECKS)
+    check(grown, 0, CHECKS)
     grown = growth(
         sizes, True, lambda net, x, targets: net.loss_and_gradients(x, targets), make=one)
-    check(grown, FLOAT * kept * sizes[1], "compiled", CHECKS)
+    check(grown, FLOAT * kept * sizes[1], CHECKS)
 
 
+@pytest.mark.no_backend
 @floats_and_tokens
-def test_lengths_cost_no_states(is_tokens, backend):
+def test_lengths_cost_no_states(is_tokens):
     def run(net, x, targets):
         lengths = np.full(B, len(x))
         net(x, lengths=lengths)
@@ -143,17 +159,18 @@ def test_lengths_cost_no_states(is_tokens, backend):
     assert growth((8, 256, 4), is_tokens, run) <= FLOAT * (4 + copied) + CHECKS
 
 
-def test_float64_takes_twice_as_much(backend):
+@pytest.mark.no_backend
+def test_float64_takes_twice_as_much():
     def train(net, x, targets):
         net.loss_and_gradients(x, targets)
 
-    check(growth((8, 256, 4), False, train, "float64"), 2 * FLOAT * (256 + 8), backend, CHECKS)
+    check(growth((8, 256, 4), False, train, "float64"), 2 * FLOAT * (256 + 8), CHECKS)
 
 
 @pytest.mark.no_backend
 def test_training_keeps_its_memory_for_the_next_pass_unless_it_is_much(monkeypatch):
     def kept(bytes_kept):
-        monkeypatch.setattr(stack, "SPARE_BYTES", bytes_kept)
+        monkeypatch.setattr(plans, "SPARE_BYTES", bytes_kept)
         net = crnn.RNN(8, 256, 4, seed=0, backend="compiled")
         x, targets = np.zeros((1000, B), int), np.zeros((1000, B), int)
         return [peak(partial(net.loss_and_gradients, x, targets)) for _ in range(2)]
@@ -164,21 +181,23 @@ def test_training_keeps_its_memory_for_the_next_pass_unless_it_is_much(monkeypat
     assert second > first * 0.9
 
 
-def test_many_to_one_holds_no_outputs(backend):
+@pytest.mark.no_backend
+def test_many_to_one_holds_no_outputs():
     def train(net, x, targets):
         net.loss_and_gradients(x, targets[-1])
 
-    check(growth((8, 16, 256), True, train), FLOAT * 16 + CLASS, backend, CLASS)
+    check(growth((8, 16, 256), True, train), FLOAT * 16 + CLASS, CLASS)
 
 
+@pytest.mark.no_backend
 @pytest.mark.parametrize("train", [False, True], ids=["loss", "training"])
 @pytest.mark.parametrize("sizes", [(4, 16, 2048), (4, 256, 16), (4, 3, 1024)], ids=str)
-def test_a_block_is_small(sizes, train, backend):
+def test_a_block_is_small(sizes, train):
     """Its states, outputs and gradients, be they ever so many for a single step."""
-    net, steps = crnn.RNN(*sizes, seed=0), 2000
+    net, steps = COMPILED(*sizes, seed=0), 2000
     x = np.zeros((steps, B), np.intp)
     pass_ = net.loss_and_gradients if train else net.loss
-    held = FLOAT * B * steps * sizes[1] * train * (1 if backend == "compiled" else 3)
+    held = FLOAT * B * steps * sizes[1] * train
     held += FLOAT * 4 * net.num_parameters + B * steps * CHECKS
     assert peak(lambda: pass_(x, x)) <= held + 2**24
 

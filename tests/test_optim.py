@@ -1,4 +1,4 @@
-"""Optimisers: hand-worked steps, the step and its surroundings, exact resuming."""
+"""Optimizers: hand-worked steps, the step and its surroundings, exact resuming."""
 
 import copy
 import json
@@ -14,7 +14,7 @@ from crnn.training import optimizers
 
 
 def remade(config):
-    """Make a new optimiser with the hyperparameters of another."""
+    """Make a new optimizer with the hyperparameters of another."""
     options = dict(config)
     return getattr(optimizers, options.pop("name"))(**options)
 
@@ -61,8 +61,9 @@ BY_HAND = [
 ]
 
 
-def two_steps(opt, w, g1, g2):
-    opt, net = copy.deepcopy(opt), FakeNet([w])  # the list above is made once for all runs
+def two_steps(opt, w, g1, g2, updates=None):
+    opt = copy.deepcopy(opt)  # the list above is made once for all runs
+    net = FakeNet([w], updates=updates)
     values = []
     for g in (g1, g2):
         opt.step(net, gradients([g]))

@@ -1,4 +1,4 @@
-"""What optimisers refuse, and that a refusal changes nothing."""
+"""What optimizers refuse, and that a refusal changes nothing."""
 
 import math
 from types import SimpleNamespace
@@ -114,7 +114,7 @@ def test_other_hyperparameters_are_fixed():
 
 
 def assert_unchanged_by(action, error, match, opt, net=None):
-    """`action` raises, and nothing that can be seen of the optimiser or the network moved."""
+    """`action` raises, and nothing that can be seen of the optimizer or the network moved."""
 
     def seen():
         arrays = {name: slot.tobytes() for name, slot in opt.state().items()}
@@ -173,7 +173,7 @@ def test_network_may_change_where_no_slots_forbid_it(nesterov):
 
 def test_a_network_that_refuses_to_be_written_changes_nothing():
     class Locked(FakeNet):
-        def _changing_vector(self):
+        def _changing(self):
             raise RuntimeError("in use")
 
     opt = optimizers.Adam()

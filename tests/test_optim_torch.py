@@ -1,4 +1,4 @@
-"""Optimisers against PyTorch's: trajectories and defaults."""
+"""Optimizers against PyTorch's: trajectories and defaults."""
 
 import numpy as np
 import pytest

@@ -5,14 +5,18 @@ other parameters, in every pass and in streams of before.
 """
 
 import gc
+import itertools
+import os
 import pickle
+import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from optimizer_cases import ONE_EACH, make
 
 import crnn
-from crnn.engine.packing import Weights
+from crnn.engine.packing import PackedWeights
 
 T, B, I, H, O = 3, 5, 4, 19, 33  # noqa: E741
 READOUTS = [pytest.param(O, id="readout"), pytest.param(None, id="bare")]
@@ -144,7 +148,7 @@ def test_assigning_one_parameter(x, tokens, name, options):
 
 @pytest.mark.parametrize("outputs", READOUTS)
 @pytest.mark.parametrize(("name", "options"), ONE_EACH)
-def test_an_optimisers_steps(x, tokens, name, options, outputs):
+def test_an_optimizers_steps(x, tokens, name, options, outputs):
     net, optimizer = network(outputs), make(name, options)
     streams = used(net, x, tokens)
     for inputs in (x, tokens, x):
@@ -230,15 +234,32 @@ def test_what_streams_point_to_stays(x, tokens, vectors):
     assert len(rubbish) == 1000
 
 
-def test_nothing_is_packed_twice_for_the_same_parameters(monkeypatch, x, tokens, vectors):
-    net, packed = network(), []
-    pack = net._engine.weights._pack
+@pytest.fixture
+def compiled(monkeypatch):
+    monkeypatch.setenv("CRNN_BACKEND", "compiled")
 
-    def counted(copy, weight):
-        packed.append(weight.shape)
-        pack(copy, weight)
 
-    monkeypatch.setattr(net._engine.weights, "_pack", counted)
+def meddle(net, before=None, after=None):
+    """Have something done before or after each packing of a weight, as another thread might."""
+    weights = net.engine.weights
+    repack = weights._repack
+
+    def meddled(rows, weight, stamp, changes):
+        if before:
+            before(rows, weight, stamp)
+        repack(rows, weight, stamp, changes)
+        if after:
+            after(rows, weight, stamp)
+
+    weights._repack = meddled
+
+
+@pytest.mark.no_backend
+@pytest.mark.usefixtures("compiled")
+def test_nothing_is_packed_twice_for_the_same_parameters(x, tokens, vectors):
+    net, stamps, packed = network(), [], []
+    meddle(net, lambda rows, weight, stamp: stamps.append(stamp.item()),
+           lambda rows, weight, stamp: packed.extend([weight.shape] * (stamp != stamps[-1]).item()))
     for vector in vectors:
         net.vector = vector
         used(net, x, tokens)
@@ -249,47 +270,183 @@ def test_nothing_is_packed_twice_for_the_same_parameters(monkeypatch, x, tokens,
         packed.clear()
 
 
+# --- while others change them --------------------------------------------------------------------
+
+
+def changing(net, left, late=False):
+    """Return what changes the parameters while vectors are left; ``late`` is a bug."""
+
+    def change(rows, weight, stamp):
+        if left:
+            net.vector = of_size(net, left.pop())
+            if late:  # the stamp says that the copy is of parameters that came after it
+                stamp[0] = net.parameters.changes[0]
+
+    return change
+
+
+def passes_of(net, x, tokens):
+    """Return passes, each of which packs what it needs."""
+    stream = net.stream(B)
+
+    def step():
+        stream.reset(B)
+        return stream.step(x[0])
+
+    def train():
+        loss, grads, last = net.loss_and_gradients(x, tokens)
+        return loss, grads.vector, grads.x, last
+
+    return {"infer": lambda: net(x), "loss": lambda: net.loss(x, tokens), "train": train,
+            "step": lambda: [step()], "forward": lambda: net.forward(x)[:2]}
+
+
+PASSES = ["infer", "loss", "train", "step", "forward"]
+
+
+@pytest.mark.no_backend
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("name", PASSES)
+@pytest.mark.parametrize("options", [{}, *OTHERS], ids=str)
+def test_changes_while_weights_are_packed_are_not_missed(
+    rng, x, tokens, options, name, moment
+):
+    net, new = network(**options), network(**options)
+    run, again = passes_of(net, x, tokens)[name], passes_of(new, x, tokens)[name]
+    run()
+    vectors = rng.uniform(-0.5, 0.5, (4, net.num_parameters)).astype(np.float32)
+    left = []
+    meddle(net, **{moment: changing(net, left)})
+    for first, second, third in itertools.permutations(vectors, 3):
+        net.vector = first
+        left[:] = third, second
+        run()  # of some of these parameters, or of a mixture
+        assert not left
+        new.vector = third
+        assert same(run(), again())
+
+
+@pytest.mark.no_backend
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("name", ["infer", "loss", "train", "forward"])
+def test_a_stamp_from_after_packing_would_be_seen(x, tokens, vectors, name):
+    net, new = network(), network()
+    run, again = passes_of(net, x, tokens)[name], passes_of(new, x, tokens)[name]
+    run()
+    meddle(net, after=changing(net, [vectors[0]], late=True))
+    net.vector = vectors[1]
+    run()
+    new.vector = net.vector
+    assert not same(run(), again())
+
+
+@pytest.mark.no_backend
+@pytest.mark.usefixtures("compiled", "switching")
+@pytest.mark.parametrize("options", [{}, OTHERS[0]], ids=str)
+def test_threads_that_change_parameters_and_run(rng, x, tokens, options):
+    for _ in range(5):
+        net = network(**options)
+        streams = Streams(net)
+        vectors = rng.uniform(-0.5, 0.5, (4, net.num_parameters)).astype(np.float32)
+        over = []
+
+        def change(net=net, vectors=vectors, over=over):
+            for n in range(300):
+                net.vector = vectors[n % 4]
+            over.append(True)
+
+        def run(net=net, over=over):
+            while not over:
+                net(x)
+                net.loss_and_gradients(x, tokens)
+                net.loss(tokens, tokens)
+
+        with ThreadPoolExecutor(4) as pool:
+            for future in [pool.submit(each) for each in (run, run, run, change)]:
+                future.result()
+        assert is_fresh(net, streams, x, tokens)
+
+
+@pytest.mark.no_backend
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_while_another_thread_packs():
+    """The child finds the lock free, whoever held it."""
+    net, x, over = crnn.RNN(I, 700, seed=0), np.ones((1, 1, I), np.float32), []
+
+    def pack():
+        while not over:
+            net.vector = net.vector  # so that the next pass packs again, most of the time
+            net(x)
+
+    with ThreadPoolExecutor(1) as pool:
+        packing = pool.submit(pack)
+        try:
+            codes = [in_a_child(lambda: crnn.RNN(I, 8, seed=0)(x)) for _ in range(20)]
+        finally:
+            over.append(True)
+        packing.result()
+    assert codes == [0] * 20
+
+
+def in_a_child(action):
+    """Run an action in a forked process; return how that ended."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(20)  # where it hangs
+    code = 1
+    try:
+        action()
+        code = 0
+    finally:
+        os._exit(code)
+
+
 # --- these checks can fail -----------------------------------------------------------------------
 
 
 def stale(*which):
-    """Return Weights.packed with a bug: one copy is never made again."""
-    right = Weights.packed
+    """Return PackedWeights.packed with a bug: one copy is never made again."""
+    right = PackedWeights.packed
 
     def packed(self, name, transposed=False, columns=None):
         key = name, transposed, columns
         if key == which and which in self._copies:
-            return self._copies[which][0]
+            return self._copies[which].packed
         return right(self, name, transposed, columns)
 
     return packed
 
 
 @pytest.mark.no_backend
+@pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize("transposed", [False, True], ids=["forward", "back"])
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_a_stale_copy_is_seen(monkeypatch, x, tokens, vectors, name, transposed):
-    monkeypatch.setenv("CRNN_BACKEND", "compiled")
     net = network()
     streams = used(net, x, tokens)
-    monkeypatch.setattr(Weights, "packed", stale(name, transposed, None))
+    monkeypatch.setattr(PackedWeights, "packed", stale(name, transposed, None))
     assert is_fresh(net, streams, x, tokens)
     net.vector = vectors[0]
     assert not is_fresh(net, streams, x, tokens)
 
 
 @pytest.mark.no_backend
+@pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize("options", OTHERS, ids=str)
 def test_any_stale_copy_is_seen(monkeypatch, rng, x, tokens, options):
-    monkeypatch.setenv("CRNN_BACKEND", "compiled")
     net = network(**options)
     used(net, x, tokens)
-    keys = list(net._engine.weights._copies)
+    keys = list(net.engine.weights._copies)
     each = 3 if options["cell"] == "GRU" else 2  # of a layer; of a GRU, W_hn is apart
     assert len(keys) == 2 * (1 + each * net.num_layers)
     for key in keys:
         streams = used(net, x, tokens)
         with monkeypatch.context() as patch:
-            patch.setattr(Weights, "packed", stale(*key))
+            patch.setattr(PackedWeights, "packed", stale(*key))
             net.vector = rng.uniform(-0.5, 0.5, net.num_parameters)
             assert not is_fresh(net, streams, x, tokens)

@@ -49,7 +49,7 @@ def numbers(data):
 
 
 def train(path, name="momentum", *, stop=None, net_seed=0, **options):
-    """Fit with everything switched on; return network, optimiser, history and events.
+    """Fit with everything switched on; return network, optimizer, history and events.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ def test_more_epochs_may_be_asked_for(tmp_path):
     assert resumed[2].rows == wanted[2].rows
 
 
-# Refusals: whatever is wrong, network and optimiser stay as they were.
+# Refusals: whatever is wrong, network and optimizer stay as they were.
 
 
 def refuse(path, error, match, net=None, optimizer=None, **options):

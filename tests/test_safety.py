@@ -1,5 +1,6 @@
 """Arguments that change while they are looked at, and memory that is given back."""
 
+import contextlib
 import gc
 import weakref
 
@@ -7,8 +8,7 @@ import numpy as np
 import pytest
 
 import crnn
-from crnn.base.backends import kernels
-from crnn.network import passes
+from crnn.engine import compiled, pass_arrays, plans
 
 
 class Meddler:
@@ -39,15 +39,47 @@ def test_targets_that_change_after_their_check_are_not_used(monkeypatch):
     x = np.ones((50, 2), np.intp)
     targets = x.copy()
     wanted = net.loss(x, x)[0]
-    check = passes.checked_objective
+    objective = compiled.checked_objective
 
     def late(*arguments):
-        found = check(*arguments)
+        found = objective(*arguments)
         targets.fill(10**9)
         return found
 
-    monkeypatch.setattr(passes, "checked_objective", late)
+    monkeypatch.setattr(compiled, "checked_objective", late)
     assert net.loss(x, targets)[0] == wanted
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt, ZeroDivisionError])
+def test_a_pass_that_fails_half_way_leaves_a_network_as_it_was(monkeypatch, backend, error):
+    """Wherever it fails, in the first call or in a later one."""
+    x, targets = np.ones((5, 4, 3)), np.zeros((5, 4), int)
+
+    def passes(net):
+        loss, grads, last = net.loss_and_gradients(x, targets)
+        y, cache = net(x)[0], net.forward(x)[2]
+        return [np.copy(each) for each in (loss, grads.vector, grads.x, last, y,
+                                           net.backward(cache, y).vector, net.loss(x, targets)[0])]
+
+    def failing(*arguments, **options):
+        raise error("planted")
+
+    wanted = passes(crnn.GRU(3, 8, 4, seed=0))
+    places = [(plans.Plan, "_run_by_phases"), (plans.Plan, "_new"), (plans, "threads_for"),
+              (plans.Plan, "_new_y"), (plans.Plans, "give_back"), (plans.Plans, "take"),
+              (pass_arrays.PassArrays, "_new_pass"), (compiled, "put_states")]
+    for place, name in places:
+        net = crnn.GRU(3, 8, 4, seed=0)
+        for _ in range(2):
+            for run in (lambda net=net: net(x), lambda net=net: net.loss(x, targets),
+                        lambda net=net: net.loss_and_gradients(x, targets),
+                        lambda net=net: net.forward(x)):
+                with monkeypatch.context() as patch:
+                    patch.setattr(place, name, failing)
+                    with contextlib.suppress(error):
+                        run()
+            for ours, theirs in zip(passes(net), wanted, strict=True):
+                np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("batch_size", [None, 1, 3000])
@@ -56,14 +88,13 @@ def test_a_state_that_is_replaced_during_a_step_is_seen(batch_size, backend):
         stepper.reset(batch_size)  # as another thread might
         return np.ones((2, 3), np.float32), out
 
-    weights = crnn.RNN(3, 8, 4, seed=0)._engine.weights
-    stepper = kernels(backend, np.dtype(np.float32)).Stepper(weights, prepare)
+    stepper = crnn.RNN(3, 8, 4, seed=0).engine.stepper(prepare)
     stepper.reset(2)
     for out in (None, np.zeros((2, 4), np.float32)):
         with pytest.raises((ValueError, RuntimeError)):
             stepper.step("something to be converted", out)
-    (state,) = stepper.state
-    assert state.shape == (1, batch_size or 1, 8)
+    ((state,),) = stepper.state
+    assert state.shape == (batch_size or 1, 8)
     assert not state.any()
 
 
@@ -75,9 +106,18 @@ def test_networks_and_streams_go_without_the_garbage_collector():
         stream = net.stream(5)
         stream.step(np.ones((5, 3)))
         net.step([1.0, 2.0, 3.0])
-        watched = [weakref.ref(net), weakref.ref(stream), weakref.ref(net.copy())]
-        del net, stream
-        assert [each() for each in watched] == [None, None, None]
+        x, targets = np.ones((7, 64, 3)), np.zeros((7, 64), int)
+        for other in (net, crnn.LSTM(3, 8, 4, num_layers=2, bidirectional=True, dropout=0.1)):
+            y, _, cache = other.forward(x)
+            other.backward(cache, y)
+            for _ in range(2):
+                other(x)
+                other.loss(x, targets)
+                other.loss_and_gradients(x, targets)
+        watched = [weakref.ref(net), weakref.ref(stream), weakref.ref(net.copy()),
+                   weakref.ref(other), weakref.ref(cache)]
+        del net, stream, other, cache
+        assert [each() for each in watched] == [None] * len(watched)
     finally:
         gc.enable()
 

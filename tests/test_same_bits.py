@@ -4,13 +4,13 @@ A number of y is the same sum whether its sequence is alone or in a batch of any
 step is one of a block or a stream's, for every number of threads, with AVX2 and with AVX-512.
 """
 
-import importlib
 import itertools
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 from builds import (
+    DTYPES,
     INSTRUCTION_SETS,
     LOSSES,
     each_dtype,
@@ -23,7 +23,7 @@ from builds import (
 from cell_networks import different
 
 import crnn
-from crnn.engine import engine, stack, threads
+from crnn.engine import pass_arrays, plans
 
 pytestmark = pytest.mark.no_backend
 
@@ -191,7 +191,7 @@ def test_any_number_of_threads(rng, dtype, nonlinearity, sizes, tokens, ragged, 
 @each_instruction_set
 @each_dtype
 def test_any_number_of_threads_across_blocks(rng, monkeypatch, isa, dtype):
-    monkeypatch.setattr(stack, "BLOCK_NUMBERS", 3 * 9 * 33)
+    monkeypatch.setattr(plans, "BLOCK_NUMBERS", 3 * 9 * 33)
     shape, data = draw(rng, (11, 9, 5, 33, 17), dtype, ragged=True)
     net = build(isa, shape, dtype)
     one = with_threads(1, everything, net, data)
@@ -200,25 +200,27 @@ def test_any_number_of_threads_across_blocks(rng, monkeypatch, isa, dtype):
 
 
 @pytest.mark.usefixtures("small_work_is_split")
-@pytest.mark.parametrize("shift", [-1, 1], ids=["one is left out", "one is done twice"])
-def test_a_wrong_part_of_the_batch_is_seen(rng, monkeypatch, shift):
+@pytest.mark.parametrize("groups", [[(0, 4), (4, 8)], [(1, 5), (5, 9)]], ids=["last", "first"])
+def test_a_sequence_that_is_left_out_is_seen(rng, monkeypatch, groups):
     shape, data = draw(rng, SIZES[0], "float64")
     net = build(INSTRUCTION_SETS[0], shape, "float64")
-    one = with_threads(1, everything, net, data)
-    right = threads.split
-
-    def wrong(*arguments):
-        (first, last), *others = right(*arguments)
-        return [(first, last + shift), *others] if others else [(first, last)]
 
     def not_a_number(shape, dtype):  # new memory may still hold what is left out
-        return np.full(shape, np.nan, dtype)
+        return np.full(shape, np.nan if np.dtype(dtype).kind == "f" else 0, dtype)
 
-    monkeypatch.setattr(threads, "split", wrong)
-    monkeypatch.setattr(engine, "aligned_empty", not_a_number)
-    found = different(with_threads(2, everything, net, data), one)
-    assert {"backward, W_hh_l0", "backward, state", "softmax, W_hy"} <= set(found)
-    assert shift == 1 or {"y", "state", "mse", "y with tape"} <= set(found)
+    def with_groups(n, bounds):
+        monkeypatch.setattr(plans, "group_bounds", lambda weights, question: bounds)
+        net.engine.free_memory()
+        return with_threads(n, training_results, net, data)
+
+    for module in (plans, pass_arrays):
+        monkeypatch.setattr(module, "aligned_empty", not_a_number)
+    one = with_groups(1, [(0, 4), (4, 9)])
+    assert different(with_groups(2, [(0, 4), (4, 9)]), one) == []
+    found = different(with_groups(2, groups), one)
+    assert {"softmax, W_hh_l0", "softmax, W_hy", "mse in training", "softmax in training"} <= set(
+        found)
+    assert "sigmoid of the last, b_h_l0" in found
 
 
 # --- builds --------------------------------------------------------------------------------------
@@ -316,14 +318,11 @@ def test_steps_and_the_whole_sequence(rng, isa, dtype, nonlinearity, readout, to
 @pytest.fixture(params=itertools.product([False, True], repeat=2), ids=str)
 def as_on_other_processors(request):
     """Have kernels ask early for large weights, and go through long panels in parts, or not."""
-    before = {isa: set_to(isa, request.param) for isa in INSTRUCTION_SETS}
+    builds = [kernels_of(*each) for each in itertools.product(INSTRUCTION_SETS, DTYPES)]
+    before = [build._work_as_if(*request.param) for build in builds]
     yield
-    for isa, each in before.items():
-        set_to(isa, each)
-
-
-def set_to(isa, how):
-    return importlib.import_module(f"crnn.kernels.{isa}")._work_as_if(*how)
+    for build, each in zip(builds, before, strict=True):
+        build._work_as_if(*each)
 
 
 @pytest.mark.usefixtures("as_on_other_processors")
@@ -351,10 +350,11 @@ def test_a_step_with_another_last_digit_is_seen(rng, dtype):
     assert "y" in different(stepped(net, nudged(data), data.x), whole)
 
 
-def with_blocks(numbers, function, *arguments):
+def with_blocks(numbers, function, net, *arguments):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stack, "BLOCK_NUMBERS", numbers)
-        return function(*arguments)
+        patch.setattr(plans, "BLOCK_NUMBERS", numbers)
+        net.engine.free_memory()  # plans keep the blocks that they were made for
+        return function(net, *arguments)
 
 
 @each_instruction_set

@@ -268,7 +268,7 @@ def test_a_step_after_memory_ran_out_is_safe(backend_name):
 @no_backend
 def test_a_stream_that_is_reset_while_weights_are_packed_is_not_written_to(x, monkeypatch):
     net = crnn.RNN(I, H, O, seed=3, backend="compiled")
-    stream, weights = net.stream(2), net._engine.weights
+    stream, weights = net.stream(2), net.engine.weights
     pack, out = weights.packed, np.full((2, O), 7, np.float32)
 
     def reset_and_pack(*arguments):

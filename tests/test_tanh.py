@@ -13,10 +13,10 @@ pytestmark = pytest.mark.no_backend
 DIGITS = {"float32": 24, "float64": 53}  # bits of the significand
 SMALLEST = {"float32": -149, "float64": -1074}  # exponent of the smallest denormal
 INTEGERS = {"float32": np.uint32, "float64": np.uint64}
-LIMITS = {"float32": 2.5, "float64": 3.0}  # what crnn/kernels/activations.pyx promises of tanh
+LIMITS = {"float32": 2.5, "float64": 3.0}  # what kernels/cells/activations.pyx promises of tanh
 SIGMOID_LIMIT = 2.5  # of the sigmoid, in both
 EXP_LIMIT = 1.5  # and of exp
-LOG_LIMIT = 5  # what crnn/kernels/losses.pyx promises of log(1 + exp(-x)), always in double
+LOG_LIMIT = 5  # what kernels/passes/losses.pyx promises of log(1 + exp(-x)), always in double
 # exp(-x) is seen as it is from the first on, and gives 0 from the second on, in a softmax beside 1
 EXP_ALONE = {"float32": 18, "float64": 38}
 EXP_ENDS = {"float32": 87, "float64": 708}

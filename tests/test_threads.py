@@ -1,17 +1,18 @@
-"""Threads: how many there are, forks, and networks that threads share."""
+"""Threads: how many there are, forks, exits, and networks that threads share."""
 
 import os
-import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import assert_passes, fresh, run
 
 import crnn
+from crnn.base.backends import kernels
+from crnn.engine.threads import parted
 
 pytestmark = [  # the reference leaves threads to NumPy
     pytest.mark.no_backend, pytest.mark.usefixtures("small_work_is_split"),
@@ -19,20 +20,6 @@ pytestmark = [  # the reference leaves threads to NumPy
 
 T, B, I, H = 5, 9, 3, 17  # noqa: E741
 MANY = 8
-
-
-def fresh(code, *arguments, **environment):
-    """Run Python in a process of its own, warnings being errors."""
-    inherited = {name: value for name, value in os.environ.items() if name != "CRNN_NUM_THREADS"}
-    inherited["PYTHONPATH"] = str(Path(crnn.__file__).parents[1])
-    return subprocess.run(
-        [sys.executable, "-W", "error", *code, *arguments], env=inherited | environment,
-        capture_output=True, text=True, timeout=120, check=False,
-    )
-
-
-def assert_passes(process):
-    assert (process.returncode, process.stdout, process.stderr) == (0, "", "")
 
 
 # --- how many ------------------------------------------------------------------------------------
@@ -70,7 +57,7 @@ def processors():
     ({"CRNN_NUM_THREADS": "3"}, 3), ({"CRNN_NUM_THREADS": "64"}, 64),
 ], ids=str)
 def test_the_environment_says_how_many(environment, n):
-    process = fresh(["-c", "import crnn; print(crnn.get_num_threads())"], **environment)
+    process = run("-c", "import crnn; print(crnn.get_num_threads())", **environment)
     assert process.stdout == f"{n or processors()}\n"
     assert (process.returncode, process.stderr) == (0, "")
 
@@ -78,9 +65,9 @@ def test_the_environment_says_how_many(environment, n):
 REFUSED = """
 import numpy as np
 import crnn
-from crnn.engine import threads
+from crnn.kernels import pool
 
-threads.LEAST_WORK = threads.ALONE = 0
+pool.set_thresholds(multiplications=0, times_alone=0)
 net = crnn.RNN(2, 3, 4, backend="compiled")
 for action in (crnn.get_num_threads, lambda: net(np.zeros((5, 9, 2)))):
     try:
@@ -94,22 +81,34 @@ net(np.zeros((5, 9, 2)))
 
 @pytest.mark.parametrize("value", ["0", "x", "-1", "1.5", " "])
 def test_the_environment_is_refused(value):
-    process = fresh(["-c", REFUSED], CRNN_NUM_THREADS=value)
+    process = run("-c", REFUSED, CRNN_NUM_THREADS=value)
     message = f"CRNN_NUM_THREADS is {value!r}; a whole number of at least 1 is wanted\n"
     assert process.stdout == 2 * message
     assert (process.returncode, process.stderr) == (0, "")
 
 
-# --- processes -----------------------------------------------------------------------------------
+@pytest.mark.parametrize("parts", [1, 2, 3, 4, 9])
+@pytest.mark.parametrize("multiple", [1, 4, 16])
+def test_parts_make_up_the_whole(parts, multiple):
+    for size in range(70):
+        bounds = parted(size, multiple, parts)
+        assert len(bounds) == parts
+        assert [i for part in bounds for i in range(*part)] == list(range(size))
+        inner = [last for _, last in bounds if last < size]
+        assert all(last % multiple == 0 for last in inner)
+
+
+# --- forks ---------------------------------------------------------------------------------------
 
 
 TRAIN = """
 import multiprocessing, os, signal, sys, threading, time
 import numpy as np
 import crnn
-from crnn.engine import threads
+from pool_tasks import new_notes, read_notes, rehearse, rehearse_into
+from crnn.kernels import pool
 
-threads.LEAST_WORK = threads.ALONE = 0
+pool.set_thresholds(multiplications=0, times_alone=0)
 crnn.set_num_threads(2)
 
 
@@ -124,29 +123,62 @@ def train():
 
 def train_in_threads():
     result = train()
-    assert threading.active_count() > 1, "there was only one thread"
+    rehearse([2], 2, together=2)    # ends if there is another thread
     return result
+
+
+def in_background(action):
+    threading.Thread(target=action, daemon=True).start()
 """
 FORK = TRAIN + """
 def fork(wanted):
     child = os.fork()
     if child == 0:
         os._exit(train_in_threads() != wanted)
-    limit = time.monotonic() + 5
+    limit = time.monotonic() + 20
     while time.monotonic() < limit:
         over, status = os.waitpid(child, os.WNOHANG)
         if over:
             return status
         time.sleep(0.01)
     os.kill(child, signal.SIGKILL)
-    sys.exit("the child hangs")
+    print("the child hangs")
+    sys.stdout.flush()
+    os._exit(1)
 
 
-wanted = train_in_threads()
-if sys.argv[1] == "busy":  # a child is born in the midst of work
-    threading.Thread(target=lambda: [train() for _ in range(10**6)], daemon=True).start()
-statuses = [fork(wanted) for _ in range(20)]
-if train() != wanted or any(statuses):
+def train_for_ever():
+    while True:
+        train()
+
+
+def work_for_ever():
+    notes = new_notes([1, 2])
+    while True:
+        for _ in range(1000):
+            rehearse_into(notes, [1, 2], 2)
+
+
+def hold_the_lock_of_packing(seconds=60):
+    notes = new_notes([1])
+    in_background(lambda: rehearse_into(notes, [1], 1, seconds=seconds, in_turns=True))
+    while read_notes(notes)[0, 0] < 0:
+        time.sleep(0.001)
+    time.sleep(0.05)
+
+
+wanted, forks = train_in_threads(), 20
+if sys.argv[1] == "training":
+    in_background(train_for_ever)
+elif sys.argv[1] == "in small jobs":    # and so in the pool's own lock, most of the time
+    for _ in range(2):
+        in_background(work_for_ever)
+    forks = 40
+elif sys.argv[1] == "packing":
+    hold_the_lock_of_packing()
+    forks = 2
+statuses = [fork(wanted) for _ in range(forks)]
+if sys.argv[1] != "packing" and train() != wanted or any(statuses):
     print(statuses)
 sys.stdout.flush()
 os._exit(0)  # a thread may be at work
@@ -154,8 +186,8 @@ os._exit(0)  # a thread may be at work
 PROCESSES = TRAIN + """
 if __name__ == "__main__":
     wanted = train_in_threads()
-    with multiprocessing.get_context(sys.argv[1]).Pool(2) as pool:
-        found = [pool.apply_async(train_in_threads) for _ in range(4)]
+    with multiprocessing.get_context(sys.argv[1]).Pool(2) as processes:
+        found = [processes.apply_async(train_in_threads) for _ in range(4)]
         if [each.get(timeout=60) for each in found] != [wanted] * 4:
             print("another result")
 """
@@ -163,16 +195,46 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 
 @needs_fork
-@pytest.mark.parametrize("parent", ["idle", "busy"])
-def test_a_child_of_fork_has_threads_of_its_own(parent):
-    assert_passes(fresh(["-c", FORK], parent))
+@pytest.mark.parametrize("parent", ["idle", "training", "in small jobs", "packing"])
+def test_a_child_of_fork_has_threads_and_locks_of_its_own(parent):
+    fresh(FORK, parent)
 
 
 @pytest.mark.parametrize("method", [pytest.param("fork", marks=needs_fork), "spawn"])
 def test_multiprocessing(tmp_path, method):
     script = tmp_path / "script.py"  # spawn imports it
     script.write_text(PROCESSES)
-    assert_passes(fresh([str(script)], method))
+    assert_passes(run(str(script), method))
+
+
+FORK_IN_A_PASS = TRAIN + """
+def fork(*_):
+    global child
+    child = os.fork()
+    if child == 0 and sys.argv[1] == "leaves":
+        sys.exit(7)
+
+
+wanted, notes = train_in_threads(), new_notes([2, 2, 2])
+signal.signal(signal.SIGALRM, fork)
+signal.setitimer(signal.ITIMER_REAL, 0.05)
+try:
+    rehearse_into(notes, [2, 2, 2], 2, seconds=0.2)
+except RuntimeError as error:
+    assert child == 0 and "forked by a signal handler in the middle of a pass" in str(error)
+    os._exit(train_in_threads() != wanted or 5)
+assert child and (read_notes(notes) >= 0).all() and train() == wanted
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (7 if sys.argv[1] == "leaves" else 5)
+"""
+
+
+@needs_fork
+@pytest.mark.parametrize("child", ["leaves", "goes on"])
+def test_a_signal_handler_may_fork_in_the_middle_of_a_pass(child):
+    fresh(FORK_IN_A_PASS, child)
+
+
+# --- exits ---------------------------------------------------------------------------------------
 
 
 AT_THE_END = TRAIN + """
@@ -194,7 +256,68 @@ threading.Thread(target=late).start()
 
 def test_threads_work_until_the_interpreter_is_gone():
     """A thread that outlives the main one, and what is called at exit."""
-    assert_passes(fresh(["-c", AT_THE_END]))
+    fresh(AT_THE_END)
+
+
+AT_WORK = TRAIN + """
+def work():
+    while True:
+        train()
+
+
+for _ in range(2):
+    in_background(work)
+time.sleep(float(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("seconds", ["0", "0.01", "0.1"])
+def test_a_process_ends_with_work_under_way(seconds):
+    fresh(AT_WORK, seconds)
+
+
+AFTER_THE_END = TRAIN + """
+import ctypes
+
+libc = ctypes.CDLL(None)
+in_background(lambda: rehearse([2, 2, 2, 2], 2, seconds=1))
+while not pool.worker_ids():
+    time.sleep(0.001)
+libc.on_exit(libc.sleep, None)      # for as many seconds as the status says
+sys.exit(1)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs glibc's on_exit")
+def test_a_pass_may_outlive_the_interpreter():
+    """The thread that called it does nothing any more that needs the interpreter."""
+    process = run("-c", AFTER_THE_END)
+    assert (process.returncode, process.stdout, process.stderr) == (1, "", "")
+
+
+SUBINTERPRETER = """
+import crnn, numpy as np
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+
+program = (
+    "try: import crnn.kernels.pool\\n"
+    "except ImportError: pass\\n"
+    "else: raise SystemError('it was imported')"
+)
+for _ in range(2):
+    other = interpreters.create()
+    error = getattr(interpreters, "exec", interpreters.run_string)(other, program)
+    assert error is None, error
+    interpreters.destroy(other)
+crnn.RNN(2, 3, 4, backend="compiled")(np.zeros((5, 9, 2)))
+"""
+
+
+def test_other_interpreters_of_the_process_are_refused():
+    fresh(SUBINTERPRETER)
 
 
 # --- networks that threads share -----------------------------------------------------------------
@@ -292,6 +415,31 @@ def test_after_a_change_results_are_of_the_new_parameters(rng, switching, assign
             assert_same_bits(found, [new.step(x[0, 0]), *results(new, x, classes)])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_weight_that_changes_while_it_is_packed_is_packed_again(dtype):
+    """The stamp of a packed copy is never newer than what the copy has of the weight."""
+    build = kernels("compiled", np.dtype(dtype))
+    weight, changes, stamp = np.zeros((2048, 2048), dtype), np.zeros(1, np.int64), np.array([-1])
+    packed, wanted = np.zeros_like(weight), np.zeros_like(weight)
+    n = in_between = 0
+    with ThreadPoolExecutor(1) as pool:
+        while in_between < 3:  # so often as it was meant
+            n += 1
+            assert n < 500
+            weight[...] = 2 * n
+            changes += 1
+            packing = pool.submit(build.repack, packed, weight.T, stamp, changes)
+            while packed[0, 0] != 2 * n and not packing.done():
+                pass
+            weight[0, 0] = 2 * n + 1  # too late for this copy
+            changes += 1
+            in_between += not packing.done()
+            packing.result()
+            build.repack(packed, weight.T, stamp, changes)
+            build.pack(wanted, weight.T)
+            assert np.array_equal(packed, wanted)
+
+
 @pytest.mark.parametrize("tokens", [False, True], ids=["floats", "tokens"])
 def test_threads_that_share_a_new_network_get_the_same(rng, switching, tokens):
     """All of them pack its weights."""
@@ -321,3 +469,25 @@ def test_the_number_may_change_while_others_work(rng, switching):
         for i in range(200):
             crnn.set_num_threads(1 + i % 4)
             assert_same_bits(results(net, x, classes), wanted)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_64_threads_get_what_one_gets(rng, n):
+    """With shapes of their own, of one network."""
+    net = crnn.LSTM(I, H, I, seed=0, backend="compiled")
+    data = [(rng.standard_normal((steps, batch, I)).astype(np.float32),
+             rng.integers(I, size=(steps, batch)))
+            for steps, batch in ((T, B), (7, 48), (3, 5), (12, 33))]
+    crnn.set_num_threads(1)
+    wanted = [results(net, *each) for each in data]
+    crnn.set_num_threads(n)
+    together = threading.Barrier(64)
+
+    def call(number):
+        together.wait(60)
+        for k in range(number, number + 4):
+            assert_same_bits(results(net, *data[k % 4]), wanted[k % 4])
+
+    with ThreadPoolExecutor(64) as pool:
+        for future in [pool.submit(call, number) for number in range(64)]:
+            future.result()

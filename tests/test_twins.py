@@ -1,53 +1,28 @@
 """Every compiled function against its NumPy twin, and bits that AVX2 and AVX-512 must share.
 
-What the classes run is in test_twins_passes.py.
+What the classes run is in test_twins_networks.py.
 
 Differences are measured against the largest entry of each array: a sum whose terms cancel has no
 accuracy of its own, so a tolerance for every single entry would say nothing.
 """
 
-import importlib
 import inspect
 
 import numpy as np
 import pytest
 from builds import (
+    LOSSES,
     each_dtype,
     each_instruction_set,
     kernels_of,
     needs_avx512,
     normal,
 )
+from passes import assert_close, loss_of, targets_of, tolerance
 
 from crnn import reference
 
 pytestmark = pytest.mark.no_backend
-
-
-def tolerance(dtype, terms, steps=1):
-    """Bound the difference of two ways to add `terms` products, `steps` times one after the other.
-
-    Each addition rounds by at most eps / 2 of the sum so far. The roundings of n additions are
-    independent and add up to about sqrt(n) * eps / 2; the factor 4 covers two ways to add, the
-    largest of many entries, and the few roundings of tanh, exp and log. Each step hands its error
-    on through weights of norm 0.9 and a slope of at most 1, so the errors of all steps add up to
-    at most 1 / (1 - 0.9) = 10 times that of one. In float64 1e-12 is above this for every size.
-    """
-    if dtype == "float64":
-        return 1e-12
-    return 4 * np.sqrt(terms) * np.finfo(dtype).eps * min(steps, 10)
-
-
-def assert_close(actual, expected, rtol, what=""):
-    """Compare arrays or numbers, relative to the largest entry; None equals None."""
-    if expected is None:
-        assert actual is None, what
-        return
-    actual, expected = np.asarray(actual), np.asarray(expected)
-    assert actual.dtype == expected.dtype, what
-    assert actual.shape == expected.shape, what
-    difference = np.abs(actual - expected).max(initial=0)
-    assert difference <= rtol * np.abs(expected).max(initial=0), what
 
 
 # --- the arguments of every function -------------------------------------------------------------
@@ -122,39 +97,38 @@ CASES = [
 
 
 def run(functions, name, arguments):
-    """Return what a function makes of copies of the arguments, and what it returns."""
+    """Return what a function makes of copies of the arguments, and what it returns.
+
+    The reference's activation returns a new array, where the compiled one overwrites.
+    """
     copies = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
-    return copies, getattr(functions, name)(*copies)
+    result = getattr(functions, name)(*copies)
+    if name == "activation" and result is not None:
+        copies[0], result = result, None
+    return copies, result
 
 
 # --- the functions -------------------------------------------------------------------------------
 
-
-# Formulas with a function in the reference only: in a build the classes run them, and are held to
-# them in test_twins_passes.py.
-RUN_BY_CLASSES = {
-    "linear", "linear_gradients", "bias_gradients", "lookup", "lookup_gradients", "product",
-    "softmax_loss", "sigmoid_loss", "mse_loss",
+CLASSES = {  # test_twins_networks.py
+    "PassArguments", "Direction", "Layer", "Readout", "Pass", "Group", "Lanes", "Stepper",
+    "run_by_phases",
 }
-CLASSES = {"Layer", "Readout", "Stepper"}
+EDGES = {"linear", "linear_gradients", "row_losses", "step"}  # test_twins_products.py and _cells.py
 
 
 @each_instruction_set
-def test_both_have_the_same_functions_and_arguments(isa):
-    assert set(reference.__all__) > RUN_BY_CLASSES
-    names = set(reference.__all__) - RUN_BY_CLASSES
-    module = vars(importlib.import_module(f"crnn.kernels.{isa}"))
+@each_dtype
+def test_every_compiled_function_has_a_case_and_a_twin(isa, dtype):
+    module = vars(kernels_of(isa, dtype))
     public = {name for name, value in module.items() if not name.startswith("_")
               and callable(value)}
-    # the work of these is that of Layer and Readout
-    assert public - {"Trainer", "Group", "Runner"} == names
-    assert {case.values[0].__name__ for case in CASES} == names - CLASSES - {"pack"}
-    for name in names - CLASSES - {"activation"}:
-        ours = inspect.signature(getattr(kernels_of(isa, "float32"), name)).parameters
+    names = {case.values[0].__name__ for case in CASES}
+    assert public - CLASSES - EDGES - {"pack", "repack"} == names
+    assert names <= set(reference.__all__)
+    for name in names - {"activation"}:
+        ours = inspect.signature(module[name]).parameters
         assert list(ours) == list(inspect.signature(getattr(reference, name)).parameters)
-    for name in CLASSES:
-        theirs = {key for key in vars(getattr(reference, name)) if not key.startswith("_")}
-        assert theirs <= set(dir(module[name]))
 
 
 @each_instruction_set
@@ -188,3 +162,42 @@ def test_avx2_and_avx512_give_the_same_bits(rng, dtype, maker, sizes):
     for ours, theirs in zip(wide, narrow, strict=True):
         np.testing.assert_array_equal(ours, theirs, strict=isinstance(ours, np.ndarray))
     assert wide_result == narrow_result
+
+
+# --- losses --------------------------------------------------------------------------------------
+
+LOSS_ROWS = [(1, 1, 3), (3, 1, 1), (1, 17, 33), (257, 1, 65), (3, 11, 257)]
+
+
+@each_instruction_set
+@each_dtype
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("shape", LOSS_ROWS, ids=str)
+@pytest.mark.parametrize("size", [5, 1000], ids=["logits", "logits that saturate"])
+def test_loss_equals_its_twin(rng, isa, dtype, loss, shape, size):
+    y = size * normal(rng, dtype, *shape)
+    targets, valid = targets_of(rng, loss, dtype, shape)
+    kept, dy = y.copy(), y.copy()
+    losses = loss_of(kernels_of(isa, dtype), loss, dy, targets, valid, 0.37)
+    given = (targets,) if valid is None else (targets, valid)
+    expected, expected_dy = reference.LOSSES[loss](y, *given, scale=0.37)
+    np.testing.assert_array_equal(y, kept)
+    assert_close(losses, expected, tolerance(dtype, shape[2]), "losses")
+    assert_close(dy, expected_dy, tolerance(dtype, shape[2]), "dy")
+
+
+@needs_avx512
+@each_dtype
+@pytest.mark.parametrize("loss", LOSSES)
+def test_avx2_and_avx512_give_the_same_bits_of_losses(rng, dtype, loss):
+    """Sums over outputs, the only ones that a build may take in vectors of its own width."""
+    for outputs in range(1, 40):
+        for _ in range(20):
+            y = 5 * normal(rng, dtype, 3, 1, outputs)
+            targets = targets_of(rng, loss, dtype, y.shape)
+            wide, narrow = y.copy(), y.copy()
+            np.testing.assert_array_equal(
+                loss_of(kernels_of("avx512", dtype), loss, wide, *targets, 0.37),
+                loss_of(kernels_of("avx2", dtype), loss, narrow, *targets, 0.37),
+            )
+            np.testing.assert_array_equal(wide, narrow)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from crnn.base import checks
+from crnn.base.sequences import state_parts
 from crnn.network.network import Network
 
 STEP = 1e-100  # no difference is taken, so no digits are lost however small the step
@@ -23,9 +24,9 @@ def gradcheck(
     x, targets, state, loss, reduction, lengths
         As for `RNN.loss_and_gradients`.
     max_entries : int
-        At most so many entries of each array are looked at, drawn at random.
+        At most this many entries of each array are looked at, drawn at random.
     seed : int
-        For the draw.
+        The seed of the draw.
 
     Returns
     -------
@@ -56,21 +57,23 @@ def gradcheck(
         vector, net = net.vector, type(net)(**config, backend=net.backend)
         net.vector = vector
     _, gradients, last = net.loss_and_gradients(x, targets, state, **options)
-    analytic = dict(gradients.parameters) | _named(gradients.state, net)
+    count = net.engine.layers[0].kind.num_states
+    names, forms = ("state", "state c")[:count], _parts(last, count)
+    analytic = dict(gradients.parameters)
+    analytic |= dict(zip(names, map(_flat, _parts(gradients.state, count)), strict=True))
     if gradients.x is not None:
         analytic["x"] = gradients.x
     twin = type(net)(**(config | {"dtype": "complex128"}), backend="reference")
     point = {name: view.astype(complex) for name, view in net.parameters.items()}
-    for name, value in _named(last if state is None else state, net).items():
-        point[name] = np.array(value, complex) if state is not None else np.zeros(
-            value.shape, complex)
+    for name, part in zip(names, forms if state is None else _parts(state, count), strict=True):
+        point[name] = _flat(part).astype(complex) * (state is not None)  # None: zeros
     point["x"] = np.asarray(x) if gradients.x is None else np.array(x, complex)
 
     def loss_at(moved):
         for name in twin.parameters:
             twin.parameters[name] = moved[name]
-        start = (moved["state"], moved["state c"]) if "state c" in moved else moved["state"]
-        return twin.loss(moved["x"], targets, start, **options)[0]
+        start = tuple(_shaped(moved[name], form) for name, form in zip(names, forms, strict=True))
+        return twin.loss(moved["x"], targets, start if count > 1 else start[0], **options)[0]
 
     generator = np.random.default_rng(seed)
     errors = {}
@@ -82,10 +85,22 @@ def gradcheck(
     return errors
 
 
-def _named(state, net):
-    """Return the arrays of a state, or of its gradient, by name."""
-    arrays = (array for _, array in checks.state_parts(state, net._kind.states))
-    return dict(zip(("state", "state c"), arrays, strict=False))
+def _parts(state, count):
+    """Return h and, for an LSTM, c of a state, or of its gradient."""
+    return [part for _, part in state_parts(state, count)]
+
+
+def _flat(part):
+    """Return h, or c, which is an array or a list of arrays of different widths, as one vector."""
+    return np.concatenate([np.ravel(each) for each in part])
+
+
+def _shaped(flat, form):
+    """Return a vector in the form that h, or c, had before `_flat`."""
+    if not isinstance(form, list):
+        return flat.reshape(form.shape)
+    pieces = np.split(flat, np.cumsum([each.size for each in form])[:-1])
+    return [piece.reshape(each.shape) for piece, each in zip(pieces, form, strict=True)]
 
 
 def _derivative(function, point, name, entry):

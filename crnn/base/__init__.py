@@ -1,1 +1,1 @@
-"""What every room above stands on: checks of arguments, kinds of cells, the two backends."""
+"""What every room above stands on: checks of what users give, layers, the two backends."""

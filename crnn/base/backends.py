@@ -1,10 +1,9 @@
-"""The switch between the compiled kernels and their NumPy twin."""
+"""The names of the two backends, and the modules behind them."""
 
 import functools
 import importlib
 import os
 import platform
-from types import SimpleNamespace
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from crnn import reference
 from crnn._version import __version__
 
 BACKENDS = ("compiled", "reference")
+C_TYPES = {np.dtype("float32"): "float", np.dtype("float64"): "double"}  # ends of builds' names
 
 try:
     from crnn.kernels import cpu
@@ -23,33 +23,24 @@ except ImportError as error:  # pragma: no cover - needs a checkout without comp
 
 
 @functools.cache
-def compiled_module():
-    """Import the fastest build of the kernels that this processor can run.
+def instruction_set():
+    """Return the name of the fastest builds of the kernels that this processor can run.
 
-    CRNN_ISA names a lower one.
+    CRNN_ISA names lower ones.
     """
     available = cpu.instruction_sets()
     name = os.environ.get("CRNN_ISA") or available[0]
     if name not in available:
         raise ValueError(f"CRNN_ISA is {name!r}; this processor can run {', '.join(available)}")
-    return importlib.import_module(f"crnn.kernels.{name}")
+    return name
 
 
 @functools.cache
 def kernels(backend, dtype):
-    """Return what one backend has of `crnn.reference`, for one dtype."""
+    """Return the module of one backend for one dtype: a build of the kernels, or the reference."""
     if backend == "reference":
         return reference
-    module = compiled_module()
-    c_type = {"float32": "float", "float64": "double"}[np.dtype(dtype).name]
-    classes = ("Layer", "Readout", "Stepper", "Trainer", "Group", "Runner")
-    functions = {name: getattr(module, name) for name in classes}
-    functions["RUN_IN_THREADS"] = True
-    for name in reference.__all__:
-        function = getattr(module, name, None)
-        if hasattr(function, "__signatures__"):
-            functions[name] = function[c_type]
-    return SimpleNamespace(**functions)
+    return importlib.import_module(f"crnn.kernels.{instruction_set()}_{C_TYPES[np.dtype(dtype)]}")
 
 
 def choose_backend(backend):
@@ -82,7 +73,7 @@ def build_info():
     return {
         "version": __version__,
         "compiler": cpu.compiler(),
-        "instruction_set": compiled_module().__name__.rpartition(".")[2],
+        "instruction_set": instruction_set(),
         "available": ", ".join(cpu.instruction_sets()),
         "python": platform.python_version(),
         "numpy": np.__version__,

@@ -5,7 +5,7 @@ import math
 from crnn import text
 from crnn.cli.options import HelpFormatter, count, probability, temperature, whole
 from crnn.cli.places import read_text
-from crnn.files import container
+from crnn.files import kinds
 from crnn.network.saving import network_from
 from crnn.training.fit import evaluate as mean_loss
 
@@ -73,8 +73,8 @@ def _add_info(subparsers):
 
 def info(options):
     """``crnn info``."""
-    tensors, metadata = container.read(options.model)
-    net = network_from(options.model, tensors, metadata)
+    content = kinds.read(options.model, kinds.NETWORK, kinds.MODEL)
+    net = network_from(options.model, content)
     rows = [("part", "shape", "numbers", "bytes")]
     for name, view in net.parameters.items():
         shape = " x ".join(str(size) for size in view.shape)
@@ -84,11 +84,13 @@ def info(options):
     outputs = "no readout" if net.output_size is None else f"{net.output_size} outputs"
     layers = f"{net.num_layers} layer{'s' * (net.num_layers > 1)}"
     directions = " in each of two directions" * net.bidirectional
-    print(f"{net.input_size} inputs, {layers} of {net.hidden_size} hidden units{directions},"
+    widths = net.hidden_size if isinstance(net.hidden_size, tuple) else (net.hidden_size,)
+    hidden = ", ".join(map(str, widths))
+    print(f"{net.input_size} inputs, {layers} of {hidden} hidden units{directions},"
           f" {outputs}\n")
     _print_table(rows)
-    if "vocabulary" in metadata:
-        _, vocabulary, training = text.load_model(options.model)
+    if content.kind == kinds.MODEL:
+        _, vocabulary, training = text.model_from(options.model, content)
         print(f"\nvocabulary of {len(vocabulary)} characters: {vocabulary.symbols!r}\n")
         _print_table([(name.replace("_", " "), str(value)) for name, value in training.items()])
 

@@ -1,4 +1,4 @@
-"""Kinds of command-line options: what argparse calls to read a number, and how help shows it."""
+"""What argparse calls to read the numbers of options, and how help shows their defaults."""
 
 import argparse
 import math
@@ -26,9 +26,17 @@ def count(text):
 
 
 def layers(text):
-    """Read how many layers there are to be."""
+    """Read a number of layers."""
     wanted = f"a whole number from 1 to {MOST_LAYERS}"
     return _number(text, int, wanted, lambda value: 1 <= value <= MOST_LAYERS)
+
+
+def widths(text):
+    """Read the hidden units of all layers, or of each: 128, or 128,64."""
+    sizes = [count(each) for each in text.split(",")]
+    if len(sizes) > MOST_LAYERS:
+        raise argparse.ArgumentTypeError(f"{len(sizes)} layers are more than {MOST_LAYERS}")
+    return sizes[0] if len(sizes) == 1 else tuple(sizes)
 
 
 def positive(text):

@@ -1,4 +1,4 @@
-"""Files that a command reads and writes: found out before the work, not after it."""
+"""Files that a command reads and writes. What is wrong with them shows before the work."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ def read_text(path):
 
 
 def check_places(options):
-    """Find out now, not after the training, that what it makes cannot be written."""
+    """Raise now, not after the training, if one of its files cannot be written."""
     if not options.output:
         raise ValueError("the name of the model file (--output) is empty")
     checkpoint = options.output + ".checkpoint"
@@ -52,7 +52,7 @@ def check_replaceable(path):
 
 
 def check_apart(paths):
-    """Refuse two names, of a dict by what they are for, that are the same file."""
+    """Refuse two paths of the same file; ``paths`` maps what each is for to a path, or None."""
     seen = {}
     for name, path in paths.items():
         if path is not None:

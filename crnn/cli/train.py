@@ -5,7 +5,7 @@ import os
 import shlex
 
 from crnn import plots, text
-from crnn.cli.options import HelpFormatter, count, fraction, layers, positive, whole
+from crnn.cli.options import HelpFormatter, count, fraction, layers, positive, whole, widths
 from crnn.cli.places import check_places, read_text
 from crnn.cli.watcher import Watcher
 from crnn.network import cells, configuration
@@ -48,7 +48,9 @@ def add_command(commands):
 
     model = command.add_argument_group("network").add_argument
     model("--cell", choices=CELLS, default="rnn", help="what the network is made of")
-    model("--hidden", type=count, default=128, metavar="H", help="hidden units of a layer")
+    model("--hidden", type=widths, default=128, metavar="H",
+          help="hidden units of a layer; with commas, as in 128,64, those of each layer, which also"
+          " says how many there are")
     model("--layers", type=layers, default=1, metavar="N", help="layers, one upon another")
     model("--dropout", type=fraction, default=0.0, metavar="P",
           help="share of what goes from layer to layer that training zeroes; 0 for none")
@@ -61,7 +63,7 @@ def add_command(commands):
     training = command.add_argument_group("training").add_argument
     training("--epochs", type=count, default=16, metavar="N", help="times through the text")
     training("--batch-size", type=count, default=32, metavar="B", help="parallel streams")
-    training("--steps", type=count, default=64, metavar="T",
+    training("--truncation", "--steps", type=count, default=64, metavar="T",
              help="characters that gradients go back through")
     training("--optimizer", choices=OPTIMIZERS, default="adam",
              help="with its usual settings")
@@ -95,7 +97,7 @@ def train(options):
     watcher = Watcher(options, vocabulary, name, len(content))
     try:
         history = fit(
-            net, training_data, optimizer, epochs=options.epochs, truncation=options.steps,
+            net, training_data, optimizer, epochs=options.epochs, truncation=options.truncation,
             clip_norm=options.clip_norm, validation=validation_data, patience=options.patience,
             schedule=schedule(options.schedule), callbacks=[watcher], checkpoint=checkpoint,
             resume=options.resume, seed=options.seed,
@@ -128,7 +130,13 @@ def network_of(options, symbols):
             f"--nonlinearity is an option of --cell rnn; --cell {options.cell} has its own, leave"
             " it out"
         )
-    if options.dropout and options.layers == 1:
+    each = options.hidden if isinstance(options.hidden, tuple) else ()
+    if each and options.layers not in (1, len(each)):
+        raise ValueError(
+            f"--hidden has the widths of {len(each)} layers, and --layers is {options.layers};"
+            " leave out --layers"
+        )
+    if options.dropout and options.layers == 1 and not each:
         raise ValueError(
             "--dropout zeroes what goes from one layer to the next, and there is one layer; give"
             " --layers 2 or more, or leave it out"
@@ -140,7 +148,7 @@ def network_of(options, symbols):
 
 
 def identity(content, options):
-    """Return what must be the same for --resume and is not seen in the network's settings."""
+    """Return what --resume must find unchanged and neither network nor optimizer know."""
     digest = hashlib.sha256(content.encode()).hexdigest()
     return (f"text {digest[:16]}, validation {options.validation}, batch size {options.batch_size},"
             f" schedule {options.schedule}, init {options.init}")

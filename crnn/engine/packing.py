@@ -1,25 +1,23 @@
 """Weights as the kernels read them: copies that follow the parameters."""
 
-import os
-import threading
+from typing import NamedTuple
 
-from crnn.kernels.memory import aligned_empty
+import numpy as np
 
-COLUMNS = 16  # to a multiple of which the kernels may fill up the rows of a packed weight
+from crnn.kernels.memory import TUNING, aligned_empty
 
-_packing = threading.Lock()  # held while a copy is made: two threads would write into each other's
-
-
-def _renew_lock():
-    global _packing
-    _packing = threading.Lock()
+COLUMNS = TUNING["UNITS"]  # the rows of a packed weight are padded to a multiple of this
 
 
-if hasattr(os, "register_at_fork"):  # a thread that the child does not have may have held it
-    os.register_at_fork(after_in_child=_renew_lock)
+class Copy(NamedTuple):
+    """A packed copy of a weight."""
+
+    packed: np.ndarray  # (inputs, outputs rounded up to a multiple of COLUMNS)
+    weight: np.ndarray  # (inputs, outputs): the view that it is a copy of
+    stamp: np.ndarray  # (1,): how often parameters had changed when it was made
 
 
-class Weights:
+class PackedWeights:
     """A network's parameters, and packed copies of its weights.
 
     A copy is made when it is first asked for. When parameters have changed since, it is made again
@@ -29,56 +27,50 @@ class Weights:
     ----------
     kernels : namespace
         A backend's functions for one dtype.
+    specs : list of LayerSpec
     parameters : Parameters
-    kind : Kind
-    directions : {1, 2}
 
     Attributes
     ----------
+    specs : list of LayerSpec
     parameters : Parameters
-    kind : Kind
     changes : ndarray of int64 (1,)
         How often parameters have changed.
     dtype : numpy.dtype
-    layers : list of LayerWeights
+    layers : list of PackedLayer
         In the order of the flat vector: from the input up, both directions of a layer together.
     directions : {1, 2}
-    input_size, hidden_size, output_size : int
+    input_size, output_size : int
         Without a readout, outputs are the hidden states of the top layer.
+    state_width : int
+        Features of the top layer's states: those of both directions together.
     has_readout : bool
     readout_start : int
         Where W_hy and b_y begin in the flat vector.
     """
 
-    def __init__(self, kernels, parameters, kind, directions=1):
-        self.parameters, self.changes, self.kind = parameters, parameters.changes, kind
-        self.input_size, self.hidden_size = parameters["W_xh_l0"].shape[0], len(
-            parameters["W_hh_l0"])
-        self.dtype, self.has_readout = parameters["W_hh_l0"].dtype, "W_hy" in parameters
-        self.directions, self._pack = directions, kernels.pack
-        self._copies = {}  # by (name, transposed, columns): [packed, changes when it was made]
+    def __init__(self, kernels, specs, parameters):
+        self.specs, self.parameters, self.changes = specs, parameters, parameters.changes
+        self.input_size, self.directions = specs[0].input_size, specs[0].directions
+        self.dtype, self.has_readout = parameters.dtype, "W_hy" in parameters
+        self._repack = kernels.repack
+        self._copies = {}  # by (name, transposed, columns)
         starts = parameters.layout.starts
         self.layers = [
-            LayerWeights(self, name.removeprefix("W_xh"), start)
-            for name, start in starts.items() if name.startswith("W_xh")
+            PackedLayer(self, spec, suffix, starts["W_xh" + suffix])
+            for spec in specs for suffix in spec.suffixes
         ]
         self.readout_start = starts["W_hy"] if self.has_readout else parameters.layout.size
+        self.state_width = specs[-1].output_size
         self.output_size = len(parameters["b_y"]) if self.has_readout else self.state_width
-
-    @property
-    def state_width(self):
-        """Features of the top layer's states: those of both directions together."""
-        return self.directions * self.hidden_size
 
     def work(self, is_tokens):
         """Return about how many multiplications a step of one sequence takes."""
-        inputs = 0 if is_tokens else self.input_size
-        width = self.kind.blocks * (inputs + self.hidden_size) + self.output_size
-        return width * self.hidden_size
-
-    def views(self, vector):
-        """Return a dict of views of a vector in the parameters' layout."""
-        return self.parameters.layout.views(vector)
+        work = self.state_width * self.output_size
+        for position, layer in enumerate(self.layers):
+            inputs = 0 if is_tokens and position < self.directions else layer.input_size
+            work += layer.kind.gates * (inputs + layer.hidden_size) * layer.hidden_size
+        return work
 
     def refresh(self):
         """Make all copies anew that are older than the parameters."""
@@ -86,39 +78,33 @@ class Weights:
             self.packed(*key)
 
     def packed(self, name, transposed=False, columns=None):
-        """Return a weight, or its transpose, in the order in which `linear` reads it.
+        """Return a weight, or its transpose, in panels, as products read it.
 
         ``columns``, first and last of some of its columns, leaves out the others.
         """
         key = name, transposed, columns
         copy = self._copies.get(key)
-        if copy is None or copy[1] != self.changes.item():
-            with _packing:
-                copy = self._pack_anew(key, name, transposed, columns)
-        return copy[0]
+        if copy is None:  # another thread may be as far: one copy is kept
+            copy = self._copies.setdefault(key, self._new_copy(*key))
+        if copy.stamp.item() != self.changes.item():
+            self._repack(copy.packed, copy.weight, copy.stamp, self.changes)
+        return copy.packed
 
-    def _pack_anew(self, key, name, transposed, columns):
-        copy, changes = self._copies.get(key), self.changes.item()
-        if copy is not None and copy[1] == changes:
-            return copy  # another thread has made it, while this one waited
+    def _new_copy(self, name, transposed, columns):
         weight = self.parameters[name][:, slice(*columns)] if columns else self.parameters[name]
         weight = weight.T if transposed else weight
-        if key not in self._copies:
-            inputs, outputs = weight.shape
-            rows = aligned_empty((inputs, -(-outputs // COLUMNS) * COLUMNS), self.dtype)
-            self._copies[key] = [rows, None]
-        copy = self._copies[key]
-        self._pack(copy[0], weight)
-        copy[1] = changes  # those before packing: of what changes meanwhile, nothing is missed
-        return copy
+        inputs, outputs = weight.shape
+        rows = aligned_empty((inputs, -(-outputs // COLUMNS) * COLUMNS), self.dtype)
+        return Copy(rows, weight, np.array([-1]))
 
 
-class LayerWeights:
+class PackedLayer:
     """The weights of one layer in one direction.
 
     Parameters
     ----------
-    weights : Weights
+    weights : PackedWeights
+    spec : LayerSpec
     suffix : str
         The end of its parameters' names.
     start : int
@@ -126,36 +112,33 @@ class LayerWeights:
 
     Attributes
     ----------
+    kind : CellKind
+    input_size, hidden_size, start : int
+    dtype : numpy.dtype
     W_xh, b_h : ndarray
     b_hn : ndarray or None
     """
 
-    def __init__(self, weights, suffix, start):
+    def __init__(self, weights, spec, suffix, start):
         self._weights, self._suffix, self.start = weights, suffix, start
-        self.kind, self.dtype = weights.kind, weights.dtype
+        self.kind, self.input_size, self.hidden_size = spec.kind, spec.input_size, spec.hidden_size
         parameters = weights.parameters
+        self.dtype = parameters.dtype
         self.W_xh, self.b_h = parameters["W_xh" + suffix], parameters["b_h" + suffix]
         self.b_hn = parameters.get("b_hn" + suffix)
-        self.input_size, H = len(self.W_xh), weights.hidden_size
         self._parts = {"W_xh": ("W_xh" + suffix, None), "W_hh": ("W_hh" + suffix, None)}
-        if self.kind.apart:
-            width = self.kind.blocks * H
+        if self.kind.separate_candidate:
+            H, width = self.hidden_size, self.kind.gates * self.hidden_size
             self._parts["W_hh"] = "W_hh" + suffix, (0, width - H)
             self._parts["W_hn"] = "W_hh" + suffix, (width - H, width)
 
     def packed(self, name, transposed=False):
         """Return W_xh, W_hh or W_hn, packed; None for the W_hn of a cell that has none.
 
-        W_hn are the last H columns of W_hh, where they are apart (`Kind`), and only the others are
-        then its W_hh.
+        W_hn are the last H columns of W_hh of a cell with a separate candidate, whose W_hh are then
+        only the others.
         """
         if name not in self._parts:
             return None
         name, columns = self._parts[name]
         return self._weights.packed(name, transposed, columns)
-
-    def views(self, vector):
-        """Return views of a vector in the parameters' layout, without the names' end."""
-        views = self._weights.views(vector)
-        names = [name for name in views if name.endswith(self._suffix)]
-        return {name.removesuffix(self._suffix): views[name] for name in names}

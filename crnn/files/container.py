@@ -6,7 +6,7 @@ of the whole file with zeros for its own 64 digits: safetensors has no checksum,
 bits would load without a word as another network.
 
 Nothing in a file is run or followed: no pickle, no eval, no names of code or of other files.
-The checksum finds accidents, not malice; what is checked after it is checked as if it were absent.
+The checksum finds accidents, not malice: everything else is checked as if there were no checksum.
 """
 
 import contextlib

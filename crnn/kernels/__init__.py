@@ -1,1 +1,1 @@
-"""The compiled kernels: one source, built once for each instruction set (see ``core.pyx``)."""
+"""The compiled kernels, built once for each instruction set and dtype (see ``core.pyx``)."""

@@ -1,38 +1,59 @@
-"""Compiled twins of what is in ``crnn/reference/``: same names, arguments and results.
+"""The compiled kernels: whole passes over packed weights, with the formulas of ``crnn/reference/``.
 
-``baseline.pyx``, ``avx2.pyx`` and ``avx512.pyx`` each include this file and are compiled with
-different flags; ``crnn/base/backends.py`` imports the best one that the processor can run. The rooms:
+It is built once for each instruction set and dtype: ``baseline_float.pyx``, ``avx512_double.pyx``
+and so on say what ``real`` is, include this file, and are compiled with different flags (setup.py);
+``crnn/base/backends.py`` imports the best one that the processor can run. The rooms:
 
-- ``panels.pyx``       how weights lie in memory for products
-- ``products.pyx``, ``row_products.pyx``, ``long_panels.pyx``, ``outer_products.pyx``  every matrix
-  product of the package
-- ``activations.pyx``  tanh, ReLU, sigmoid and their derivatives, exp
-- ``linear.pyx``       products plus a bias, token lookup
-- ``cells.pyx``        the table of cells; includes each cell's file, ``rnn.pyx``, ``gru.pyx``,
-  ``lstm.pyx``: a step forward, a step back
-- ``losses.pyx``       softmax, sigmoid and squared-error losses
+- ``tuning.pxi``       what was found by measuring, in one table
+- ``pointers.pyx``     where arrays lie
+- ``products/``        every matrix product of the package
+    - ``panels.pyx``       how weights lie in memory for products, and packing
+    - ``micro.pyx``        the innermost loops, whose sums stay in registers
+    - ``loops.pyx``        what walks panels: some rows, a single row, gradients of weights
+    - ``products.pyx``     the products that other rooms may use
+- ``cells/``           what a network does at one time step
+    - ``activations.pyx``  tanh, ReLU, sigmoid and their derivatives, exp
+    - ``rows.pyx``         the arrays that a step works on
+    - ``rnn.pyx``, ``gru.pyx``, ``lstm.pyx``  each cell: a step forward, a step back
+    - ``table.pyx``        which of them runs
 - ``optimizers.pyx``   updates of the parameter vector, norms of gradients
-- ``layer.pyx``        a layer over whole sequences, for some sequences of a batch at a time
-- ``readout.pyx``      the readout and the loss, in the same manner
-- ``trainer.pyx``      training passes of small networks, a group of sequences a call
-- ``runner.pyx``       inference of a small network, in one call
-- ``stepper.pyx``      one time step of a whole network, for streams
+- ``passes/``          what a network does with whole sequences, and for streams
+    - ``losses.pyx``       softmax, sigmoid and squared-error losses
+    - ``direction.pyx``    a layer in one direction, for some sequences of a batch at a time
+    - ``readout.pyx``      the readout and the loss, in the same manner
+    - ``layer.pyx``        a layer in its one or two directions
+    - ``arguments.pyx``    what a pass is given and what it gives
+    - ``pass.pyx``         all layers and the readout, phase by phase
+    - ``schedules.pyx``    how threads share the phases
+    - ``stepper.pyx``      one time step of a whole network, for streams
+
+A file uses only what those before it define. What does not depend on ``real`` is in modules of its
+own: ``cpu.pyx``, ``memory.pyx``, and ``pool.pyx``, the threads.
 
 A ``def`` is the edge: it takes typed memoryviews, once, and releases the GIL. What is below it is
 ``noexcept nogil``, works on rows in place and neither allocates, checks nor raises. Shapes were
-checked by the caller (``crnn/base/checks.py``). There, pointers to rows stand in for slices of
+checked by the caller (``crnn/base/``). Below the edge, pointers to rows stand in for slices of
 memoryviews: taking a slice counts references, once a time step, with the GIL released.
 """
 
 cimport numpy as cnp
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+
+from crnn.kernels.pool cimport (
+    Pulse,
+    Task,
+    claim,
+    lock_packing,
+    must_stop,
+    run_tasks,
+    threads_for,
+    unclaim,
+    unlock_packing,
+)
 
 import numpy as np
 
 cnp.import_array()
-
-ctypedef fused real:
-    float
-    double
 
 cdef extern from *:
     """
@@ -40,40 +61,59 @@ cdef extern from *:
        sums by itself (-ffp-contract=off): it does in one loop and not in the next, and bits would
        depend on which. */
     #ifdef __FMA__
-    #define FUSED 1
+    #define HAS_FMA 1
     #define MULTIPLY_ADD_FLOAT(a, b, c) __builtin_fmaf((a), (b), (c))
     #define MULTIPLY_ADD_DOUBLE(a, b, c) __builtin_fma((a), (b), (c))
     #else
-    #define FUSED 0
+    #define HAS_FMA 0
     #define MULTIPLY_ADD_FLOAT(a, b, c) ((a) * (b) + (c))
     #define MULTIPLY_ADD_DOUBLE(a, b, c) ((a) * (b) + (c))
     #endif
+    #if REAL_IS_FLOAT               /* setup.py says so of a build */
+    #define MULTIPLY_ADD MULTIPLY_ADD_FLOAT
+    #else
+    #define MULTIPLY_ADD MULTIPLY_ADD_DOUBLE
+    #endif
+    /* A width that the compiler knows is what keeps sums in registers: these must be inlined. */
+    #if defined(__GNUC__)
+    #define INLINED_VOID __attribute__((always_inline)) void
+    /* Inlined, a path that is seldom taken has its caller save registers on every path. */
+    #define OUTLINED_VOID __attribute__((noinline)) void
+    #else
+    #define INLINED_VOID void
+    #define OUTLINED_VOID void
+    #endif
     """
+    ctypedef void inlined_void "INLINED_VOID"
+    ctypedef void outlined_void "OUTLINED_VOID"
     enum:
-        FUSED
-    float MULTIPLY_ADD_FLOAT(float a, float b, float c) noexcept nogil
-    double MULTIPLY_ADD_DOUBLE(double a, double b, double c) noexcept nogil
+        HAS_FMA
+        REAL_IS_FLOAT
+    float multiply_add_float "MULTIPLY_ADD_FLOAT"(float a, float b, float c) noexcept nogil
+    double multiply_add_double "MULTIPLY_ADD_DOUBLE"(double a, double b, double c) noexcept nogil
+    real multiply_add "MULTIPLY_ADD"(real a, real b, real c) noexcept nogil
+
+cdef int REAL_TYPE = cnp.NPY_FLOAT if REAL_IS_FLOAT else cnp.NPY_DOUBLE
 
 
-cdef inline real multiply_add(real a, real b, real c) noexcept nogil:
-    if real is float:
-        return MULTIPLY_ADD_FLOAT(a, b, c)
-    else:
-        return MULTIPLY_ADD_DOUBLE(a, b, c)
-
-
-include "panels.pyx"
-include "products.pyx"
-include "row_products.pyx"
-include "long_panels.pyx"
-include "outer_products.pyx"
-include "activations.pyx"
-include "linear.pyx"
-include "cells.pyx"
-include "losses.pyx"
+include "tuning.pxi"
+include "pointers.pyx"
+include "products/panels.pyx"
+include "products/micro.pyx"
+include "products/loops.pyx"
+include "products/products.pyx"
+include "cells/activations.pyx"
+include "cells/rows.pyx"
+include "cells/rnn.pyx"
+include "cells/gru.pyx"
+include "cells/lstm.pyx"
+include "cells/table.pyx"
 include "optimizers.pyx"
-include "layer.pyx"
-include "readout.pyx"
-include "stepper.pyx"
-include "trainer.pyx"
-include "runner.pyx"
+include "passes/losses.pyx"
+include "passes/direction.pyx"
+include "passes/readout.pyx"
+include "passes/layer.pyx"
+include "passes/arguments.pyx"
+include "passes/pass.pyx"
+include "passes/schedules.pyx"
+include "passes/stepper.pyx"

@@ -10,13 +10,21 @@ import numpy as np
 
 cnp.import_array()
 
+include "tuning.pxi"
+
 cdef enum:
-    CACHE_LINE = 64         # bytes
     MOST_AXES = 8
+
+TUNING = {                  # what Python shares of the kernels' numbers
+    "UNITS": UNITS,
+    "PROJECTED_NUMBERS": PROJECTED_NUMBERS,
+    "MIN_PROJECTED_ROWS": MIN_PROJECTED_ROWS,
+    "SHARED_SEQUENCES": SHARED_SEQUENCES,
+}
 
 
 def aligned_empty(shape, dtype):
-    """Return an uninitialised C-contiguous array, of 8 axes at most, that starts on a cache line.
+    """Return an uninitialized C-contiguous array, of 8 axes at most, that starts on a cache line.
 
     NumPy aligns to 16 bytes, so that a vector load of 32 or 64 bytes often touches two cache
     lines; products over such arrays take up to half as long again.
@@ -62,16 +70,3 @@ def count_between(object numbers, Py_ssize_t low, Py_ssize_t high):
         count += low <= (<const Py_ssize_t *> view.buf)[i] < high
     PyBuffer_Release(&view)
     return count
-
-
-def total(object numbers):
-    """Return the sum of these numbers, float64, in their order."""
-    cdef Py_buffer view
-    cdef Py_ssize_t i, n
-    cdef double sum = 0
-    PyObject_GetBuffer(numbers, &view, PyBUF_SIMPLE)
-    n = view.len // <Py_ssize_t> sizeof(double)
-    for i in range(n):
-        sum += (<const double *> view.buf)[i]
-    PyBuffer_Release(&view)
-    return sum

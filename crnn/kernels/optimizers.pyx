@@ -1,18 +1,12 @@
 # Updates of the parameter vector w from the gradient g, each in one pass over memory: w, g and the
-# optimiser's slots, all (n,), are loaded once and stored once, with nothing in between. A slot that
+# optimizer's slots, all (n,), are loaded once and stored once, with nothing in between. A slot that
 # a formula does without is NULL. Numbers that are the same for all of w are worked out in double.
 
 from libc.math cimport sqrt, sqrtf
 
-cdef enum:
-    PARTIAL_SUMS = 64       # of squares: more than the widest vectors need to hide their latency
-
 
 cdef inline real square_root(real x) noexcept nogil:
-    if real is float:
-        return sqrtf(x)
-    else:
-        return sqrt(x)
+    return <real> sqrtf(<float> x) if REAL_IS_FLOAT else <real> sqrt(x)
 
 
 cdef inline void sgd(

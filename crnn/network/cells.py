@@ -1,8 +1,7 @@
 """The networks that users build: one class a cell."""
 
 from crnn.base import checks
-from crnn.base.kinds import Kind
-from crnn.network.configuration import NONLINEARITIES
+from crnn.network.configuration import Configuration
 from crnn.network.network import Network
 
 
@@ -14,14 +13,15 @@ class RNN(Network):
         h_t = f(x_t @ W_xh_l0 + b_h_l0 + h_{t-1} @ W_hh_l0)     f is tanh or ReLU
         y_t = h_t @ W_hy + b_y                                  or h_t without a readout
 
-    Training holds h, H numbers for each step, sequence and layer.
+    Training stores h: H numbers for each step, sequence and layer.
 
     Parameters
     ----------
     input_size : int
         I, the features of a step, or the number of different tokens.
-    hidden_size : int
-        H.
+    hidden_size : int or tuple of int
+        H, or the H of each layer from the input up, as in ``(100, 50)``; ``num_layers`` is then
+        left out.
     output_size : int, optional
         O. None: no readout, the outputs are the hidden states of the top layer.
     num_layers : int
@@ -31,29 +31,31 @@ class RNN(Network):
         to its first; what it puts out is laid beside the first one's.
     nonlinearity : {"tanh", "relu"}
     dropout : float
-        The share of each layer's outputs, but for the top one's, that training zeroes; what is left
-        is scaled up by 1 / (1 - dropout); of one layer, nothing. `forward` and `loss_and_gradients`
-        do so; calls, `loss` and `step` do not.
+        The share of each layer's outputs that training zeroes, except the top layer's; the rest is
+        scaled up by 1 / (1 - dropout). With one layer nothing is zeroed. `forward` and
+        `loss_and_gradients` drop out; calls, `loss` and `step` do not.
     init : {"uniform", "orthogonal", "identity"}
-        "uniform": everything from U(-1/sqrt(H), 1/sqrt(H)), as PyTorch does. "orthogonal": W_hh is
-        a random orthogonal matrix. "identity": W_hh is the identity and b_h is 0, for ReLU
-        (Le, Jaitly & Hinton 2015).
+        "uniform": everything from U(-1/sqrt(H), 1/sqrt(H)), as PyTorch does, the readout with the
+        H of the top layer. "orthogonal": W_hh is a random orthogonal matrix. "identity": W_hh is
+        the identity and b_h is 0, for ReLU (Le, Jaitly & Hinton 2015).
     dtype : {"float32", "float64"}
-        Of parameters, states, outputs and gradients. The reference takes "complex128" too.
+        The dtype of parameters, states, outputs and gradients. The reference takes "complex128"
+        too.
     seed : int or numpy.random.Generator, optional
-        The same seed gives the same parameters, on both backends; in float32 they are rounded. And
-        the same choices of dropout.
+        The same seed gives the same parameters and the same choices of dropout, on both backends;
+        float32 parameters are rounded.
     backend : {"compiled", "reference"}, optional
-        The NumPy twin is the reference. Default: the environment variable CRNN_BACKEND, or
+        "reference" is the textbook in NumPy. Default: the environment variable CRNN_BACKEND, or
         "compiled".
 
     Attributes
     ----------
     parameters : Parameters
         Ordered mapping from names to read-only views of ``vector``; ``parameters[name] = array``
-        copies in. ``W_xh_l0`` (I, H), ``W_hh_l0`` (H, H), ``b_h_l0`` (H,), then those of layers
-        ``_l1`` ..., whose input has D * H features; with the suffix ``_reverse`` those of the
-        second direction; ``W_hy`` (D * H, O), ``b_y`` (O,).
+        copies in. The first layer has ``W_xh_l0`` (I, H), ``W_hh_l0`` (H, H) and ``b_h_l0`` (H,).
+        Names of the next layers end in ``_l1`` ...; their input has D * H features, with the H of
+        the layer below. Names of the second direction end in ``_reverse``. The readout has ``W_hy``
+        (D * H, O) and ``b_y`` (O,).
 
     Raises
     ------
@@ -80,8 +82,6 @@ class RNN(Network):
     rectified linear units. arXiv:1504.00941.
     """
 
-    _cell, _options = "RNN", ("nonlinearity",)
-
     def __init__(
         self,
         input_size,
@@ -98,19 +98,18 @@ class RNN(Network):
         backend=None,
     ):
         super().__init__(
-            self._kind_of({"nonlinearity": nonlinearity}), input_size, hidden_size, output_size,
-            num_layers, bidirectional, dropout, init, dtype, seed, backend,
+            Configuration.checked(
+                "RNN", input_size=input_size, hidden_size=hidden_size, output_size=output_size,
+                num_layers=num_layers, bidirectional=bidirectional, dropout=dropout, dtype=dtype,
+                backend=backend, nonlinearity=nonlinearity,
+            ),
+            init, seed,
         )
-
-    @staticmethod
-    def _kind_of(options):
-        nonlinearity = checks.choice(options["nonlinearity"], "nonlinearity", NONLINEARITIES)
-        return Kind("RNN", blocks=1, nonlinearity=nonlinearity)
 
     @property
     def nonlinearity(self):
         """"tanh" or "relu"."""
-        return self._kind.nonlinearity
+        return self._configuration.kind.nonlinearity
 
 
 class GRU(Network):
@@ -123,8 +122,8 @@ class GRU(Network):
         n = f(x_t @ W_xn + b_n + (r * h_{t-1}) @ W_hn)              or not
         h_t = (1 - z) * n + z * h_{t-1}
 
-    Training holds h, r, z, n and one of h @ W_hn + b_hn and r * h: 5 H numbers for each step,
-    sequence and layer.
+    Training stores h, r, z, n, and h @ W_hn + b_hn or r * h: 5 H numbers for each step, sequence
+    and layer.
 
     Parameters
     ----------
@@ -134,7 +133,7 @@ class GRU(Network):
         Whether the reset gate comes after the product with the state, as in PyTorch and in Keras,
         or before it, as in the paper and by default in ONNX.
     candidate : {"tanh", "relu"}
-        f.
+        The candidate's nonlinearity f.
     init : {"uniform", "orthogonal", "identity"}
         As for `RNN`, gate by gate.
 
@@ -164,8 +163,6 @@ class GRU(Network):
     machine translation. EMNLP.
     """
 
-    _cell, _options = "GRU", ("reset_after", "candidate")
-
     def __init__(
         self,
         input_size,
@@ -183,29 +180,23 @@ class GRU(Network):
         backend=None,
     ):
         super().__init__(
-            self._kind_of({"reset_after": reset_after, "candidate": candidate}), input_size,
-            hidden_size, output_size, num_layers, bidirectional, dropout, init, dtype, seed,
-            backend,
-        )
-
-    @staticmethod
-    def _kind_of(options):
-        candidate = checks.choice(options["candidate"], "candidate", NONLINEARITIES)
-        reset_after = checks.flag(options["reset_after"], "reset_after")
-        return Kind(
-            "GRU", blocks=3, keeps=True, apart=True, nonlinearity=candidate,
-            reset_after=reset_after,
+            Configuration.checked(
+                "GRU", input_size=input_size, hidden_size=hidden_size, output_size=output_size,
+                num_layers=num_layers, bidirectional=bidirectional, dropout=dropout, dtype=dtype,
+                backend=backend, reset_after=reset_after, candidate=candidate,
+            ),
+            init, seed,
         )
 
     @property
     def reset_after(self):
         """Whether the reset gate comes after the product with the state."""
-        return self._kind.reset_after
+        return self._configuration.kind.reset_after
 
     @property
     def candidate(self):
         """"tanh" or "relu"."""
-        return self._kind.nonlinearity
+        return self._configuration.kind.nonlinearity
 
 
 class LSTM(Network):
@@ -218,7 +209,7 @@ class LSTM(Network):
         c_t = f * c_{t-1} + i * g
         h_t = o * tanh(c_t)
 
-    Training holds h, c, i, f, g and o: 6 H numbers for each step, sequence and layer. A state is a
+    Training stores h, c, i, f, g and o: 6 H numbers for each step, sequence and layer. A state is a
     tuple (h, c).
 
     Parameters
@@ -226,7 +217,7 @@ class LSTM(Network):
     input_size, hidden_size, output_size, num_layers, bidirectional, dropout, dtype, seed, backend
         As for `RNN`.
     forget_bias : float
-        What b_h of the forget gate is to begin with: 1 lets it remember (Jozefowicz, Zaremba &
+        Initial value of b_h of the forget gate: 1 lets the cell remember (Jozefowicz, Zaremba &
         Sutskever 2015).
     init : {"uniform", "orthogonal", "identity"}
         As for `RNN`, gate by gate.
@@ -260,8 +251,6 @@ class LSTM(Network):
     network architectures. ICML.
     """
 
-    _cell = "LSTM"
-
     def __init__(
         self,
         input_size,
@@ -279,13 +268,13 @@ class LSTM(Network):
     ):
         forget_bias = checks.finite_number(forget_bias, "forget_bias")
         super().__init__(
-            self._kind_of({}), input_size, hidden_size, output_size, num_layers, bidirectional,
-            dropout, init, dtype, seed, backend, forget_bias,
+            Configuration.checked(
+                "LSTM", input_size=input_size, hidden_size=hidden_size, output_size=output_size,
+                num_layers=num_layers, bidirectional=bidirectional, dropout=dropout, dtype=dtype,
+                backend=backend,
+            ),
+            init, seed, forget_bias,
         )
-
-    @staticmethod
-    def _kind_of(options):
-        return Kind("LSTM", blocks=4, states=2, keeps=True)
 
 
 CELLS = {"RNN": RNN, "GRU": GRU, "LSTM": LSTM}

@@ -1,98 +1,170 @@
-"""What a network is, beside its parameters: sizes, options, dtype and backend."""
+"""What a network is, besides its parameters: sizes, options, dtype and backend."""
 
+import functools
 import numbers
+from dataclasses import dataclass
+
+import numpy as np
 
 from crnn.base import checks
 from crnn.base.backends import choose_backend
+from crnn.base.layers import CellKind, network_layers
 
 NONLINEARITIES = ("tanh", "relu")
-MOST_LAYERS = 1000  # of 2**40, the names alone would fill memory
+MOST_LAYERS = 1000  # the names alone of 2**40 layers would fill memory
 
-# What a network's configuration holds in files, and its cell's own options beside.
+# The names of a network's configuration in files; its cell's own options come on top.
 CONFIG_NAMES = (
     "cell", "input_size", "hidden_size", "output_size", "num_layers", "bidirectional", "dropout",
     "dtype",
 )
 DEFAULTS = {"num_layers": 1, "bidirectional": False, "dropout": 0.0}  # older files lack them
 
+KINDS = {
+    "RNN": CellKind("RNN", gates=1),
+    "GRU": CellKind("GRU", gates=3, has_gates=True, separate_candidate=True),
+    "LSTM": CellKind("LSTM", gates=4, has_gates=True, has_c=True),
+}
+OPTIONS = {  # each cell's own: names in files, and the fields of `CellKind` that hold them
+    "RNN": {"nonlinearity": "nonlinearity"},
+    "GRU": {"reset_after": "reset_after", "candidate": "nonlinearity"},
+    "LSTM": {},
+}
 
+
+def cell_kind(cell, options):
+    """Return the `CellKind` of a cell with its own options, checked."""
+    fields = {}
+    for name, which in OPTIONS[cell].items():
+        if which == "nonlinearity":
+            fields[which] = checks.choice(options[name], name, NONLINEARITIES)
+        else:
+            fields[which] = checks.flag(options[name], name)
+    return KINDS[cell]._replace(**fields)
+
+
+@dataclass(frozen=True)
 class Configuration:
-    """What all networks are told when they are made, checked; see `crnn.RNN`."""
+    """What every network is told when it is made; see `crnn.RNN`.
 
-    _cell = None  # the name in files, one of `crnn.cells.CELLS`
-    _options = ()  # names of the cell's own options in files
+    `checked` makes one of what users give.
 
-    def __init__(
-        self, input_size, hidden_size, output_size, num_layers, bidirectional, dropout, dtype,
-        backend,
+    Attributes
+    ----------
+    kind : CellKind
+        The cell of all layers.
+    input_size : int
+    hidden_sizes : tuple of int
+        One for each layer, from the input up.
+    output_size : int or None
+    bidirectional : bool
+    dropout : float
+    dtype : numpy.dtype
+    backend : {"compiled", "reference"}
+    """
+
+    kind: CellKind
+    input_size: int
+    hidden_sizes: tuple
+    output_size: int | None
+    bidirectional: bool
+    dropout: float
+    dtype: np.dtype
+    backend: str
+
+    @classmethod
+    def checked(
+        cls, cell, *, input_size, hidden_size, output_size, num_layers, bidirectional, dropout,
+        dtype, backend, **options,
     ):
-        self._backend = choose_backend(backend)
-        self._dtype = checks.float_dtype(dtype, self._backend)
-        self._input_size = checks.whole_number(input_size, "input_size")
-        self._hidden_size = checks.whole_number(hidden_size, "hidden_size")
-        self._output_size = (
-            None if output_size is None else checks.whole_number(output_size, "output_size")
+        """Return the configuration of a network, or raise TypeError or ValueError.
+
+        The options are the cell's own.
+        """
+        kind, backend = cell_kind(cell, options), choose_backend(backend)
+        return cls(
+            kind,
+            dtype=checks.float_dtype(dtype, backend),
+            input_size=checks.whole_number(input_size, "input_size"),
+            hidden_sizes=_hidden_sizes(hidden_size, num_layers),
+            output_size=(
+                None if output_size is None else checks.whole_number(output_size, "output_size")
+            ),
+            bidirectional=checks.flag(bidirectional, "bidirectional"),
+            dropout=checks.option(
+                "dropout", dropout, numbers.Real, "a number from 0 to below 1", lambda p: 0 <= p < 1
+            ),
+            backend=backend,
         )
-        self._num_layers = checks.whole_number(num_layers, "num_layers", maximum=MOST_LAYERS)
-        self._bidirectional = checks.flag(bidirectional, "bidirectional")
-        self._dropout = checks.option(
-            "dropout", dropout, numbers.Real, "a number from 0 to below 1", lambda p: 0 <= p < 1
-        )
+
+    @functools.cached_property
+    def layers(self):
+        """The layers from the input up, a list of `LayerSpec`."""
+        directions = 1 + self.bidirectional
+        return network_layers(self.kind, self.input_size, self.hidden_sizes, directions)
 
     @property
-    def input_size(self):
-        """I."""
-        return self._input_size
+    def has_equal_widths(self):
+        """Whether all layers have the same number of hidden units."""
+        return len(set(self.hidden_sizes)) == 1
 
     @property
     def hidden_size(self):
-        """H."""
-        return self._hidden_size
-
-    @property
-    def output_size(self):
-        """O, or None without a readout."""
-        return self._output_size
+        """H, or where the layers differ the H of each, a tuple."""
+        return self.hidden_sizes[0] if self.has_equal_widths else self.hidden_sizes
 
     @property
     def num_layers(self):
         """L."""
-        return self._num_layers
+        return len(self.hidden_sizes)
 
     @property
-    def bidirectional(self):
-        """Whether each layer also runs from the last step to the first."""
-        return self._bidirectional
+    def options(self):
+        """The cell's own options, a dict, as they are in files."""
+        fields = OPTIONS[self.kind.cell]
+        return {name: getattr(self.kind, which) for name, which in fields.items()}
 
-    @property
-    def dropout(self):
-        """The share of each layer's outputs, but for the top one's, that training zeroes."""
-        return self._dropout
-
-    @property
-    def dtype(self):
-        """The NumPy dtype of parameters, states and results."""
-        return self._dtype
-
-    @property
-    def backend(self):
-        """"compiled" or "reference"."""
-        return self._backend
-
-    def config(self):
-        """Return what, beside the parameters, makes a network equal to this one, as a dict."""
-        names = (*CONFIG_NAMES[1:-1], *self._options)
+    def as_dict(self):
+        """Return what, besides the parameters, makes an equal network, ready for JSON."""
+        names = CONFIG_NAMES[1:-1]
         values = {name: getattr(self, name) for name in names}
-        return {"cell": self._cell, **values, "dtype": self._dtype.name}
+        if not self.has_equal_widths:
+            values["hidden_size"] = list(self.hidden_sizes)
+        return {"cell": self.kind.cell, **values, **self.options, "dtype": self.dtype.name}
 
-    def __repr__(self):
-        sizes = f"{self._input_size}, {self._hidden_size}, {self._output_size}"
-        named = {name: getattr(self, name) for name in (*DEFAULTS, *self._options)}
+    def __str__(self):
+        """Return the call that makes such a network."""
+        sizes = f"{self.input_size}, {self.hidden_size}, {self.output_size}"
+        named = {name: getattr(self, name) for name in DEFAULTS} | self.options
+        if not self.has_equal_widths:
+            del named["num_layers"]
         options = "".join(
             f", {name}={value!r}" for name, value in named.items()
             if name not in DEFAULTS or value != DEFAULTS[name]
         )
         return (
-            f"crnn.{self._cell}({sizes}{options}, dtype={self._dtype.name!r},"
-            f" backend={self._backend!r})"
+            f"crnn.{self.kind.cell}({sizes}{options}, dtype={self.dtype.name!r},"
+            f" backend={self.backend!r})"
         )
+
+
+def _hidden_sizes(hidden_size, num_layers):
+    """Return the H of each layer, given one number for all layers or one for each."""
+    num_layers = checks.whole_number(num_layers, "num_layers", maximum=MOST_LAYERS)
+    if not isinstance(hidden_size, (tuple, list)):
+        return (checks.whole_number(hidden_size, "hidden_size"),) * num_layers
+    if not 0 < len(hidden_size) <= MOST_LAYERS:
+        raise ValueError(
+            f"hidden_size has {len(hidden_size)} widths; one for each layer, 1 to {MOST_LAYERS} of"
+            " them, is wanted"
+        )
+    sizes = tuple(
+        checks.whole_number(each, f"hidden_size[{number}]")
+        for number, each in enumerate(hidden_size)
+    )
+    if num_layers not in (DEFAULTS["num_layers"], len(sizes)):
+        raise ValueError(
+            f"hidden_size has {len(sizes)} widths, one for each layer, but num_layers is"
+            f" {num_layers}; leave out num_layers, or give one width for all layers"
+        )
+    return sizes

@@ -7,18 +7,17 @@ import numpy as np
 METHODS = ("uniform", "orthogonal", "identity")
 
 
-def initial_vector(layout, kind, hidden_size, method, seed, forget_bias=None):
+def initial_vector(layout, layers, method, seed, forget_bias=None):
     """Return the initial parameters, and a generator for what a network draws later.
 
     All are drawn from U(-1/sqrt(H), 1/sqrt(H)), PyTorch's choice for recurrent and for linear
-    layers; ``method`` then replaces the recurrent weights, gate by gate.
+    layers, with the H of their own layer, or of the top one for the readout. ``method`` then
+    replaces the recurrent weights, gate by gate.
 
     Parameters
     ----------
     layout : Layout
-    kind : Kind
-    hidden_size : int
-        H.
+    layers : list of LayerSpec
     method : {"uniform", "orthogonal", "identity"}
         ``"orthogonal"``: W_hh is a random rotation or reflection, which keeps the length of the
         state (Saxe, McClelland & Ganguli 2014). ``"identity"``: W_hh is the identity and b_h is 0,
@@ -32,28 +31,43 @@ def initial_vector(layout, kind, hidden_size, method, seed, forget_bias=None):
     -------
     vector : ndarray of float64
     generator : numpy.random.Generator
-        Its own, seeded by the same seed.
+        The network's own, for dropout, seeded by the same seed.
     """
     try:
         generator = np.random.default_rng(seed)
     except (TypeError, ValueError) as error:
         raise type(error)(f"seed is {seed!r}: {error}") from None
-    bound = 1 / math.sqrt(hidden_size)
-    vector = generator.uniform(-bound, bound, layout.size)
-    H = hidden_size
-    for name, view in layout.views(vector).items():
+    widths = {suffix: layer.hidden_size for layer in layers for suffix in layer.suffixes}
+    vector = np.empty(layout.size)
+    views = layout.views(vector)
+    for name, view in views.items():  # in the order of the vector
+        bound = 1 / math.sqrt(widths.get(_suffix(name), layers[-1].hidden_size))
+        view[...] = generator.uniform(-bound, bound, view.shape)
+    for name, view in views.items():
         if name.startswith("W_hh"):
-            for block in range(kind.blocks):
-                gate = view[:, block * H : (block + 1) * H]
-                if method == "orthogonal":
-                    gate[...] = random_orthogonal(H, generator)
-                elif method == "identity":
-                    gate[...] = np.eye(H)
+            _set_recurrent(view, method, generator)
         elif name.startswith("b_h") and method == "identity":
             view[...] = 0
         if name.startswith("b_h") and forget_bias is not None:
+            H = widths[_suffix(name)]
             view[H : 2 * H] = forget_bias
     return vector, np.random.default_rng(generator.integers(2**63))
+
+
+def _suffix(name):
+    """Return the end of a parameter's name, such as "_l0_reverse" of "W_xh_l0_reverse"."""
+    return name[name.find("_l") :]
+
+
+def _set_recurrent(W_hh, method, generator):
+    """Fill each gate's H columns of W_hh as the method says."""
+    H = len(W_hh)
+    for start in range(0, W_hh.shape[1], H):
+        gate = W_hh[:, start : start + H]
+        if method == "orthogonal":
+            gate[...] = random_orthogonal(H, generator)
+        elif method == "identity":
+            gate[...] = np.eye(H)
 
 
 def random_orthogonal(size, generator):

@@ -1,61 +1,122 @@
-"""What all networks share, whatever their cell: parameters, steps, copies, files."""
+"""What all networks share, whatever their cell: parameters, passes, steps, copies, files."""
 
-import contextlib
 import copy
-import json
 
 import numpy as np
 
 from crnn.base import checks
-from crnn.base.backends import kernels
-from crnn.base.kinds import parameter_shapes
-from crnn.engine.engine import Engine
-from crnn.engine.packing import Weights
-from crnn.engine.quick import QuickPasses
-from crnn.files import container
+from crnn.base.layers import parameter_shapes
+from crnn.engine import compiled, textbook
+from crnn.files import kinds
 from crnn.kernels.memory import aligned_empty
 from crnn.network.initialization import METHODS, initial_vector
 from crnn.network.parameters import Layout, Parameters
-from crnn.network.passes import Passes
 from crnn.network.streams import Stream
+
+ENGINES = {"compiled": compiled.Engine, "reference": textbook.Engine}
 
 
 class NoStepsError(AttributeError, ValueError):
     """A network has no steps, and so no state."""
 
 
-class Network(Passes):
+class Cache:
+    """What `Network.backward` needs of a `Network.forward`. Opaque; it belongs to its network."""
+
+    def __init__(self, network, tape):
+        self._network, self._changes = network, network.parameters.changes.item()
+        self._tape = tape
+
+    def tape_of(self, network):
+        """Return the tape, if it is this network's and its parameters have not changed since."""
+        if self._network is not network or self._changes != network.parameters.changes.item():
+            raise ValueError(
+                "cache is not of this network as it is: call forward again after the parameters"
+                " have changed"
+            )
+        return self._tape
+
+
+class Network:
     """What all cells share: parameters, passes over sequences, steps, files.
 
-    Not used by itself; `RNN` and its kind say which cell runs.
+    Not used by itself; `RNN`, `GRU` and `LSTM` say which cell runs.
+
+    Parameters
+    ----------
+    configuration : Configuration
+    init, seed
+        As for `RNN`.
+    forget_bias : float, optional
+        As for `LSTM`.
+
+    Attributes
+    ----------
+    engine : Engine
+        It runs the passes. Internal: the one door to a pass for the rest of crnn, such as training.
     """
 
-    def __init__(
-        self, kind, input_size, hidden_size, output_size, num_layers, bidirectional, dropout, init,
-        dtype, seed, backend, forget_bias=None,
-    ):
-        super().__init__(
-            input_size, hidden_size, output_size, num_layers, bidirectional, dropout, dtype, backend
-        )
-        self._kind, init = kind, checks.choice(init, "init", METHODS)
-        directions = 1 + self._bidirectional
-        self._layout = Layout(parameter_shapes(
-            kind, self._input_size, self._hidden_size, self._output_size, self._num_layers,
-            directions,
-        ))
-        self._vector = aligned_empty((self._layout.size,), self._dtype)
-        vector, generator = initial_vector(
-            self._layout, kind, self._hidden_size, init, seed, forget_bias
-        )
-        self._vector[...] = vector
-        self._parameters = Parameters(self._layout, self._vector)
-        functions = kernels(self._backend, self._dtype)
-        weights = Weights(functions, self._parameters, kind, directions)
-        self._engine = Engine(functions, weights, self._dropout, generator)
-        self._quick = QuickPasses(functions, weights)
-        self._stream = None if self._bidirectional else Stream(self._engine)
+    def __init__(self, configuration, init, seed, forget_bias=None):
+        init, layers = checks.choice(init, "init", METHODS), configuration.layers
+        layout = Layout(parameter_shapes(layers, configuration.output_size))
+        vector = aligned_empty((layout.size,), configuration.dtype)
+        vector[...], self._generator = initial_vector(layout, layers, init, seed, forget_bias)
+        self._configuration = configuration
+        self._parameters = Parameters(layout, vector, configuration.backend)
+        engine = ENGINES[configuration.backend]
+        self.engine = engine(layers, self._parameters, configuration.dropout, self._generator)
+        self._stream = None if configuration.bidirectional else Stream(self.engine)
         if type(self).step is Network.step and self._stream is not None:
-            self.step = self._stream.step  # unless a subclass has its own
+            self.step = self._stream.step  # itself, unless a subclass has its own
+
+    # --- configuration -------------------------------------------------------------------------
+
+    @property
+    def input_size(self):
+        """I."""
+        return self._configuration.input_size
+
+    @property
+    def hidden_size(self):
+        """H; where the layers have different widths a tuple of one for each, from the input up."""
+        return self._configuration.hidden_size
+
+    @property
+    def output_size(self):
+        """O, or None without a readout."""
+        return self._configuration.output_size
+
+    @property
+    def num_layers(self):
+        """L."""
+        return self._configuration.num_layers
+
+    @property
+    def bidirectional(self):
+        """Whether each layer also runs from the last step to the first."""
+        return self._configuration.bidirectional
+
+    @property
+    def dropout(self):
+        """The share of each layer's outputs that training zeroes, except the top layer's."""
+        return self._configuration.dropout
+
+    @property
+    def dtype(self):
+        """The NumPy dtype of parameters, states and results."""
+        return self._configuration.dtype
+
+    @property
+    def backend(self):
+        """"compiled" or "reference"."""
+        return self._configuration.backend
+
+    def config(self):
+        """Return what, besides the parameters, makes a network equal to this one, as a dict."""
+        return self._configuration.as_dict()
+
+    def __repr__(self):
+        return str(self._configuration)
 
     # --- parameters ----------------------------------------------------------------------------
 
@@ -67,53 +128,143 @@ class Network(Passes):
     @property
     def num_parameters(self):
         """The length of ``vector``."""
-        return self._layout.size
+        return self._parameters.layout.size
 
     @property
     def vector(self):
         """All parameters as one read-only vector; assignment copies in."""
-        view = self._vector.view()
-        view.flags.writeable = False
-        return view
+        return self._parameters.vector
 
     @vector.setter
     def vector(self, value):
-        value = checks.real_array(value, "vector", self._dtype, self._vector.shape)
-        with self._changing_vector() as vector:
-            vector[...] = value
+        self._parameters.vector = value
 
-    @contextlib.contextmanager
-    def _changing_vector(self):
-        """Lend the parameters' own memory to who is about to change it, such as an optimiser."""
-        try:
-            yield self._vector
-        finally:  # afterwards: who sees the count sees the values
-            self._parameters.changes += 1
+    # --- whole sequences -----------------------------------------------------------------------
 
-    # --- one step at a time --------------------------------------------------------------------
-
-    def step(self, x, out=None):
-        """Run one time step on ``net.state``.
-
-        T steps give the same bits as one call with the whole sequence. The zero state of one
-        sequence stands for a batch of any size; other changes of size need `reset`.
+    def __call__(self, x, state=None, *, lengths=None):
+        """Run over a whole sequence, for inference: no tape is kept.
 
         Parameters
         ----------
         x : array_like
-            (I,) floats or one integer token; for a batch (B, I) or (B,) tokens.
-        out : ndarray, optional
-            Where to put the outputs.
+            (T, B, I) floats, or (T, B) integer tokens, which stand for one-hot rows. Without B
+            for one sequence.
+        state : array_like, optional
+            The initial state (L * D, B, H), or (L * D, H) for one sequence. Where the layers have
+            different widths, this and all states below are lists of L * D arrays, (B, H) or (H,).
+            The state of an LSTM is a tuple of two such, h and c. Default: zeros.
+        lengths : array_like of int, optional
+            (B,): how many of the T steps each sequence has. Beyond them y is 0.
 
         Returns
         -------
-        ndarray (O,) or (B, O)
+        y : ndarray (T, B, O) or (T, O)
+        state : ndarray (L * D, B, H) or (L * D, H), or a tuple of two
+            Each sequence's last state.
 
         Raises
         ------
         TypeError, ValueError, IndexError
-            If x or out is not as above, or a token is out of range. The state is then unchanged.
+            If an argument is not as above; IndexError for a token out of range.
         """
+        return self.engine.infer(x, state, lengths)
+
+    def forward(self, x, state=None, *, lengths=None):
+        """Run over a whole sequence and keep the hidden states, for `backward`; with dropout.
+
+        Parameters, errors and the first two results are those of calling the network.
+
+        Returns
+        -------
+        y : ndarray (T, B, O) or (T, O)
+        state : ndarray (L * D, B, H) or (L * D, H), or a tuple of two
+        cache : Cache
+        """
+        y, state, tape = self.engine.forward(x, state, lengths)
+        return y, state, Cache(self, tape)
+
+    def backward(self, cache, dy, dstate=None):
+        """Backpropagate through time.
+
+        Parameters
+        ----------
+        cache : Cache
+            From `forward` of this network, its parameters not changed since.
+        dy : array_like
+            The gradient of each output, in the shape of y. What it says of steps beyond a
+            sequence's length is ignored.
+        dstate : array_like, optional
+            The gradient of the last state, in its shape. Default: zeros.
+
+        Returns
+        -------
+        Gradients
+
+        Raises
+        ------
+        TypeError
+            If cache is not from `forward`, or dy or dstate is of a wrong kind.
+        ValueError
+            If cache is another network's or the parameters have changed, or a shape is wrong.
+        """
+        if not isinstance(cache, Cache):
+            raise TypeError(f"cache is a {type(cache).__name__}; what forward returned is wanted")
+        return self.engine.backward(cache.tape_of(self), dy, dstate)
+
+    def loss(
+        self, x, targets, state=None, *, loss="softmax", reduction="mean", lengths=None
+    ):
+        """Return the loss over a whole sequence, keeping no tape.
+
+        Parameters
+        ----------
+        x, state, lengths
+            As for calling the network.
+        targets : array_like
+            "softmax": integers (T, B), -1 meaning no target here; the others: (T, B, O). Without
+            T for the last valid step of each sequence only (many to one), without B for one
+            sequence.
+        loss : {"softmax", "sigmoid", "mse"}
+            Negative log-likelihood in nats; binary cross-entropy of each output, in nats, whose
+            targets are probabilities from 0 to 1 (not checked); squared error.
+        reduction : {"mean", "sum"}
+            The mean is over valid targets; each of the O numbers of a step is one. Without any,
+            the loss is 0.
+
+        Returns
+        -------
+        loss : float
+        state : ndarray (L * D, B, H) or (L * D, H), or a tuple of two
+            Each sequence's last one.
+
+        Raises
+        ------
+        TypeError, ValueError, IndexError
+            If an argument is not as above; IndexError for a token in x out of range.
+        """
+        return self.engine.loss(x, targets, state, loss, reduction, lengths)
+
+    def loss_and_gradients(
+        self, x, targets, state=None, *, loss="softmax", reduction="mean", lengths=None
+    ):
+        """Return the loss and its gradients: the training pass.
+
+        With dropout, where the network has it. The classes of the cells say how much memory a pass
+        takes; with more than one layer, or a second direction, what goes from layer to layer comes
+        on top, and for float x the gradient of x. Parameters and errors are those of `loss`.
+
+        Returns
+        -------
+        loss : float
+        gradients : Gradients
+        state : ndarray (L * D, B, H) or (L * D, H), or a tuple of two
+        """
+        return self.engine.loss_and_gradients(x, targets, state, loss, reduction, lengths)
+
+    # --- one step at a time --------------------------------------------------------------------
+
+    def step(self, x, out=None):
+        """Run one time step on ``net.state``: `Stream.step` of a stream of the network's own."""
         return self._own_stream().step(x, out)
 
     def _own_stream(self):
@@ -126,9 +277,9 @@ class Network(Passes):
 
     @property
     def state(self):
-        """The state of `step`, (L, H) or (L, B, H), of an LSTM (h, c): copies.
+        """The state of `step`, (L, H) or (L, B, H), for an LSTM (h, c): copies; see `Stream.state`.
 
-        Assignment copies in. As all that has to do with steps, it raises `NoStepsError`, an
+        Assignment copies in. Like everything about steps, it raises `NoStepsError`, an
         AttributeError, if the network is bidirectional.
         """
         return self._own_stream().state
@@ -144,7 +295,7 @@ class Network(Passes):
     def stream(self, batch_size=None):
         """Return a `Stream`: independent state over the same weights."""
         self._own_stream()
-        return Stream(self._engine, batch_size)
+        return Stream(self.engine, batch_size)
 
     # --- copies and files ----------------------------------------------------------------------
 
@@ -154,18 +305,18 @@ class Network(Passes):
 
     def __reduce__(self):
         state = None if self._stream is None else self.state
-        return _rebuild, (type(self), self.config(), self._backend, np.array(self._vector), state,
+        return _rebuild, (type(self), self.config(), self.backend, np.array(self.vector), state,
                           self.dropout_state)
 
     @property
     def dropout_state(self):
-        """Where the generator of dropout is, a dict; assignment puts it there."""
-        return self._engine.generator.bit_generator.state
+        """The state of the generator of dropout, a dict; assignment copies in."""
+        return self._generator.bit_generator.state
 
     @dropout_state.setter
     def dropout_state(self, value):
         value = checks.generator_state(value, "dropout_state")
-        self._engine.generator.bit_generator.state = value
+        self._generator.bit_generator.state = value
 
     def save(self, path, metadata=None):
         """Write the network to a file, whole or not at all.
@@ -177,7 +328,7 @@ class Network(Passes):
         ----------
         path : str or os.PathLike
         metadata : dict of str to str, optional
-            More to be written into the file's header, which `crnn.load` leaves alone.
+            Texts of your own for the file's header; `crnn.load` ignores them.
 
         Raises
         ------
@@ -188,15 +339,7 @@ class Network(Passes):
         OSError
             If it cannot be written. A file that was there is then still there.
         """
-        metadata = dict(metadata or {})
-        for key in ("config", "training", "vocabulary"):
-            if key in metadata:
-                raise ValueError(f"the metadata key {key!r} is crnn's own; use another")
-        self._write(path, metadata)
-
-    def _write(self, path, metadata):
-        """Write the network and texts about it, whatever their keys."""
-        container.write(path, self._parameters, metadata | {"config": json.dumps(self.config())})
+        kinds.write(path, self.parameters, {"config": self.config()}, metadata)
 
 
 def _rebuild(cls, config, backend, vector, state, dropout_state):

@@ -1,5 +1,6 @@
 """Parameters and gradients: named views of one flat vector."""
 
+import contextlib
 import functools
 import math
 from collections.abc import Mapping
@@ -23,9 +24,9 @@ class Layout:
     ----------
     shapes : dict of str to tuple of int
     starts : dict of str to int
-        Where each begins.
+        Where each array begins.
     size : int
-        Of all together.
+        How many numbers all arrays have together.
     """
 
     def __init__(self, shapes):
@@ -47,15 +48,54 @@ class Parameters(Mapping):
 
     ``parameters[name] = array`` copies into the vector; writing into a view raises `ValueError`,
     because the network would not learn of it.
+
+    Parameters
+    ----------
+    layout : Layout
+    vector : ndarray
+        Memory that the parameters own from then on.
+    backend : {"compiled", "reference"}
+        Computes the norm of gradients.
+
+    Attributes
+    ----------
+    layout, backend
+        As given.
+    dtype : numpy.dtype
+    changes : ndarray of int64 (1,)
+        How often parameters have changed; an array, so that kernels can read it.
     """
 
-    def __init__(self, layout, vector):
-        self.changes = np.zeros(1, np.int64)  # how many there were; an array, for the kernels
-        self.layout = layout
-        self._writable = layout.views(vector)
-        read_only = vector.view()
-        read_only.flags.writeable = False
-        self._views = layout.views(read_only)
+    def __init__(self, layout, vector, backend):
+        self.layout, self.backend, self.dtype = layout, backend, vector.dtype
+        self.changes = np.zeros(1, np.int64)
+        self._vector = vector
+        self._writable, self._views = layout.views(vector), layout.views(self.vector)
+
+    @property
+    def vector(self):
+        """All of them as one read-only vector; assignment copies in."""
+        view = self._vector.view()
+        view.flags.writeable = False
+        return view
+
+    @vector.setter
+    def vector(self, value):
+        value = checks.real_array(value, "vector", self.dtype, self._vector.shape)
+        with self.changing() as vector:
+            vector[...] = value
+
+    @contextlib.contextmanager
+    def changing(self):
+        """Lend the vector's own memory to whoever is about to change it, such as an optimizer."""
+        try:
+            yield self._vector
+        finally:  # counted last: whoever sees the new count sees the new values
+            self.changes += 1
+
+    def new_gradients(self):
+        """Return `Gradients` of zeros in the same layout, for a pass to fill in."""
+        return Gradients(self.layout, self.dtype, self.backend)
 
     def __getitem__(self, name):
         self._check_name(name)
@@ -65,8 +105,8 @@ class Parameters(Mapping):
         self._check_name(name)
         target = self._writable[name]
         value = checks.real_array(value, f"parameter {name}", target.dtype, target.shape)
-        target[...] = value
-        self.changes += 1  # afterwards: who sees the count sees the value
+        with self.changing():
+            target[...] = value
 
     def _check_name(self, name):
         if name not in self._views:
@@ -95,7 +135,7 @@ class Gradients:
     x : ndarray or None
         With respect to the input, in its shape; None for tokens.
     state : ndarray, or tuple of two
-        With respect to the initial state, in its shape; an LSTM's are those of h and of c.
+        With respect to the initial state, in its shape; for an LSTM a tuple, of h and of c.
 
     Examples
     --------

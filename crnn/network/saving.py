@@ -4,11 +4,11 @@ import numpy as np
 
 from crnn.base import checks
 from crnn.base.backends import choose_backend, kernels
-from crnn.base.kinds import parameter_shapes
-from crnn.files import container
+from crnn.base.layers import parameter_shapes
+from crnn.files import container, kinds
 from crnn.files.disk import FormatError
 from crnn.network.cells import CELLS
-from crnn.network.configuration import CONFIG_NAMES, DEFAULTS, MOST_LAYERS
+from crnn.network.configuration import CONFIG_NAMES, DEFAULTS, OPTIONS, Configuration
 
 
 def load(path, *, backend=None):
@@ -43,32 +43,26 @@ def load(path, *, backend=None):
     >>> bool((again.vector == net.vector).all())
     True
     """
-    tensors, metadata = container.read(path)
-    return network_from(path, tensors, metadata, backend)
+    return network_from(path, kinds.read(path, kinds.NETWORK, kinds.MODEL), backend)
 
 
-def network_from(path, tensors, metadata, backend=None):
-    """Return the network in what `container.read` returned; every name and shape is checked."""
-    if "training" in metadata and "vocabulary" not in metadata:
-        raise FormatError(f"{path}: a checkpoint of training, not a model")
-    if "config" not in metadata:
-        raise FormatError(f"{path}: the header has no network configuration")
-    config = container.read_json(path, metadata["config"], "configuration")
+def network_from(path, content, backend=None):
+    """Return the network in what `kinds.read` returned; every name and shape is checked."""
+    config, tensors = content.header["config"], content.tensors
     if not isinstance(config, dict) or config.get("cell") not in list(CELLS):
         raise FormatError(f"{path}: the configuration names no cell that crnn has")
     config, network_class = DEFAULTS | config, CELLS[config["cell"]]
-    container.check_names(path, config, (*CONFIG_NAMES, *network_class._options))
+    container.check_names(path, config, (*CONFIG_NAMES, *OPTIONS[config["cell"]]))
     backend = choose_backend(backend)
-    kernels(backend, np.float32)  # what is wrong with these is not the file's mistake
+    kernels(backend, np.float32)  # before `try`: a wrong CRNN_ISA is not the file's fault
     try:
-        names = "input_size", "hidden_size", "output_size", "num_layers"
-        sizes = [config[name] for name in names]
-        kind = network_class._kind_of(config)
-        checks.whole_number(config["num_layers"], "num_layers", maximum=MOST_LAYERS)
-        shapes = parameter_shapes(kind, *sizes, 1 + config["bidirectional"])
+        checks.choice(config["dtype"], "dtype", checks.DTYPES)
+        configuration = Configuration.checked(**config, backend=backend)
+        if configuration.num_layers != config["num_layers"]:
+            raise ValueError("hidden_size and num_layers disagree")
         # an impossible size shows in the shapes before a network of that size takes memory
-        dtype = np.dtype(checks.choice(config["dtype"], "dtype", checks.DTYPES))
-        container.check_tensors(path, tensors, shapes, dtype)
+        shapes = parameter_shapes(configuration.layers, configuration.output_size)
+        container.check_tensors(path, tensors, shapes, configuration.dtype)
         del config["cell"]
         network = network_class(**config, backend=backend)
     except FormatError:

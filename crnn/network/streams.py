@@ -1,6 +1,7 @@
 """Streams: a network run one time step at a time."""
 
 from crnn.base import checks
+from crnn.base.sequences import checked_states, public_state, state_batch_size
 
 
 class Stream:
@@ -28,8 +29,8 @@ class Stream:
     """
 
     def __init__(self, engine, batch_size=None):
-        self._weights = weights = engine.weights
-        prepare = _Preparer(weights.input_size, weights.output_size, weights.dtype)
+        self._layers, self._dtype = engine.layers, engine.parameters.dtype
+        prepare = _Preparer(self._layers[0].input_size, engine.output_size, self._dtype)
         self._stepper = engine.stepper(prepare)
         self.step = self._stepper.step  # nothing stands between the caller and the compiled method
         self.reset(batch_size)
@@ -40,8 +41,8 @@ class Stream:
         Parameters
         ----------
         batch_size : int, optional
-            None for one sequence. Its zero state stands for a batch of any size: the first step
-            may bring one.
+            None for one sequence. While its state is zero, a step may bring a batch of any size
+            instead.
         """
         if batch_size is not None:
             batch_size = checks.whole_number(batch_size, "batch_size", minimum=0)
@@ -49,25 +50,17 @@ class Stream:
 
     @property
     def state(self):
-        """The state, (L, H) or (L, B, H), of an LSTM a tuple (h, c): copies.
+        """The state, (L, H) or (L, B, H), for an LSTM a tuple (h, c): copies.
 
+        Where the layers have different widths, h and c are lists of arrays, (H,) or (B, H).
         Assignment copies in and sets the batch size.
         """
-        states, batched = self._stepper.state, self._stepper.batched
-        return checks.public([each if batched else each[:, 0] for each in states])
+        return public_state(self._stepper.state, self._stepper.batched)
 
     @state.setter
     def state(self, value):
-        weights = self._weights
-        parts = checks.state_parts(value, weights.kind.states)
-        first = checks.plain_array(parts[0][1], parts[0][0])
-        if first.ndim not in (2, 3):
-            layers, H = len(weights.layers), weights.hidden_size
-            raise ValueError(
-                f"state has shape {first.shape}; ({layers}, {H}) or ({layers}, B, {H}) is wanted"
-            )
-        batch_size = first.shape[1] if first.ndim == 3 else None
-        states = checks.states(value, batch_size, weights)
+        batch_size = state_batch_size(value, self._layers)
+        states = checked_states(value, batch_size, self._layers, self._dtype)
         self._stepper.reset(batch_size)
         self._stepper.state = states
 
@@ -79,6 +72,9 @@ class Stream:
 
     def step(self, x, out=None):
         """Return the outputs of one time step and move the state on.
+
+        T steps give the same bits as one call with the whole sequence. While the state of one
+        sequence is zero, a step may bring a batch of any size; other changes of size need `reset`.
 
         Parameters
         ----------
@@ -101,7 +97,7 @@ class Stream:
 
 
 class _Preparer:
-    """Checks the arguments of a step; it knows no stream, so that streams are no cycles."""
+    """Checks the arguments of a step. It holds no stream, which would be a reference cycle."""
 
     def __init__(self, input_size, output_size, dtype):
         self._input_size, self._output_size, self._dtype = input_size, output_size, dtype
@@ -134,7 +130,7 @@ class _Preparer:
 
 
 def _stands_for_any_batch(stepper):
-    return not (stepper.batched or any(each.any() for each in stepper.state))
+    return not (stepper.batched or any(each.any() for layer in stepper.state for each in layer))
 
 
 def _check_batch(stepper, batch_size):

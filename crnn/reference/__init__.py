@@ -1,38 +1,48 @@
-"""Recurrent networks in NumPy, written to be read: what the compiled code computes.
-
-The classes ``Layer``, ``Readout`` and ``Stepper``, and the updates of the optimisers, have compiled
-twins (``crnn/kernels/``) with the same arguments and results; the formulas are what these classes
-compute. The cells are in ``rnn.py``, ``gru.py`` and ``lstm.py``, their table in ``cells.py``, what
-they share in ``formulas.py``; ``layer.py`` and ``readout.py`` run them over whole sequences,
-``stepper.py`` step by step; the optimisers are in ``optimizers.py``. The compiled code is tested
-against these, and these against things that are not crnn: networks worked by hand, complex-step
-derivatives, PyTorch, ONNX Runtime. The whole class runs on this package with ``crnn.RNN(...,
-backend="reference")``.
+"""Recurrent networks in NumPy, written to be read: what the compiled code is checked against.
 
 A network with one vanilla layer and a readout computes, for t = 0, 1, ... T-1::
 
-    a_t = x_t @ W_xh + b_h + h_{t-1} @ W_hh
-    h_t = tanh(a_t)                                 (or ReLU)
+    a_t = x_t @ W_xh + b_h                          the input's share
+    h_t = tanh(a_t + h_{t-1} @ W_hh)                (or ReLU)
     y_t = h_t @ W_hy + b_y
     L   = sum over t of loss(y_t, target_t)
 
-Written with one time step to a row, the input's share of every a_t is a single product that needs
-no state (`linear`), and so is the readout. What is left for the loop over time is a cell's `step`.
+which other texts write h_t = tanh(U x_t + W h_{t-1} + b) and y_t = V h_t + c: x_t is a row here, so
+U is W_xh.T, W is W_hh.T and V is W_hy.T; b is b_h and c is b_y.
 
 Backpropagation through time (Werbos 1990) is the chain rule along the same arrows, last step first.
 Write d? for dL/d?. The loss reaches h_t directly, through y_t, and by way of h_{t+1}::
 
     dh_t = dy_t @ W_hy.T + da_{t+1} @ W_hh.T
-    da_t = dh_t * f'(a_t)                           f' = 1 - h_t**2 for tanh, (h_t > 0) for ReLU
+    da_t = dh_t * f'                                f' = 1 - h_t**2 for tanh, (h_t > 0) for ReLU
     dW_hy = sum of h_t.T @ dy_t                     db_y = sum of dy_t
     dW_hh = sum of h_{t-1}.T @ da_t                 db_h = sum of da_t
     dW_xh = sum of x_t.T @ da_t                     dx_t = da_t @ W_xh.T
 
-Shapes: T time steps, B sequences in a batch, I inputs, H hidden units, O outputs; R rows, where
-(T, B) is taken together. Arrays named first are written to; gradients of parameters are added to.
-Weights that are multiplied with are packed (`pack`): the compiled twin reads them in another order.
-All functions take complex arrays too: the imaginary part of L(p + ih) / h is then dL/dp to machine
-precision (Squire & Trapp 1998), which is how the gradients are checked.
+Where to read on:
+
+- ``rnn.py``, ``gru.py``, ``lstm.py``: the cells, one step forward and one step back each;
+- ``layer.py``: a cell over all time steps, and back;
+- ``losses.py``: how far outputs are from their targets; ``activations.py``: tanh, sigmoid, ReLU;
+- ``network.py``: several layers, two directions, dropout, the readout: whole passes;
+- ``optimizers.py``: how gradients move parameters.
+
+Shapes: T time steps, B sequences in a batch, I inputs, H hidden units, O outputs; x is (T, B, I),
+h is (T, B, H), y is (T, B, O). A weight's name reads from-to, and so do its axes: W_xh is (I, H),
+W_hh is (H, H), W_hy is (H, O). The gated cells have G gates of H columns each in W_xh, b_h and
+W_hh.
+
+How to check a gradient: all functions except the optimizers take complex numbers too, so the
+imaginary part of L(p + ih) / h is dL/dp to machine precision, however small h is (Squire & Trapp
+1998)::
+
+    net = crnn.reference.RNN(3, 5, 2, dtype="complex128")
+    net.parameters["b_y"] = net.parameters["b_y"] + [1e-100j, 0]
+    loss, state = net.loss(x, targets)
+    loss.imag / 1e-100                              the derivative along b_y[0]
+
+`RNN`, `GRU` and `LSTM` are the classes of the package on these functions in place of the compiled
+ones: ``crnn.reference.RNN(...)`` is compared with ``crnn.RNN(...)``, made with the same arguments.
 
 References
 ----------
@@ -42,20 +52,34 @@ Squire, W. & Trapp, G. (1998). Using complex variables to estimate derivatives o
 SIAM Review 40.
 """
 
-from crnn.reference import formulas, optimizers
-from crnn.reference.formulas import *  # noqa: F403
-from crnn.reference.layer import Layer
+import importlib
+
+from crnn.reference import optimizers
+from crnn.reference.activations import activation, slope
+from crnn.reference.cells import CELLS, Weights
+from crnn.reference.losses import LOSSES, mse_loss, sigmoid_loss, softmax_loss
+from crnn.reference.network import Passes
 from crnn.reference.optimizers import *  # noqa: F403
-from crnn.reference.readout import Readout
-from crnn.reference.stepper import Stepper
+
+NETWORKS = ("RNN", "GRU", "LSTM")
 
 __all__ = [
-    *formulas.__all__,
+    *NETWORKS,
     *optimizers.__all__,
-    "Layer",
-    "Readout",
-    "Stepper",
+    "CELLS",
+    "LOSSES",
+    "Passes",
+    "Weights",
+    "activation",
+    "mse_loss",
+    "sigmoid_loss",
+    "slope",
+    "softmax_loss",
 ]
 
-Trainer = Group = Runner = None  # the general passes do all that they do
-RUN_IN_THREADS = False  # NumPy's own error state, and its BLAS's threads, are the caller's
+
+def __getattr__(name):
+    """Return one of NETWORKS, imported only now: the networks themselves import this folder."""
+    if name not in NETWORKS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("crnn.network.twins"), name)

@@ -1,95 +1,111 @@
-"""The gated recurrent unit (Cho et al. 2014), gates in the order r, z, n::
+"""The gated recurrent unit (Cho et al. 2014).
 
-    r, z = sigmoid(x_t @ W_xh + b_h + h_{t-1} @ W_hh)       each its own columns
+W_xh, b_h and W_hh have three gates of H columns each, in the order r, z, n: the reset gate, the
+update gate and the candidate. With a = x_t @ W_xh + b_h, the input's share::
+
+    r = sigmoid(a_r + h_{t-1} @ W_hr)
+    z = sigmoid(a_z + h_{t-1} @ W_hz)
     h_t = (1 - z) * n + z * h_{t-1}
 
-in two forms of the candidate n, where f is tanh or ReLU: with the reset after the product
-(PyTorch's)::
+The candidate n comes in two forms, where f is tanh or ReLU: with the reset after the product
+(PyTorch's), and before it (the paper's)::
 
-    n = f(x_t @ W_xn + b_n + r * q)                      q = h_{t-1} @ W_hn + b_hn
-
-and before it (the paper's)::
-
-    n = f(x_t @ W_xn + b_n + s @ W_hn)                   s = r * h_{t-1}
+    n = f(a_n + r * q)          q = h_{t-1} @ W_hn + b_hn
+    n = f(a_n + s @ W_hn)       s = r * h_{t-1}
 
 Cho, K. et al. (2014). Learning phrase representations using RNN encoder-decoder for statistical
 machine translation. EMNLP.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from crnn.reference.formulas import activation, product, slope
+from crnn.reference.activations import activation, sigmoid, sigmoid_slope, slope
 
 
-def step(a, before, kept_before, weights):
-    """Return h_t, what multiplies W_hn or its product, and the gates.
+class Tape(NamedTuple):
+    """What the way back needs of a step."""
+
+    h_prev: np.ndarray
+    r: np.ndarray
+    z: np.ndarray
+    n: np.ndarray
+    q: np.ndarray | None  # only with reset_after
+    s: np.ndarray | None  # only without
+
+
+def step(a, state, weights):
+    """Return the state after one time step, and the `Tape`.
 
     Parameters
     ----------
     a : ndarray (B, 3 * H)
-        The input's share of the pre-activations, x_t @ W_xh + b_h.
-    before : ndarray (B, H)
-        h_{t-1}.
-    kept_before : ndarray
-        Not used.
-    weights : LayerWeights
+        x_t @ W_xh + b_h.
+    state : tuple of ndarray (B, H)
+        (h_{t-1},).
+    weights : Weights
 
     Returns
     -------
-    h : ndarray (B, H)
-    kept : ndarray (B, H)
-        q or s.
-    gates : ndarray (B, 3 * H)
-        r, z and n.
+    state : tuple of ndarray (B, H)
+        (h_t,).
+    tape : Tape
     """
-    H, W_hn = before.shape[1], weights.packed("W_hn")
-    gates = a[:, : 2 * H] + product(before, weights.packed("W_hh"), 2 * H)
-    activation(gates, "sigmoid")
-    r, z = gates[:, :H], gates[:, H:]
-    if weights.kind.reset_after:
-        kept = product(before, W_hn, H) + weights.b_hn
-        n = a[:, 2 * H :] + r * kept
+    (h_prev,) = state
+    a_r, a_z, a_n = np.split(a, 3, axis=1)
+    W_hr, W_hz, W_hn = np.split(weights.W_hh, 3, axis=1)
+    r = sigmoid(a_r + h_prev @ W_hr)
+    z = sigmoid(a_z + h_prev @ W_hz)
+    q = s = None
+    if weights.reset_after:
+        q = h_prev @ W_hn + weights.b_hn
+        n = activation(a_n + r * q, weights.nonlinearity)
     else:
-        kept = r * before
-        n = a[:, 2 * H :] + product(kept, W_hn, H)
-    activation(n, weights.kind.nonlinearity)
-    return (1 - z) * n + z * before, kept, np.concatenate([gates, n], axis=1)
+        s = r * h_prev
+        n = activation(a_n + s @ W_hn, weights.nonlinearity)
+    h = (1 - z) * n + z * h_prev
+    return (h,), Tape(h_prev, r, z, n, q, s)
 
 
-def step_backward(dh, dc, tape, weights):
-    """Go back through `step`.
+def step_backward(dstate, tape, weights):
+    """Apply the chain rule: return the gradient of everything that `step` was given.
 
     Parameters
     ----------
-    dh : ndarray (B, H)
-        All that reaches h_t.
-    dc : None
+    dstate : tuple of ndarray (B, H)
+        (dL/dh_t,): everything that reaches h_t, from above and from the next step.
     tape : Tape
-    weights : LayerWeights
+    weights : Weights
 
     Returns
     -------
     da : ndarray (B, 3 * H)
-        The gradient of the pre-activations.
-    dkept : ndarray (B, H)
-        That of q or s.
-    dbefore : ndarray (B, H)
-        That of h_{t-1}.
-    dc_before : None
+    dstate : tuple of ndarray (B, H)
+        (dL/dh_{t-1},), by way of this step.
+    dweights : dict of str to ndarray
+        This step's share of the gradients of W_hh and, with the reset after the product, of b_hn.
     """
-    before, kept, H = tape.before, tape.kept, dh.shape[1]
-    r, z, n = tape.gates[:, :H], tape.gates[:, H : 2 * H], tape.gates[:, 2 * H :]
-    W_hn_T = weights.packed("W_hn", transposed=True)
-    dz = dh * (before - n) * z * (1 - z)
-    dn = dh * (1 - z) * slope(n, weights.kind.nonlinearity)
-    dbefore = dh * z
-    if weights.kind.reset_after:
-        dkept, dr = dn * r, dn * kept
-        dbefore = dbefore + product(dkept, W_hn_T, H)
+    (dh,) = dstate
+    h_prev, r, z, n, q, s = tape
+    W_hr, W_hz, W_hn = np.split(weights.W_hh, 3, axis=1)
+
+    da_z = dh * (h_prev - n) * sigmoid_slope(z)
+    da_n = dh * (1 - z) * slope(n, weights.nonlinearity)
+    dh_prev = dh * z
+    dweights = {}
+    if weights.reset_after:
+        dr = da_n * q
+        dq = da_n * r
+        dh_prev = dh_prev + dq @ W_hn.T
+        dW_hn = h_prev.T @ dq
+        dweights["b_hn"] = dq.sum(axis=0)
     else:
-        dkept = product(dn, W_hn_T, H)
-        dr = dkept * before
-        dbefore = dbefore + dkept * r
-    da = np.concatenate([dr * r * (1 - r), dz, dn], axis=1)
-    dbefore = dbefore + product(da[:, : 2 * H], weights.packed("W_hh", transposed=True), H)
-    return da, dkept, dbefore, None
+        ds = da_n @ W_hn.T
+        dr = ds * h_prev
+        dh_prev = dh_prev + ds * r
+        dW_hn = s.T @ da_n
+    da_r = dr * sigmoid_slope(r)
+    dh_prev = dh_prev + da_r @ W_hr.T + da_z @ W_hz.T
+    dweights["W_hh"] = np.concatenate([h_prev.T @ da_r, h_prev.T @ da_z, dW_hn], axis=1)
+    return np.concatenate([da_r, da_z, da_n], axis=1), (dh_prev,), dweights

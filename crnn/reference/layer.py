@@ -1,171 +1,178 @@
-"""A recurrent layer over whole sequences, forward and back through time."""
+"""One recurrent layer over time and back, in one direction or the other.
+
+Forward, the input's share of all steps is one product that needs no state. What is left for the
+loop over time is the cell's `step`::
+
+    a = x @ W_xh + b_h                      all T steps at once
+    for t = 0, 1, ... T-1:
+        state = step(a_t, state)
+
+Back, the same loop runs from the last step to the first (backpropagation through time). h_t is
+reached by the loss from above, dh_t, and by way of the next step, through the state::
+
+    for t = T-1, ... 1, 0:
+        da_t, dstate = step_backward(dstate + dh_t)
+    dW_xh = sum of x_t.T @ da_t
+    db_h = sum of da_t
+    dx_t = da_t @ W_xh.T
+
+Sequences of a batch may end at different times. Only those that still run take a step. The others
+keep their state and put out 0; on the way back the gradient of their state is handed on unchanged
+to their last step, and all other gradients are 0.
+
+The second direction of a layer is a layer of its own that runs over each sequence turned round.
+
+The input may be integer tokens in place of floats. A token stands for a one-hot row, and the
+product of a one-hot row with W_xh is one row of W_xh.
+"""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from crnn.reference.cells import CELLS
-from crnn.reference.formulas import (
-    bias_gradients,
-    linear,
-    linear_gradients,
-    lookup,
-    lookup_gradients,
-)
-
-# Infinity and NaN are results that the caller sees; the compiled code does not warn of them either.
-silent = np.errstate(over="ignore", invalid="ignore")
 
 
-class Tape(NamedTuple):
-    """What is known of one step on the way back: its own, and what came before it."""
+class LayerTape(NamedTuple):
+    """What the way back needs of a pass."""
 
-    h: np.ndarray
-    before: np.ndarray
-    kept: np.ndarray | None
-    kept_before: np.ndarray | None
-    gates: np.ndarray | None
+    x: np.ndarray
+    steps: list  # the cell's tape of each time step
+    lengths: np.ndarray | None
 
 
-class Layer:
-    """A layer, in one direction, over one sequence.
+class LayerGradients(NamedTuple):
+    """Derivatives of the loss."""
 
-    It is made for one call and told where everything lies, and then, method by method, which steps
-    and which sequences (first to last - 1) to work on: blocks of steps keep memory small, and
-    different sequences may be for different threads.
+    weights: dict  # W_xh, W_hh, b_h and, where there is one, b_hn
+    x: np.ndarray | None  # None for tokens
+    state: tuple  # gradients of the initial state
+    flow: tuple  # (T, B, H) each: of h_t and, for an LSTM, what reaches c_t from the next step
+
+
+def forward(x, state, weights, lengths=None):
+    """Run a layer over whole sequences.
 
     Parameters
     ----------
-    weights : LayerWeights
     x : ndarray (T, B, I), or tokens (T, B)
-    states : ndarray (T + 1, B, H)
-        The initial state first; the others are filled in. Without a tape it has room for a block.
-    kept : ndarray (T + 1, B, H) or None
-        What else the cell keeps of a step, `Kind.keeps`: an LSTM's c, the initial one first.
-        Without a tape it has room for two, which take turns.
-    gates : ndarray (T, B, blocks * H) or None
-        Without a tape it has room for some steps, and means nothing afterwards.
-    lengths : ndarray of intp (B,) or None
-        Sequence b is over at t = lengths[b]; from there on it keeps its state.
+    state : tuple of ndarray (B, H)
+        The initial one: (h,), or (h, c) for an LSTM.
+    weights : Weights
+    lengths : ndarray of int (B,), optional
+        How many of the T steps each sequence has. Default: all of them.
+
+    Returns
+    -------
+    h : ndarray (T, B, H)
+        The outputs; 0 for sequences that are over.
+    state : tuple of ndarray (B, H)
+        Each sequence's last one.
+    tape : LayerTape
     """
+    steps, batch = x.shape[:2]
+    running = valid_steps(lengths, steps, batch)
+    step, tapes = CELLS[weights.cell].step, []
+    a = product(x, weights.W_xh) + weights.b_h
+    outputs = np.zeros((steps, *state[0].shape), a.dtype)
+    for t in range(steps):
+        on = running[t]
+        new, tape = step(a[t, on], select(state, on), weights)
+        state = replace(state, on, new)
+        outputs[t, on] = new[0]
+        tapes.append(tape)
+    return outputs, state, LayerTape(x, tapes, lengths)
 
-    def __init__(self, weights, x, states, kept, gates, lengths):
-        self._weights, self._cell = weights, CELLS[weights.kind.cell]
-        self._x, self._lengths = x, lengths
-        self._states, self._kept, self._gates = states, kept, gates
 
-    def prepare_backward(self, dh, dstate, dc, da, dkept, dx, gradient):
-        """Say where gradients lie.
+def backward(dh, dstate, tape, weights):
+    """Go back through `forward`: backpropagation through time.
 
-        Parameters
-        ----------
-        dh : ndarray (steps, B, H)
-            Of the states, those of a block or all of them. Overwritten.
-        dstate, dc : ndarray (B, H)
-            Of the last h and c; turned into those of the initial ones. dc is None but for an LSTM.
-        da : ndarray (steps of a block, B, blocks * H), or None
-            Filled in with those of the pre-activations; None: dh is turned into them.
-        dkept : ndarray (steps of a block, B, H), or None
-            Filled in, for a GRU, with those of what it keeps.
-        dx : ndarray (T, B, I) or None
-            Filled in.
-        gradient : ndarray (num_parameters,)
-            Added to.
-        """
-        self._dh, self._dstate, self._dc, self._dx = dh, dstate, dc, dx
-        self._da, self._dkept = da, dkept
-        self._gradients = self._weights.views(gradient)
+    Parameters
+    ----------
+    dh : ndarray (T, B, H)
+        The gradient of the outputs.
+    dstate : tuple of ndarray (B, H)
+        That of the last state.
+    tape : LayerTape
+    weights : Weights
 
-    @silent
-    def forward(self, start, x_at, at, count, first, last):
-        """Fill states[at + 1 : at + 1 + count] from x[x_at:] and states[at]; start is the time."""
-        w, part = self._weights, slice(first, last)
-        x = self._x[x_at : x_at + count, part]
-        a = np.empty((*x.shape[:2], len(w.b_h)), w.dtype)
-        if x.ndim == 2:
-            lookup(a, x, w.W_xh, w.b_h)
-        else:
-            linear(a, x, w.packed("W_xh"), w.b_h)
-        for t in range(count):
-            before, kept_before = self._state(at + t, part)
-            h, kept, gates = self._cell.step(a[t], before, kept_before, w)
-            over = self._over(start + t, part)
-            h[over] = before[over]
-            self._states[at + t + 1, part] = h
-            if w.kind.keeps:
-                kept[over] = kept_before[over] if w.kind.states == 2 else 0
-                self._kept[(at + t + 1) % len(self._kept), part] = kept
-                if len(self._kept) == len(self._states):
-                    self._gates[at + t, part] = gates
+    Returns
+    -------
+    LayerGradients
+    """
+    step_backward = CELLS[weights.cell].step_backward
+    running = valid_steps(tape.lengths, *dh.shape[:2])
+    da = np.zeros((*dh.shape[:2], len(weights.b_h)), dh.dtype)
+    flow = tuple(np.zeros_like(dh) for _ in dstate)
+    dweights = {"W_hh": np.zeros_like(weights.W_hh)}
+    if weights.b_hn is not None:
+        dweights["b_hn"] = np.zeros_like(weights.b_hn)
+    for t in reversed(range(len(dh))):
+        on = running[t]
+        dh_next, *dc_next = select(dstate, on)
+        reached = (dh[t, on] + dh_next, *dc_next)
+        da[t, on], dstate_prev, of_step = step_backward(reached, tape.steps[t], weights)
+        dstate = replace(dstate, on, dstate_prev)
+        for name, share in of_step.items():
+            dweights[name] = dweights[name] + share
+        for whole, part in zip(flow, reached, strict=True):
+            whole[t, on] = part
+    dweights["W_xh"] = product_gradient(tape.x, da, weights.W_xh)
+    dweights["b_h"] = da.sum(axis=(0, 1))
+    dx = None if is_tokens(tape.x) else da @ weights.W_xh.T
+    return LayerGradients(dweights, dx, dstate, flow)
 
-    @silent
-    def backward(self, start, dh_at, count, first, last):
-        """Go back over a block, whose states' gradients are dh[dh_at : dh_at + count]."""
-        w, part = self._weights, slice(first, last)
-        da = self._pre_activations(dh_at, count)[:, part]
-        for t in reversed(range(count)):
-            over, gates = self._over(start + t, part), None
-            if w.kind.keeps:
-                gates = self._gates[start + t, part]
-            (h, kept), (before, kept_before) = (
-                self._state(start + t + 1, part), self._state(start + t, part)
-            )
-            dstate = self._dstate[part]
-            dc = None if self._dc is None else self._dc[part]
-            da[t], dkept, dbefore, dc_before = self._cell.step_backward(
-                self._dh[dh_at + t, part] + dstate, dc,
-                Tape(h, before, kept, kept_before, gates), w,
-            )
-            da[t, over] = 0
-            dstate[~over] = dbefore[~over]
-            if dkept is not None:
-                dkept[over] = 0
-                self._dkept[t, part] = dkept
-            if dc is not None:
-                dc[~over] = dc_before[~over]
-        if self._dx is not None:
-            linear(self._dx[start : start + count, part], da, w.packed("W_xh", transposed=True))
 
-    @silent
-    def gradients(self, start, dh_at, count, first, last):
-        """Add a part of the gradients of the parameters over a block.
+# --- the second direction ------------------------------------------------------------------------
 
-        Of W_hh the rows from first to last - 1, of the others as large a share, wherever it lies:
-        parts that together are all rows make the whole.
-        """
-        d, kind, H = self._gradients, self._weights.kind, self._states.shape[2]
-        x, units = self._x[start : start + count], slice(first, last)
-        da = rows(self._pre_activations(dh_at, count))
-        before = rows(self._states[start : start + count])[:, units]
-        together = da.shape[1]
-        if kind.apart:
-            together, dkept = together - H, rows(self._dkept[:count])
-            if kind.reset_after:
-                linear_gradients(d["W_hh"][units, together:], before, dkept)
-                bias_gradients(d["b_hn"][units], dkept[:, units])
-            else:
-                reset = rows(self._kept[start + 1 : start + 1 + count])[:, units]
-                linear_gradients(d["W_hh"][units, together:], reset, da[:, together:])
-        linear_gradients(d["W_hh"][units, :together], before, da[:, :together])
-        columns = slice(kind.blocks * first, kind.blocks * last)
-        bias_gradients(d["b_h"][columns], da[:, columns])
-        if x.ndim == 2:
-            lookup_gradients(d["W_xh"][:, columns], x.reshape(-1), da[:, columns])
-        else:
-            inputs = share(x.shape[2], first, last, H)
-            linear_gradients(d["W_xh"][inputs], rows(x)[:, inputs], da)
 
-    def _state(self, at, part):
-        kept = None if self._kept is None else self._kept[at % len(self._kept), part]
-        return self._states[at, part], kept
+def forward_turned(x, state, weights, lengths=None):
+    """Run a layer from each sequence's last step to its first; see `forward`."""
+    h, state, tape = forward(turned(x, lengths), state, weights, lengths)
+    return turned(h, lengths), state, tape
 
-    def _pre_activations(self, dh_at, count):
-        return self._dh[dh_at : dh_at + count] if self._da is None else self._da[:count]
 
-    def _over(self, t, part):
-        if self._lengths is None:
-            return np.zeros(self._states[0, part].shape[0], bool)
-        return self._lengths[part] <= t
+def backward_turned(dh, dstate, tape, weights):
+    """Go back through `forward_turned`; see `backward`."""
+    own = backward(turned(dh, tape.lengths), dstate, tape, weights)
+    dx = None if own.x is None else turned(own.x, tape.lengths)
+    return own._replace(x=dx, flow=tuple(turned(each, tape.lengths) for each in own.flow))
+
+
+DIRECTIONS = ((forward, backward), (forward_turned, backward_turned))
+
+
+def turned(x, lengths=None):
+    """Return sequences (T, B, ...) turned round, each within its own length."""
+    if lengths is None:
+        return x[::-1]
+    t = np.arange(len(x))[:, None]
+    return x[np.where(t < lengths, lengths - 1 - t, t), np.arange(x.shape[1])]
+
+
+# --- the input's share ---------------------------------------------------------------------------
+
+
+def product(x, W):
+    """Return x @ W; for tokens, one_hot(x) @ W."""
+    return W[x] if is_tokens(x) else x @ W
+
+
+def product_gradient(x, dy, W):
+    """Return the gradient of W, where dy (T, B, outputs) is that of y = `product` (x, W).
+
+    It is the sum of x_t.T @ dy_t over all steps. A token adds its dy to one row of the gradient.
+    """
+    if is_tokens(x):
+        dW = np.zeros_like(W)
+        np.add.at(dW, x, dy)
+        return dW
+    return rows(x).T @ rows(dy)
+
+
+def is_tokens(x):
+    """Return whether the input of a layer is tokens (T, B), not floats (T, B, I)."""
+    return x.ndim == 2
 
 
 def rows(array):
@@ -173,6 +180,24 @@ def rows(array):
     return array.reshape(-1, array.shape[2])
 
 
-def share(size, first, last, whole):
-    """Return the part of a size that is as large as that from first to last is of the whole."""
-    return slice(size * first // whole, size * last // whole)
+# --- sequences of different lengths --------------------------------------------------------------
+
+
+def valid_steps(lengths, steps, batch):
+    """Return a mask (T, B) that is True where a sequence is not over."""
+    if lengths is None:
+        return np.ones((steps, batch), bool)
+    return np.arange(steps)[:, None] < lengths
+
+
+def select(state, on):
+    """Return the rows of a state that belong to some sequences of the batch."""
+    return tuple(each[on] for each in state)
+
+
+def replace(state, on, new):
+    """Return a state with new rows for some sequences of the batch."""
+    replaced = tuple(each.copy() for each in state)
+    for each, part in zip(replaced, new, strict=True):
+        each[on] = part
+    return replaced

@@ -1,9 +1,10 @@
 """Long short-term memory (Hochreiter & Schmidhuber 1997; with the forget gate of Gers et al. 2000).
 
-Gates in the order i, f, g, o::
+W_xh, b_h and W_hh have four gates of H columns each, in the order i, f, g, o: the input gate, the
+forget gate, the candidate and the output gate. With x_t @ W_xh + b_h, the input's share::
 
-    i, f, o = sigmoid(x_t @ W_xh + b_h + h_{t-1} @ W_hh)    each its own columns
-    g = tanh(the same)
+    a_i, a_f, a_g, a_o = the columns of x_t @ W_xh + b_h + h_{t-1} @ W_hh
+    i = sigmoid(a_i)    f = sigmoid(a_f)    g = tanh(a_g)    o = sigmoid(a_o)
     c_t = f * c_{t-1} + i * g
     h_t = o * tanh(c_t)
 
@@ -12,62 +13,81 @@ Gers, F. A., Schmidhuber, J. & Cummins, F. (2000). Learning to forget: continual
 LSTM. Neural Computation 12.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from crnn.reference.formulas import activation, product
+from crnn.reference.activations import sigmoid, sigmoid_slope, tanh, tanh_slope
 
 
-def step(a, before, kept_before, weights):
-    """Return h_t, c_t and the gates.
+class Tape(NamedTuple):
+    """What the way back needs of a step."""
+
+    h_prev: np.ndarray
+    c_prev: np.ndarray
+    i: np.ndarray
+    f: np.ndarray
+    g: np.ndarray
+    o: np.ndarray
+    c: np.ndarray
+
+
+def step(a, state, weights):
+    """Return the state after one time step, and the `Tape`.
 
     Parameters
     ----------
     a : ndarray (B, 4 * H)
-        The input's share of the pre-activations, x_t @ W_xh + b_h.
-    before, kept_before : ndarray (B, H)
-        h_{t-1} and c_{t-1}.
-    weights : LayerWeights
+        x_t @ W_xh + b_h.
+    state : tuple of ndarray (B, H)
+        (h_{t-1}, c_{t-1}).
+    weights : Weights
 
     Returns
     -------
-    h, kept : ndarray (B, H)
-        kept is c_t.
-    gates : ndarray (B, 4 * H)
+    state : tuple of ndarray (B, H)
+        (h_t, c_t).
+    tape : Tape
     """
-    H = before.shape[1]
-    gates = a + product(before, weights.packed("W_hh"), 4 * H)
-    for block, function in enumerate(("sigmoid", "sigmoid", "tanh", "sigmoid")):
-        activation(gates[:, block * H : (block + 1) * H], function)
-    i, f, g, o = np.split(gates, 4, axis=1)
-    c = f * kept_before + i * g
-    return o * np.tanh(c), c, gates
+    h_prev, c_prev = state
+    a_i, a_f, a_g, a_o = np.split(a + h_prev @ weights.W_hh, 4, axis=1)
+    i, f, g, o = sigmoid(a_i), sigmoid(a_f), tanh(a_g), sigmoid(a_o)
+    c = f * c_prev + i * g
+    h = o * tanh(c)
+    return (h, c), Tape(h_prev, c_prev, i, f, g, o, c)
 
 
-def step_backward(dh, dc, tape, weights):
-    """Go back through `step`.
+def step_backward(dstate, tape, weights):
+    """Apply the chain rule: return the gradient of everything that `step` was given.
 
     Parameters
     ----------
-    dh, dc : ndarray (B, H)
-        All that reaches h_t, and what reaches c_t from c_{t+1}.
+    dstate : tuple of ndarray (B, H)
+        (dL/dh_t, dL/dc_t): everything that reaches h_t, from above and from the next step; and
+        what reaches c_t from the next step, without what reaches it through h_t.
     tape : Tape
-    weights : LayerWeights
+    weights : Weights
 
     Returns
     -------
     da : ndarray (B, 4 * H)
-        The gradient of the pre-activations.
-    dkept : None
-    dbefore, dc_before : ndarray (B, H)
-        Those of h_{t-1} and c_{t-1}.
+    dstate : tuple of ndarray (B, H)
+        (dL/dh_{t-1}, dL/dc_{t-1}), by way of this step.
+    dweights : dict of str to ndarray
+        This step's share of the gradient of W_hh.
     """
-    i, f, g, o = np.split(tape.gates, 4, axis=1)
-    tanh_c = np.tanh(tape.kept)
-    dc = dc + dh * o * (1 - tanh_c * tanh_c)
+    dh, dc = dstate
+    h_prev, c_prev, i, f, g, o, c = tape
+    do = dh * tanh(c)
+    dc = dc + dh * o * tanh_slope(tanh(c))
+    di, df, dg = dc * g, dc * c_prev, dc * i
     da = np.concatenate([
-        dc * g * i * (1 - i),
-        dc * tape.kept_before * f * (1 - f),
-        dc * i * (1 - g * g),
-        dh * tanh_c * o * (1 - o),
+        di * sigmoid_slope(i),
+        df * sigmoid_slope(f),
+        dg * tanh_slope(g),
+        do * sigmoid_slope(o),
     ], axis=1)
-    return da, None, product(da, weights.packed("W_hh", transposed=True), dh.shape[1]), dc * f
+    dh_prev = da @ weights.W_hh.T
+    dc_prev = dc * f
+    dW_hh = h_prev.T @ da
+    return da, (dh_prev, dc_prev), {"W_hh": dW_hh}

@@ -1,9 +1,9 @@
-"""Optimisers in NumPy: the part of `crnn.reference` that works on whole vectors.
+"""Optimizers in NumPy: functions that work on whole vectors.
 
-Each update moves the parameters w against the gradient g, in place, and with them the optimiser's
+Each update moves the parameters w against the gradient g, in place, and with them the optimizer's
 slots: what it remembers from step to step. All are (n,), one entry for each of the n parameters,
-and each entry goes its own way. `crnn.optim` has the papers; the formulas are PyTorch's. With
-weight_decay, the gradient is that of the loss + weight_decay / 2 * |w|**2.
+and each entry is updated by itself. `crnn.training.optimizers` names the papers; the formulas are
+PyTorch's. With weight_decay, the gradient is that of the loss + weight_decay / 2 * |w|**2.
 """
 
 import math
@@ -47,7 +47,7 @@ def adagrad_update(w, s, g, rate, eps, weight_decay):
     g : ndarray (n,)
         Gradient.
     rate, eps, weight_decay : float
-        The rate is that of this step.
+        The rate is the learning rate of this step.
     """
     g = g + weight_decay * w
     s += g * g

@@ -1,49 +1,68 @@
-"""The vanilla cell (Elman 1990): h_t = f(x_t @ W_xh + b_h + h_{t-1} @ W_hh), f tanh or ReLU."""
+"""The vanilla cell (Elman 1990)::
 
-from crnn.reference.formulas import activation, product, slope
+    a = x_t @ W_xh + b_h            the input's share, which `step` is given
+    h_t = f(a + h_{t-1} @ W_hh)     f is tanh or ReLU
+
+Elman, J. L. (1990). Finding structure in time. Cognitive Science 14.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from crnn.reference.activations import activation, slope
 
 
-def step(a, before, kept_before, weights):
-    """Return h_t, and None for all else that a cell might keep.
+class Tape(NamedTuple):
+    """What the way back needs of a step."""
+
+    h_prev: np.ndarray
+    h: np.ndarray
+
+
+def step(a, state, weights):
+    """Return the state after one time step, and the `Tape`.
 
     Parameters
     ----------
     a : ndarray (B, H)
-        The input's share of the pre-activation, x_t @ W_xh + b_h.
-    before : ndarray (B, H)
-        h_{t-1}.
-    kept_before : None
-    weights : LayerWeights
+        x_t @ W_xh + b_h.
+    state : tuple of ndarray (B, H)
+        (h_{t-1},).
+    weights : Weights
 
     Returns
     -------
-    h : ndarray (B, H)
-    kept, gates : None
+    state : tuple of ndarray (B, H)
+        (h_t,).
+    tape : Tape
     """
-    h = a + product(before, weights.packed("W_hh"), a.shape[1])
-    activation(h, weights.kind.nonlinearity)
-    return h, None, None
+    (h_prev,) = state
+    h = activation(a + h_prev @ weights.W_hh, weights.nonlinearity)
+    return (h,), Tape(h_prev, h)
 
 
-def step_backward(dh, dc, tape, weights):
-    """Go back through `step`.
+def step_backward(dstate, tape, weights):
+    """Apply the chain rule: return the gradient of everything that `step` was given.
 
     Parameters
     ----------
-    dh : ndarray (B, H)
-        All that reaches h_t.
-    dc : None
+    dstate : tuple of ndarray (B, H)
+        (dL/dh_t,): everything that reaches h_t, from above and from the next step.
     tape : Tape
-    weights : LayerWeights
+    weights : Weights
 
     Returns
     -------
     da : ndarray (B, H)
-        The gradient of the pre-activation, dh * f'(a).
-    dkept : None
-    dbefore : ndarray (B, H)
-        That of h_{t-1}, da @ W_hh.T.
-    dc_before : None
+    dstate : tuple of ndarray (B, H)
+        (dL/dh_{t-1},), by way of this step.
+    dweights : dict of str to ndarray
+        This step's share of the gradient of W_hh.
     """
-    da = dh * slope(tape.h, weights.kind.nonlinearity)
-    return da, None, product(da, weights.packed("W_hh", transposed=True), da.shape[1]), None
+    (dh,) = dstate
+    h_prev, h = tape
+    da = dh * slope(h, weights.nonlinearity)
+    dh_prev = da @ weights.W_hh.T
+    dW_hh = h_prev.T @ da
+    return da, (dh_prev,), {"W_hh": dW_hh}

@@ -35,7 +35,7 @@ def checked_batches(net, data, loss, truncation, name="data"):
     batches.chunk_count = 0
     for number, batch in enumerate(batches):
         try:
-            net._validate(batch.x, batch.targets, loss=loss, lengths=batch.lengths)
+            net.engine.validate(batch.x, batch.targets, loss, batch.lengths)
         except (TypeError, ValueError, IndexError) as error:
             where = f"batch {number} of {name}" if len(batches) > 1 else name
             raise type(error)(f"{where}: {error}") from error
@@ -58,7 +58,7 @@ def checked_batches(net, data, loss, truncation, name="data"):
 class _Batches:
     """Makes a `Batch` of each item when it is asked for, so that data may be read lazily."""
 
-    chunk_count = None  # in all batches together; counted when they are checked
+    chunk_count = None  # chunks of all batches together; counted when they are checked
 
     def __init__(self, items, name):
         self._items, self._name = items, name
@@ -88,7 +88,7 @@ def chunk_starts(steps, truncation):
 
 
 def chunks(batch, loss, truncation, first):
-    """Yield a batch's chunks of time steps, those from the time ``first`` on."""
+    """Yield a batch's chunks of time steps, from the one that starts at ``first`` on."""
     steps = len(batch.x)
     starts = chunk_starts(steps, truncation)
     every_step = has_every_step(batch, loss)

@@ -1,53 +1,16 @@
 """Checkpoints: everything that training needs to go on as if it had never stopped."""
 
-import dataclasses
-import json
-
 import numpy as np
 
-from crnn.files import container
+from crnn.base.sequences import state_widths
+from crnn.files import container, kinds
 from crnn.files.disk import FormatError
 from crnn.network.configuration import DEFAULTS
 from crnn.training.history import History
+from crnn.training.progress import Progress
 
 PREFIX = "optimizer."
-
-
-@dataclasses.dataclass
-class Progress:
-    """How far training is, at the end of some update."""
-
-    seed: int
-    epoch: int = 0  # epochs that are over
-    batch: int = 0  # batches of this epoch that are over
-    time: int = 0  # time steps of this batch that are over
-    update: int = 0
-    loss_sum: float = 0.0  # of this epoch, with the number of targets that it is the sum over
-    targets: int = 0
-    best_loss: float | None = None
-    epochs_since_best: int = 0
-    stopped_early: bool = False
-    history: History = dataclasses.field(default_factory=History)
-    dropout: dict = dataclasses.field(default_factory=dict)  # where its generator is
-    state: np.ndarray | None = None  # of the network, between two chunks of a batch
-    state_c: np.ndarray | None = None  # and of an LSTM the second array of its state
-    best_vector: np.ndarray | None = None
-
-    ARRAYS = ("state", "state_c", "best_vector")
-    COUNTS = ("seed", "epoch", "batch", "time", "update", "targets", "epochs_since_best")
-
-    def network_state(self):
-        """Return the state to go on from, as a network takes it."""
-        return self.state if self.state_c is None else (self.state, self.state_c)
-
-    def keep_state(self, state):
-        """Take the state that a network left, or None."""
-        self.state, self.state_c = state if isinstance(state, tuple) else (state, None)
-
-    def numbers(self):
-        """Return all that is not an array, ready for JSON."""
-        fields = [each.name for each in dataclasses.fields(self) if each.name not in self.ARRAYS]
-        return {name: getattr(self, name) for name in fields} | {"history": self.history.rows}
+STATES = "state", "state_c"
 
 
 def save(path, net, optimizer, settings, progress):
@@ -59,24 +22,21 @@ def save(path, net, optimizer, settings, progress):
     net : RNN, GRU or LSTM
     optimizer : Optimizer
     settings : dict
-        What training was asked to do; it must be the same when it goes on.
+        What training was asked to do. They must be the same when it goes on.
     progress : Progress
     """
     progress.dropout = net.dropout_state
     tensors = dict(net.parameters)
     tensors |= {PREFIX + name: slot for name, slot in optimizer.state().items()}
-    tensors |= {
-        name: getattr(progress, name)
-        for name in Progress.ARRAYS
-        if getattr(progress, name) is not None
-    }
+    tensors |= _state_arrays(progress.state)
+    if progress.best_vector is not None:
+        tensors["best_vector"] = progress.best_vector
     training = {"settings": settings, "steps": optimizer.steps, "progress": progress.numbers()}
-    account = json.dumps(training, allow_nan=False)
-    container.write(path, tensors, {"config": json.dumps(net.config()), "training": account})
+    kinds.write(path, tensors, {"config": net.config(), "training": training})
 
 
 def restore(path, net, optimizer, settings):
-    """Put a checkpoint back into a network and an optimiser, and return its Progress.
+    """Put a checkpoint back into a network and an optimizer, and return its Progress.
 
     Raises
     ------
@@ -87,29 +47,17 @@ def restore(path, net, optimizer, settings):
     OSError
         If it cannot be read.
     """
-    tensors, metadata = container.read(path)
-    if "training" not in metadata or "vocabulary" in metadata:
-        raise FormatError(f"{path}: a model, not a checkpoint of training")
-    container.check_names(path, metadata, ("config", "training"))
-    config = container.read_json(path, metadata["config"], "configuration")
-    training = container.read_json(path, metadata["training"], "account of training")
-    if not (isinstance(config, dict) and isinstance(training, dict)):
-        raise FormatError(f"{path}: not a checkpoint")
-    if isinstance(training.get("progress"), dict):  # older ones know of no dropout
-        training["progress"].setdefault("dropout", net.dropout_state)
-    container.check_names(path, training, ("settings", "steps", "progress"))
-    _check_equal(path, "network", DEFAULTS | config, net.config())
-    _check_equal(path, "kind of training", training["settings"], settings)
-    arrays = {name: tensors.pop(name) for name in Progress.ARRAYS if name in tensors}
-    slots = {
-        name.removeprefix(PREFIX): tensors.pop(name)
-        for name in list(tensors)
-        if name.startswith(PREFIX)
-    }
+    tensors, training = _read(path, net, settings)
+    states = _taken(tensors, "state")
+    slots = _taken(tensors, PREFIX)
+    slots = {name.removeprefix(PREFIX): slot for name, slot in slots.items()}
+    vectors = {name: tensors.pop(name) for name in ("best_vector",) if name in tensors} | slots
     shapes = {name: view.shape for name, view in net.parameters.items()}
     container.check_tensors(path, tensors, shapes, net.dtype)
-    _check_arrays(path, net, slots | arrays)
-    progress = _checked_progress(path, training["progress"], arrays)
+    _check_vectors(path, net, vectors)
+    progress = _checked_progress(path, training["progress"])
+    progress.state = _checked_state(path, net, states)
+    progress.best_vector = vectors.get("best_vector")
     before = net.dropout_state
     try:
         net.dropout_state = progress.dropout
@@ -121,24 +69,78 @@ def restore(path, net, optimizer, settings):
     return progress
 
 
-def _check_arrays(path, net, arrays):
-    layers = net.num_layers * (1 + net.bidirectional)
-    found = sorted(name for name in arrays if name.startswith("state"))
-    if found and found != ["state", "state_c"][: net._kind.states]:
-        raise FormatError(f"{path}: {' and '.join(found)} do not fit {net!r}")
+def _read(path, net, settings):
+    """Return the tensors, and the account of a training of this network with these settings."""
+    _, tensors, header = kinds.read(path, kinds.CHECKPOINT)
+    config, training = header["config"], header["training"]
+    if not (isinstance(config, dict) and isinstance(training, dict)):
+        raise FormatError(f"{path}: not a checkpoint")
+    if isinstance(training.get("progress"), dict):  # older checkpoints lack it
+        training["progress"].setdefault("dropout", net.dropout_state)
+    container.check_names(path, training, ("settings", "steps", "progress"))
+    _check_equal(path, "network", DEFAULTS | config, net.config())
+    _check_equal(path, "kind of training", training["settings"], settings)
+    return tensors, training
+
+
+def _taken(tensors, beginning):
+    """Remove and return the tensors whose names begin like this."""
+    names = [name for name in tensors if name.startswith(beginning)]
+    return {name: tensors.pop(name) for name in names}
+
+
+def _check_vectors(path, net, arrays):
     for name, array in arrays.items():
-        if name.startswith("state"):
-            fits = array.ndim in (2, 3) and array.shape == arrays["state"].shape
-            fits = fits and (len(array), array.shape[-1]) == (layers, net.hidden_size)
+        if array.shape != net.vector.shape or array.dtype != net.dtype:
+            raise _does_not_fit(path, net, name, array)
+
+
+def _does_not_fit(path, net, name, array):
+    return FormatError(
+        f"{path}: {name} is {array.dtype} {array.shape}, which does not fit {net!r}"
+    )
+
+
+def _state_arrays(state):
+    """Return the arrays of a network's state, or of None, by their names in files."""
+    if state is None:
+        return {}
+    arrays = {}
+    parts = state if isinstance(state, tuple) else (state,)
+    for name, part in zip(STATES, parts, strict=False):
+        if isinstance(part, list):  # the layers have different widths
+            arrays |= {f"{name}.{k}": each for k, each in enumerate(part)}
         else:
-            fits = array.shape == net.vector.shape
-        if not fits or array.dtype != net.dtype:
-            raise FormatError(
-                f"{path}: {name} is {array.dtype} {array.shape}, which does not fit {net!r}"
-            )
+            arrays[name] = part
+    return arrays
 
 
-def _checked_progress(path, numbers, arrays):
+def _checked_state(path, net, arrays):
+    """Return the state whose arrays these are by their names in files; None if there are none."""
+    if not arrays:
+        return None
+    widths = state_widths(net.engine.layers)
+    names = STATES[: net.engine.layers[0].kind.num_states]
+    if isinstance(net.hidden_size, int):
+        wanted = {name: (len(widths), widths[0]) for name in names}
+    else:
+        wanted = {f"{name}.{k}": (H,) for name in names for k, H in enumerate(widths)}
+    if set(arrays) != set(wanted):
+        raise FormatError(f"{path}: {' and '.join(sorted(arrays))} do not fit {net!r}")
+    first, shape = next(iter(wanted.items()))
+    batch = arrays[first].shape[len(shape) - 1 : -1]  # (B,), or () of one sequence
+    for name, (*rows, H) in wanted.items():
+        fits = len(batch) < 2 and arrays[name].shape == (*rows, *batch, H)
+        if not fits or arrays[name].dtype != net.dtype:
+            raise _does_not_fit(path, net, name, arrays[name])
+    parts = [
+        arrays[name] if name in arrays else [arrays[f"{name}.{k}"] for k in range(len(widths))]
+        for name in names
+    ]
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def _checked_progress(path, numbers):
     if not isinstance(numbers, dict):
         raise FormatError(f"{path}: the checkpoint's progress is not an object")
     container.check_names(path, numbers, Progress(seed=0).numbers())
@@ -157,7 +159,7 @@ def _checked_progress(path, numbers, arrays):
         wrong.append("history")
     if wrong:
         raise FormatError(f"{path}: the checkpoint's {', '.join(wrong)} cannot be")
-    return Progress(**(numbers | {"history": History(rows)}), **arrays)
+    return Progress(**(numbers | {"history": History(rows)}))
 
 
 def _check_equal(path, what, found, wanted):

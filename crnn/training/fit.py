@@ -1,20 +1,20 @@
 """Training: truncated backpropagation through time, validation, schedules, checkpoints."""
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from crnn.base import checks
-from crnn.base.backends import kernels
-from crnn.engine.objective import LOSSES
+from crnn.base.objective import LOSSES
 from crnn.files import disk
 from crnn.network.network import Network
 from crnn.training import checkpoints
 from crnn.training.batches import checked_batches, chunks, count_targets
-from crnn.training.checkpoints import Progress
 from crnn.training.interrupts import DeferredInterrupt
 from crnn.training.optimizer import Optimizer
+from crnn.training.progress import Progress
 from crnn.training.schedules import constant
 
 
@@ -30,16 +30,16 @@ class Event(NamedTuple):
     update, updates : int
         Updates so far; how many all epochs have together.
     loss : float
-        Of this update, or the mean of the epoch.
+        The loss of this update, or the mean of the epoch.
     targets : int
-        That the loss is the mean over.
+        How many targets the loss is the mean over.
     validation_loss : float or None
         After an epoch, if there are validation data.
     is_best : bool
         After an epoch: whether its validation loss (or loss, without validation data) is below
         that of all epochs before.
     lr : float
-        Learning rate of the last update.
+        The learning rate of the last update.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def fit(
     validation : as data, optional
         Its loss is computed after each epoch.
     patience : int, optional
-        Stop when so many epochs in a row have not lowered the validation loss; the parameters are
+        Stop after this many epochs in a row without a lower validation loss. The parameters are
         then those of the best epoch.
     schedule : callable, optional
         Maps the fraction of all updates that is done, from 0 to below 1, to a factor above 0 on
@@ -144,51 +144,32 @@ def fit(
     recurrent network trajectories. Neural Computation 2.
     """
     checks.option("net", net, Network, "a network")
-    checks.option("optimizer", optimizer, Optimizer, "an optimiser such as crnn.Adam(0.001)")
-    config = optimizer.config()
-    settings = {
-        "optimizer": config.pop("name"),
-        **config,
-        "loss": checks.choice(loss, "loss", LOSSES),
-        "truncation": _optional(truncation, "truncation", checks.whole_number),
-        "clip_norm": _optional(clip_norm, "clip_norm", checks.positive_number),
-        "clip_value": _optional(clip_value, "clip_value", checks.positive_number),
-        "patience": _optional(patience, "patience", checks.whole_number),
-        "identity": checks.option("identity", identity, str, "a string"),
-        "seed": _optional(seed, "seed", lambda value, name: checks.whole_number(value, name, 0)),
-    }
+    checks.option("optimizer", optimizer, Optimizer, "an optimizer such as crnn.Adam(0.001)")
+    settings = Settings.checked(
+        epochs=epochs, loss=loss, truncation=truncation, clip_norm=clip_norm, clip_value=clip_value,
+        patience=patience, schedule=schedule, callbacks=callbacks, checkpoint=checkpoint,
+        identity=identity, seed=seed,
+    )
     if patience is not None and validation is None:
         raise ValueError("patience watches the validation loss; give validation data too")
     if resume and checkpoint is None:
         raise ValueError("resume goes on from a checkpoint; give its path as checkpoint")
     if checkpoint is not None:
         disk.check_place(checkpoint)
-    if callable(callbacks):
-        raise TypeError("callbacks is a function; a sequence of functions is wanted")
     data = checked_batches(net, data, loss, truncation)
-    training = _Training(
-        net,
-        data,
-        optimizer,
-        settings | {"updates_per_epoch": data.chunk_count},
-        epochs=checks.whole_number(epochs, "epochs"),
-        validation=None if validation is None else checked_batches(
-            net, validation, loss, truncation, "validation"
-        ),
-        schedule=constant() if schedule is None else checks.function(schedule, "schedule"),
-        callbacks=[checks.function(each, "a callback") for each in callbacks],
-        checkpoint=checkpoint,
-    )
+    if validation is not None:
+        validation = checked_batches(net, validation, loss, truncation, "validation")
+    loop = _Loop(net, optimizer, data, validation, settings)
     if resume:
-        training.progress = checkpoints.restore(checkpoint, net, optimizer, training.settings)
+        loop.progress = checkpoints.restore(checkpoint, net, optimizer, loop.account)
     lr = optimizer.lr
     try:
         with DeferredInterrupt() as interrupted:
-            training.run(interrupted)
+            loop.run(interrupted)
     finally:
         optimizer.lr = lr
-        net._free_memory()
-    return training.progress.history
+        net.engine.free_memory()
+    return loop.progress.history
 
 
 def evaluate(net, data, *, loss="softmax", truncation=None):
@@ -237,65 +218,116 @@ def mean_loss(net, batches, loss, truncation):
     return total / max(count, 1)
 
 
-class _Training:
+@dataclass(frozen=True)
+class Settings:
+    """What `fit` was asked to do; see there."""
+
+    epochs: int
+    loss: str
+    truncation: int | None
+    clip_norm: float | None
+    clip_value: float | None
+    patience: int | None
+    schedule: object
+    callbacks: list
+    checkpoint: object
+    identity: str
+    seed: int | None
+
+    # settings that must be the same when training goes on from a checkpoint
+    KEPT = ("loss", "truncation", "clip_norm", "clip_value", "patience", "identity", "seed")
+
+    @classmethod
+    def checked(
+        cls, *, epochs, loss, truncation, clip_norm, clip_value, patience, schedule, callbacks,
+        checkpoint, identity, seed,
+    ):
+        """Return the settings, or raise TypeError or ValueError."""
+        if callable(callbacks):
+            raise TypeError("callbacks is a function; a sequence of functions is wanted")
+        return cls(
+            epochs=checks.whole_number(epochs, "epochs"),
+            loss=checks.choice(loss, "loss", LOSSES),
+            truncation=_optional(truncation, "truncation", checks.whole_number),
+            clip_norm=_optional(clip_norm, "clip_norm", checks.positive_number),
+            clip_value=_optional(clip_value, "clip_value", checks.positive_number),
+            patience=_optional(patience, "patience", checks.whole_number),
+            schedule=constant() if schedule is None else checks.function(schedule, "schedule"),
+            callbacks=[checks.function(each, "a callback") for each in callbacks],
+            checkpoint=checkpoint,
+            identity=checks.option("identity", identity, str, "a string"),
+            seed=_optional(seed, "seed", lambda value, name: checks.whole_number(value, name, 0)),
+        )
+
+    def account(self, optimizer, updates_per_epoch):
+        """Return, ready for JSON, what must be the same when training goes on."""
+        config = optimizer.config()
+        kept = {name: getattr(self, name) for name in self.KEPT}
+        return {
+            "optimizer": config.pop("name"), **config, **kept,
+            "updates_per_epoch": updates_per_epoch,
+        }
+
+
+class _Loop:
     """One call of `fit`."""
 
-    def __init__(
-        self, net, batches, optimizer, settings, *, epochs, validation, schedule, callbacks,
-        checkpoint,
-    ):
-        self.net, self.batches, self.optimizer, self.settings = net, batches, optimizer, settings
-        self.epochs, self.validation, self.schedule = epochs, validation, schedule
-        self.callbacks, self.checkpoint = callbacks, checkpoint
-        self.loss, self.truncation = settings["loss"], settings["truncation"]
-        self.lr = optimizer.lr
-        self.updates = epochs * settings["updates_per_epoch"]
-        self.progress = Progress(seed=np.random.SeedSequence(settings["seed"]).entropy)
-        self.before = np.empty_like(net.vector)  # the parameters, while an update may go wrong
-        self.is_finite = kernels(net.backend, net.dtype).is_finite
+    def __init__(self, net, optimizer, batches, validation, settings):
+        self.net, self.optimizer, self.settings = net, optimizer, settings
+        self.batches, self.validation = batches, validation
+        self.account = settings.account(optimizer, batches.chunk_count)
+        self.lr, self.updates = optimizer.lr, settings.epochs * batches.chunk_count
+        self.progress = Progress(seed=np.random.SeedSequence(settings.seed).entropy)
+        self.before = np.empty_like(net.vector)  # the parameters before an update, if it goes wrong
 
     def run(self, interrupted):
-        progress = self.progress
-        while progress.epoch < self.epochs and not progress.stopped_early:
-            order = np.random.default_rng([progress.seed, progress.epoch])
-            for number in order.permutation(len(self.batches))[progress.batch :]:
-                for chunk in chunks(
-                    self.batches[number], self.loss, self.truncation, progress.time
-                ):
-                    if self.update(chunk) or interrupted:
-                        return self.stop(interrupted)
-                progress.batch, progress.time = progress.batch + 1, 0
-                progress.keep_state(None)
-            if self.finish_epoch() or interrupted:
+        """Train until the last epoch, or until patience, a callback or Ctrl-C ends it."""
+        settings, progress = self.settings, self.progress
+        while progress.epoch < settings.epochs and not progress.stopped_early:
+            for chunk in self.chunks():
+                loss, gradients, state = self.net.engine.loss_and_gradients(
+                    chunk.x, chunk.targets, progress.state, settings.loss, "mean", chunk.lengths,
+                    wants_x=False,
+                )
+                self.clip(gradients, loss)
+                self.optimizer.lr = self.lr_of(progress.update)
+                self.step(gradients)
+                targets = count_targets(chunk, settings.loss)
+                progress.end_update(loss, targets, len(chunk.x), state)
+                if self.tell("update", progress.epoch + 1, loss, targets) or interrupted:
+                    return self.stop(interrupted)
+            if self.end_epoch() or interrupted:
                 return self.stop(interrupted)
         return None
 
-    def update(self, chunk):
-        """Take one step of the optimiser; return whether a callback asks to stop."""
-        progress = self.progress
-        value, gradients, state = self.net._loss_and_gradients(
-            chunk.x, chunk.targets, progress.network_state(), self.loss, "mean", chunk.lengths,
-            wants_x=False,
-        )
-        clip_norm, clip_value = self.settings["clip_norm"], self.settings["clip_value"]
+    def chunks(self):
+        """Yield the chunks that are left of the epoch under way, in its order of batches."""
+        progress, settings = self.progress, self.settings
+        order = np.random.default_rng([progress.seed, progress.epoch])
+        for number in order.permutation(len(self.batches))[progress.batch :]:
+            batch = self.batches[number]
+            yield from chunks(batch, settings.loss, settings.truncation, progress.time)
+            progress.end_batch()
+
+    def clip(self, gradients, loss):
+        """Clip the gradients as asked, and refuse any that are not finite."""
+        clip_norm, clip_value = self.settings.clip_norm, self.settings.clip_value
         norm = gradients.norm() if clip_norm is None else gradients.clip_norm(clip_norm)
-        self.check_finite(value, norm)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise FloatingPointError(
+                f"the loss is {loss} and its gradient's norm {norm} in update"
+                f" {self.progress.update + 1} (epoch {self.progress.epoch + 1}); the parameters are"
+                " those before it. Try a lower learning rate, or clip_norm; if this is the first"
+                " update, look for NaN in the data"
+            )
         if clip_value is not None:
             gradients.clip_value(clip_value)
-        self.optimizer.lr = self.lr_of(progress.update)
-        self.step(gradients)
-        targets = count_targets(chunk, self.loss)
-        progress.update += 1
-        progress.time += len(chunk.x)
-        progress.keep_state(state)
-        progress.loss_sum += value * targets
-        progress.targets += targets
-        return self.tell("update", progress.epoch + 1, value, targets)
 
     def step(self, gradients):
+        """Take one step of the optimizer; undo and refuse one that leads to infinity or NaN."""
         self.before[...] = self.net.vector
         self.optimizer.step(self.net, gradients)
-        if not self.is_finite(self.net.vector):
+        if not self.net.engine.updates.is_finite(self.net.vector):
             self.net.vector = self.before
             raise FloatingPointError(
                 f"update {self.progress.update + 1} with lr {self.optimizer.lr} would make"
@@ -304,47 +336,30 @@ class _Training:
 
     def lr_of(self, update):
         """Return the learning rate of an update; the first is number 0."""
-        factor = self.schedule(update / max(self.updates, 1))
+        factor = self.settings.schedule(update / max(self.updates, 1))
         return self.lr * checks.positive_number(factor, "what schedule returned")
 
-    def check_finite(self, loss, norm):
-        if math.isfinite(loss) and math.isfinite(norm):
-            return
-        raise FloatingPointError(
-            f"the loss is {loss} and its gradient's norm {norm} in update"
-            f" {self.progress.update + 1} (epoch {self.progress.epoch + 1}); the parameters are"
-            " those before it. Try a lower learning rate, or clip_norm; if this is the first"
-            " update, look for NaN in the data"
-        )
+    def last_lr(self):
+        """Return the learning rate of the last update."""
+        return self.lr_of(max(self.progress.update - 1, 0))
 
-    def finish_epoch(self):
-        """Validate and write the row of history; return whether a callback asks to stop."""
-        progress = self.progress
-        loss = progress.loss_sum / max(progress.targets, 1)
-        validation_loss = None if self.validation is None else self.validate()
-        watched = loss if validation_loss is None else validation_loss
-        is_best = progress.best_loss is None or watched < progress.best_loss
-        if is_best:
-            progress.best_loss, progress.epochs_since_best = watched, 0
-        else:
-            progress.epochs_since_best += 1
-        progress.history.rows.append({
-            "epoch": progress.epoch + 1,
-            "update": progress.update,
-            "lr": self.lr_of(max(progress.update - 1, 0)),
-            "loss": loss,
-            "validation_loss": validation_loss,
-        })
-        targets = progress.targets
-        progress.epoch, progress.batch = progress.epoch + 1, 0
-        progress.loss_sum, progress.targets = 0.0, 0
-        self.watch_patience(is_best)
+    def end_epoch(self):
+        """Validate, tell and save; return whether a callback asks to stop."""
+        progress, patience = self.progress, self.settings.patience
+        loss, targets, validation_loss = progress.mean_loss(), progress.targets, self.validate()
+        is_best = progress.end_epoch(self.last_lr(), validation_loss)
+        if patience is not None:
+            progress.watch_patience(patience, self.net)
         stop = self.tell("epoch", progress.epoch, loss, targets, validation_loss, is_best)
         self.save()
         return stop
 
     def validate(self):
-        loss = mean_loss(self.net, self.validation, self.loss, self.truncation)
+        """Return the validation loss, or None without validation data."""
+        if self.validation is None:
+            return None
+        loss = mean_loss(
+            self.net, self.validation, self.settings.loss, self.settings.truncation)
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"the validation loss is {loss} after epoch {self.progress.epoch + 1}, though the"
@@ -352,34 +367,26 @@ class _Training:
             )
         return loss
 
-    def watch_patience(self, is_best):
-        progress, patience = self.progress, self.settings["patience"]
-        if patience is None:
-            return
-        if is_best:
-            progress.best_vector = self.net.vector.copy()
-        elif progress.epochs_since_best >= patience:
-            progress.stopped_early = True
-            self.net.vector = progress.best_vector
-
     def tell(self, kind, epoch, loss, targets, validation_loss=None, is_best=False):
+        """Call the callbacks; return whether one of them asks to stop."""
         event = Event(
-            kind, self.net, epoch, self.epochs, self.progress.update,
-            self.updates, loss, targets, validation_loss, is_best,
-            self.lr_of(max(self.progress.update - 1, 0)),
+            kind, self.net, epoch, self.settings.epochs, self.progress.update, self.updates, loss,
+            targets, validation_loss, is_best, self.last_lr(),
         )
-        answers = [callback(event) for callback in self.callbacks]
+        answers = [callback(event) for callback in self.settings.callbacks]
         return any(isinstance(each, (bool, np.bool_)) and each for each in answers)
 
     def stop(self, interrupted):
+        """Save, and answer Ctrl-C if it came."""
         self.save()
         if interrupted:
             raise KeyboardInterrupt(f"training stopped after update {self.progress.update}")
 
     def save(self):
-        if self.checkpoint is not None:
+        """Write the checkpoint, if there is to be one."""
+        if self.settings.checkpoint is not None:
             checkpoints.save(
-                self.checkpoint, self.net, self.optimizer, self.settings, self.progress
+                self.settings.checkpoint, self.net, self.optimizer, self.account, self.progress
             )
 
 

@@ -1,4 +1,4 @@
-"""What training went through."""
+"""The history of a training."""
 
 import json
 

@@ -5,10 +5,11 @@ import threading
 
 
 class DeferredInterrupt:
-    """While it is entered, Ctrl-C interrupts nothing half done: it only makes this true.
+    """A context in which a first Ctrl-C interrupts nothing: it only makes this object true.
 
-    A second Ctrl-C raises at once. A first one that nobody has answered raises at the end. Outside
-    the main thread, or where somebody else handles the signal, nothing is changed.
+    A second Ctrl-C raises at once. If only one came, it raises when the context ends, unless
+    KeyboardInterrupt has been raised by then. Outside the main thread, or where the signal has
+    another handler, nothing is changed.
     """
 
     def __init__(self):

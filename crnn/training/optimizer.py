@@ -1,4 +1,4 @@
-"""What all optimisers share: hyperparameters, slots, steps."""
+"""What all optimizers share: hyperparameters, slots, steps."""
 
 import math
 from collections.abc import Mapping
@@ -6,7 +6,6 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from crnn.base.backends import kernels
 from crnn.base.checks import option
 
 _ABOVE_0 = Real, "a finite number above 0", lambda v: 0 < v < math.inf
@@ -31,7 +30,7 @@ def _kind(array):
 
 
 class Optimizer:
-    """Hyperparameters, which are attributes, slots of one number a parameter, the step count.
+    """Hyperparameters (attributes), slots with one number for each parameter, and a step count.
 
     Not used by itself.
 
@@ -87,12 +86,11 @@ class Optimizer:
         """
         gradient = self._checked_gradient(net, grads)
         # all that can fail comes before anything changes
-        functions = kernels(net.backend, gradient.dtype)
         slots = self._slots or {name: np.full_like(gradient, self._slot_start)
                                 for name in self._slot_names}
-        with net._changing_vector() as parameters:
+        with net.parameters.changing() as vector:
             self._slots = slots
-            self._update(functions, parameters, gradient, self._steps + 1)
+            self._update(net.engine.updates, vector, gradient, self._steps + 1)
             self._steps += 1
 
     def config(self) -> dict:
@@ -132,13 +130,13 @@ class Optimizer:
 
     def _checked_gradient(self, net, grads):
         parameters, gradient = getattr(net, "vector", None), getattr(grads, "vector", None)
-        if not (hasattr(net, "_changing_vector") and isinstance(gradient, np.ndarray)):
+        if not (hasattr(net, "engine") and isinstance(gradient, np.ndarray)):
             raise TypeError(f"step got a {type(net).__name__} and a {type(grads).__name__}; "
                             "wanted a network and what its backward gives")
         for name, array in {"network's vector": parameters, **self._slots}.items():
             if gradient.shape != array.shape or gradient.dtype != array.dtype:
                 raise ValueError(f"the gradient is {_kind(gradient)}, the {name} {_kind(array)}; "
-                                 "wanted gradients and an optimiser of this network's own")
+                                 "wanted gradients and an optimizer of this network's own")
         return gradient if gradient.flags.carray else np.require(gradient, None, ["C", "A"])
 
     def _update(self, functions, w, g, t):

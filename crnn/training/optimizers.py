@@ -1,4 +1,4 @@
-"""The optimisers; the kernels have their loops.
+"""The optimizers; the kernels have their loops.
 
 Defaults, formulas and their order are PyTorch's, so that a trajectory from equal weights is equal
 up to rounding. In the formulas w is the network's parameter vector, g the gradient's, t the number

@@ -1,0 +1,220 @@
+"""Sequences and states from outside: checked here, and given back in the form they came in.
+
+Inside, the states of a network are a list with one entry for each layer and direction, in the order
+of the flat vector; each is a list of arrays (B, H): h, and of an LSTM c.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from crnn.base import checks
+
+
+class Sequence(NamedTuple):
+    """A checked input: T steps of B sequences."""
+
+    x: np.ndarray  # (T, B, I) float, or (T, B) tokens
+    states: list  # the initial ones, inside form: arrays of its own
+    lengths: np.ndarray | None  # (B,)
+    batched: bool
+
+    @property
+    def is_tokens(self):
+        return self.x.ndim == 2
+
+    @property
+    def steps(self):
+        return self.x.shape[0]
+
+    @property
+    def batch_size(self):
+        return self.x.shape[1]
+
+    @property
+    def batch(self):
+        """The axis of the batch as the caller's arrays have it: (B,), or () for one sequence."""
+        return (self.batch_size,) if self.batched else ()
+
+    def unbatch(self, array, axis=1):
+        """Return the array without the axis of the batch if the input had none."""
+        return array if self.batched or array is None else array.squeeze(axis)
+
+
+def checked_sequence(x, state, lengths, layers, dtype):
+    """Check the arguments of a whole-sequence call.
+
+    Parameters
+    ----------
+    x : array_like
+        (T, B, I) or (T, I) floats, (T, B) or (T,) integer tokens.
+    state : array_like, sequence or None
+        As `checked_states` takes it; zeros for None.
+    lengths : array_like or None
+        (B,), or () for one sequence: integers from 0 to T.
+    layers : list of LayerSpec
+    dtype : numpy.dtype
+
+    Returns
+    -------
+    Sequence
+    """
+    array, input_size = checks.plain_array(x, "x"), layers[0].input_size
+    is_tokens = array.dtype.kind in "iu" and array.ndim in (1, 2)
+    if is_tokens:
+        batched = array.ndim == 2
+        array = checks.tokens(array, input_size)
+    else:
+        batched = array.ndim == 3
+        _check_features(array, input_size, batched)
+        array = checks.real_array(array, "x", dtype, array.shape)
+    if not batched:
+        array = np.expand_dims(array, 1)
+    steps, batch_size = array.shape[:2]
+    states = checked_states(state, batch_size if batched else None, layers, dtype)
+    if lengths is not None:
+        lengths = _lengths(lengths, steps, batch_size if batched else None)
+        if not is_tokens:  # what lies beyond the end must not reach any sum, not even a NaN
+            array = np.where(valid_steps(lengths, steps)[:, :, None], array, dtype.type(0))
+    return Sequence(array, states, lengths, batched)
+
+
+def _check_features(array, input_size, batched):
+    if array.ndim not in (2, 3):
+        raise ValueError(
+            f"x has shape {array.shape}; (T, B, {input_size}) or (T, {input_size}) floats, or"
+            " (T, B) or (T,) integer tokens are wanted"
+        )
+    if array.shape[-1] != input_size:
+        hint = "" if batched else " (one sequence; a batch is (T, B, I), tokens are integers)"
+        raise ValueError(
+            f"x has shape {array.shape}{hint}: {array.shape[-1]} features a step; this network"
+            f" was built with input_size={input_size}"
+        )
+
+
+def _lengths(lengths, steps, batch_size):
+    array = np.array(checks.whole_array(lengths, "lengths"))  # kept: it must not change with theirs
+    shape = () if batch_size is None else (batch_size,)
+    if array.shape != shape:
+        raise ValueError(f"lengths has shape {array.shape}; {shape}, one a sequence, is wanted")
+    if array.size and not (int(array.min()) >= 0 and int(array.max()) <= steps):
+        raise ValueError(f"lengths are {array.tolist()}; each must be from 0 to T = {steps}")
+    return checks.ready(array, checks.INTP).reshape(-1)
+
+
+def valid_steps(lengths, steps):
+    """Return a (T, B) mask that is True where a sequence is not over."""
+    return np.arange(steps)[:, None] < lengths
+
+
+# --- states ------------------------------------------------------------------------------------
+
+
+def state_widths(layers):
+    """Return H of each layer and direction."""
+    return [layer.hidden_size for layer in layers for _ in range(layer.directions)]
+
+
+def checked_states(state, batch_size, layers, dtype, name="state"):
+    """Return a state from outside in the inside form, in new arrays; zeros for None.
+
+    Parameters
+    ----------
+    state : array_like, sequence or None
+        Where all widths are equal (L * D, B, H), else, or also, a list of L * D arrays (B, H); of
+        an LSTM a tuple (h, c) of two such.
+    batch_size : int or None
+        None for one sequence, whose state has no axis for the batch.
+    layers : list of LayerSpec
+    dtype : numpy.dtype
+    name : str
+    """
+    widths, count = state_widths(layers), layers[0].kind.num_states
+    if state is None:
+        rows = 1 if batch_size is None else batch_size
+        return [[np.zeros((rows, H), dtype) for _ in range(count)] for H in widths]
+    parts = [
+        _checked_part(each, batch_size, widths, dtype, part)
+        for part, each in state_parts(state, count, name)
+    ]
+    return [list(arrays) for arrays in zip(*parts, strict=True)]
+
+
+def state_parts(state, count, name="state"):
+    """Return the name and the value of h and, where the state is two, of c."""
+    if count == 1:
+        if isinstance(state, tuple) and any(isinstance(each, np.ndarray) for each in state):
+            raise TypeError(
+                f"{name} is a tuple; only an LSTM's is, (h, c): an array is wanted, or a list of"
+                " arrays where the layers have different widths"
+            )
+        return [(name, state)]
+    if not isinstance(state, (tuple, list)) or len(state) != count:
+        came = f"{type(state).__name__} of {len(state)}" if isinstance(state, (tuple, list)) else (
+            type(state).__name__)
+        raise TypeError(f"{name} is a {came}; the state of an LSTM is a tuple (h, c)")
+    return [(f"{part} of {name}", each) for part, each in zip("hc", state, strict=True)]
+
+
+def _checked_part(value, batch_size, widths, dtype, name):
+    """Return h, or c, as a list of new arrays (B, H), one for each layer and direction."""
+    batch, rows = ((), 1) if batch_size is None else ((batch_size,), batch_size)
+    if _are_equal(widths):
+        shape = len(widths), *batch, widths[0]
+        own = np.array(checks.real_array(value, name, dtype, shape))
+        return list(own.reshape(len(widths), rows, widths[0]))
+    _check_list(value, widths, name)
+    return [
+        np.array(checks.real_array(each, f"{name}[{k}]", dtype, (*batch, H))).reshape(rows, H)
+        for k, (each, H) in enumerate(zip(value, widths, strict=True))
+    ]
+
+
+def _check_list(value, widths, name):
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(
+            f"{name} is a {type(value).__name__}; the layers have different widths, so a list of"
+            f" {len(widths)} arrays, of widths {widths}, is wanted"
+        )
+    if len(value) != len(widths):
+        raise ValueError(
+            f"{name} has {len(value)} arrays; {len(widths)}, of widths {widths}, are wanted"
+        )
+
+
+def state_batch_size(state, layers):
+    """Return the batch size of a state from outside; None if it has no axis for the batch."""
+    widths, count = state_widths(layers), layers[0].kind.num_states
+    name, first = state_parts(state, count)[0]
+    if not _are_equal(widths):
+        _check_list(first, widths, name)
+        first, name = first[0], f"{name}[0]"
+    wanted = (len(widths),) if _are_equal(widths) else ()
+    array = checks.plain_array(first, name)
+    if array.ndim not in (len(wanted) + 1, len(wanted) + 2):
+        shapes = [str((*wanted, *batch, widths[0])).replace("'", "") for batch in ((), ("B",))]
+        raise ValueError(f"state has shape {array.shape}; {' or '.join(shapes)} is wanted")
+    return array.shape[-2] if array.ndim == len(wanted) + 2 else None
+
+
+def public_state(states, batched):
+    """Return states of the inside form, which nobody else needs, as a caller gets them.
+
+    See `checked_states` for that form.
+    """
+    parts = [_public_part(part, batched) for part in zip(*states, strict=True)]
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def _public_part(arrays, batched):
+    """Return h, or c, of all layers and directions as a caller gets it."""
+    if not batched:
+        arrays = [each[0] for each in arrays]
+    if len(arrays) == 1:
+        return arrays[0][None]
+    return np.array(arrays) if _are_equal([each.shape[-1] for each in arrays]) else list(arrays)
+
+
+def _are_equal(widths):
+    return widths.count(widths[0]) == len(widths)

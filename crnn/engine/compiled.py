@@ -1,0 +1,217 @@
+"""The engine of the compiled backend: whole passes, on what users give.
+
+`Engine` is one of two classes with the same methods, and all that a network, training and the
+analyses know of what computes. Every pass goes one way: the plan of the last pass is asked whether
+it can take the arguments as they are. If not, they are checked and converted, or refused, and a
+plan for their shape takes them: one that was kept, or a new one. The plan runs, and its results
+are handed out.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from crnn.base import checks
+from crnn.base.backends import kernels
+from crnn.base.objective import REDUCTIONS, Objective, checked_objective
+from crnn.base.sequences import checked_sequence, checked_states, valid_steps
+from crnn.engine.dropout import Dropout
+from crnn.engine.packing import PackedWeights
+from crnn.engine.plans import Plan, Plans, Question
+from crnn.kernels.memory import aligned_empty
+
+NO_OBJECTIVE = Objective("", None, None, 1.0, False)
+
+
+class Tape(NamedTuple):
+    """What `Engine.backward` needs of an `Engine.forward`; several may go back from it at once."""
+
+    plan: Plan
+    x: np.ndarray  # in the form that a plan takes
+    lengths: np.ndarray | None
+    masks: list  # of what dropout has left
+
+
+class Engine:
+    """The passes of a network.
+
+    Parameters
+    ----------
+    layers : list of LayerSpec
+        From the input up.
+    parameters : Parameters
+        Of these layers and maybe of a readout.
+    dropout : float
+        The share of each layer's outputs that training zeroes, except the top layer's.
+    generator : numpy.random.Generator
+        Draws the dropout masks.
+
+    Attributes
+    ----------
+    layers, parameters
+        As given.
+    output_size : int
+        O, of a network without a readout what its top layer puts out.
+    updates : namespace
+        The optimizers' functions: sgd_update, adagrad_update, rmsprop_update, adam_update, norm
+        and is_finite.
+    """
+
+    def __init__(self, layers, parameters, dropout, generator):
+        self.layers, self.parameters, self._dtype = layers, parameters, parameters.dtype
+        self._dropout = Dropout(dropout, layers, generator)
+        self.updates = self._kernels = kernels(parameters.backend, parameters.dtype)
+        self.weights = PackedWeights(self._kernels, layers, parameters)
+        self.output_size = self.weights.output_size
+        self._plans = Plans()
+
+    # --- passes ---------------------------------------------------------------------------------
+
+    def infer(self, x, state, lengths):
+        """Run over a whole sequence, keeping no tape; return y and the last state."""
+        plan = self._plans.take_latest("infer")
+        if plan is None or lengths is not None or not plan.arguments.take(x, None, state):
+            plan = self._plan_for("infer", plan, x, None, state, lengths)
+        y, last = plan.infer(), plan.arguments.public()
+        self._plans.give_back(plan)
+        return y if plan.question.batched else y[:, 0], last
+
+    def forward(self, x, state, lengths):
+        """Run over a whole sequence, with dropout; return y, the last state, and the tape."""
+        sequence = checked_sequence(x, state, lengths, self.layers, self._dtype)
+        if not isinstance(x, np.ndarray) or np.may_share_memory(sequence.x, x):
+            sequence = sequence._replace(x=sequence.x.copy())  # the caller may overwrite its array
+        plan = self._plan_of("forward", sequence)
+        y, masks = self._dropout.run(
+            lambda masks: (plan.forward(masks), masks), sequence.steps, sequence.batch_size)
+        last = plan.arguments.public()
+        tape = Tape(plan, sequence.unbatch(sequence.x), sequence.lengths, masks)
+        return sequence.unbatch(y), last, tape
+
+    def backward(self, tape, dy, dstate):
+        """Return the `Gradients`, given those of y and of the last state, or None."""
+        plan, gradients = tape.plan.way_back(), self.parameters.new_gradients()
+        q = plan.question
+        batch = (q.batch,) if q.batched else ()
+        dy = checks.real_array(dy, "dy", self._dtype, (q.steps, *batch, self.output_size))
+        dy = dy.reshape(q.steps, q.batch, self.output_size)
+        dstates = checked_states(dstate, q.batch if q.batched else None, self.layers, self._dtype,
+                                 "dstate")
+        plan.arguments.take(tape.x, None, None)
+        plan.arguments.put(tape.lengths, None, 1.0)
+        put_states(plan.arguments.gradients, dstates)
+        if tape.lengths is not None:
+            valid = valid_steps(tape.lengths, q.steps)
+            dy = np.where(valid[:, :, None], dy, self._dtype.type(0))
+        dx = self._new_dx(q, wants_x=True)
+        plan.backward(np.require(dy, None, ["C", "W"]), gradients.vector, tape.masks, dx)
+        return self._filled(gradients, plan, dx)
+
+    def loss(self, x, targets, state, loss, reduction, lengths):
+        """Return the loss over a whole sequence, and the last state; no tape is kept."""
+        plan = self._plans.take_latest("loss")
+        if not self._try_to_take(plan, x, targets, state, loss, reduction, lengths, False):
+            plan = self._plan_for("loss", plan, x, targets, state, lengths, loss, reduction)
+        value, last = plan.loss(), plan.arguments.public()
+        self._plans.give_back(plan)
+        return value, last
+
+    def loss_and_gradients(self, x, targets, state, loss, reduction, lengths, wants_x=True):
+        """Return the loss, its `Gradients`, and the last state.
+
+        ``wants_x`` asks for the gradient of x, too.
+        """
+        plan = self._plans.take_latest("train")
+        if not self._try_to_take(plan, x, targets, state, loss, reduction, lengths, wants_x):
+            plan = self._plan_for("train", plan, x, targets, state, lengths, loss, reduction,
+                                  wants_x)
+        gradients, dx = self.parameters.new_gradients(), self._new_dx(plan.question, wants_x)
+        q, vector = plan.question, gradients.vector
+        value = self._dropout.run(lambda masks: plan.train(vector, masks, dx), q.steps, q.batch)
+        last = plan.arguments.public()
+        self._filled(gradients, plan, dx)
+        self._plans.give_back(plan)
+        return value, gradients, last
+
+    def validate(self, x, targets, loss, lengths):
+        """Raise what `loss` would raise for these, without computing it."""
+        sequence = checked_sequence(x, None, lengths, self.layers, self._dtype)
+        checked_objective(loss, targets, sequence, self.output_size, "mean", self._dtype)
+
+    def stepper(self, prepare):
+        """Return what runs one time step at a time, on a state of its own.
+
+        It has ``step(x, out=None)``, ``reset(batch_size)``, ``state`` (a list for each layer),
+        ``batched`` and ``batch_size``. ``x, out = prepare(stepper, x, out)`` checks and converts.
+        """
+        return self._kernels.Stepper(self.weights, prepare)
+
+    def free_memory(self):
+        """Give back what passes leave for the next one."""
+        self._plans.clear()
+
+    # --- plans ----------------------------------------------------------------------------------
+
+    def _try_to_take(self, plan, x, targets, state, loss, reduction, lengths, wants_x):
+        """Have a plan take the arguments as they are; return whether it could."""
+        if plan is None or lengths is not None:
+            return False
+        q = plan.question
+        return (
+            isinstance(loss, str) and loss == q.loss and not q.last_only
+            and isinstance(reduction, str) and reduction in REDUCTIONS and targets is not None
+            and (wants_x and not q.is_tokens) == q.wants_x
+            and plan.arguments.take(x, targets, state, reduction == "mean")
+        )
+
+    def _plan_for(
+        self, kind, latest, x, targets, state, lengths, loss="", reduction="sum", wants_x=False
+    ):
+        """Return a plan that has taken the arguments, after they are checked and converted."""
+        if latest is not None:
+            latest.arguments.let_go()  # of what it had taken before it refused the rest
+            self._plans.put_aside(latest)
+        sequence = checked_sequence(x, state, lengths, self.layers, self._dtype)
+        if kind == "infer":
+            return self._plan_of(kind, sequence)
+        objective = checked_objective(
+            loss, targets, sequence, self.output_size, reduction, self._dtype)
+        return self._plan_of(kind, sequence, objective, wants_x)
+
+    def _plan_of(self, kind, sequence, objective=NO_OBJECTIVE, wants_x=False):
+        """Return a plan that has taken checked arguments."""
+        question = Question(
+            kind, sequence.steps, sequence.batch_size, sequence.batched, sequence.is_tokens,
+            objective.loss, objective.last_only, wants_x and not sequence.is_tokens,
+        )
+        plan = self._plans.take(question)
+        if plan is None:
+            tokens = sequence.x if question.is_tokens else None
+            classes = objective.targets if question.loss == "softmax" else None
+            plan = Plan(self._kernels, self.weights, question, self._dropout.share, tokens, classes)
+        taken = plan.arguments.take(
+            sequence.unbatch(sequence.x), sequence.unbatch(objective.targets), None)
+        if not taken:
+            raise RuntimeError("an array that was checked does not fit its plan")
+        plan.arguments.put(sequence.lengths, objective.valid, objective.scale)
+        put_states(plan.arguments.states, sequence.states)
+        return plan
+
+    def _new_dx(self, question, wants_x):
+        if question.is_tokens or not wants_x:
+            return None
+        shape = question.steps, question.batch, self.weights.input_size
+        return aligned_empty(shape, self._dtype)
+
+    def _filled(self, gradients, plan, dx):
+        if dx is not None:
+            gradients.x = dx if plan.question.batched else dx[:, 0]
+        gradients.state = plan.arguments.public(gradients=True)
+        return gradients
+
+
+def put_states(own, states):
+    """Copy states of the inside form."""
+    for mine, given in zip(own, states, strict=True):
+        for to, array in zip(mine, given, strict=True):
+            to[...] = array

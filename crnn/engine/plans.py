@@ -1,0 +1,318 @@
+"""Plans: the arrays and compiled objects that answer one question about one shape of input.
+
+The first call with a shape makes the plan that the next one uses. A training pass is shared among
+threads in one of two ways. By groups: each thread takes some sequences forward and back at once, in
+L2, and waits for no other; small weights are trained this way. By phases: threads share the
+sequences of the batch and, after a barrier, the rows of the gradients; large weights are trained
+this way, as groups would read their gradients too often. Which way, and which groups, depends on
+shapes alone.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from crnn.engine.pass_arrays import Memory, PassArrays
+from crnn.engine.threads import get_num_threads, parted
+from crnn.kernels.memory import TUNING, aligned_empty
+from crnn.kernels.pool import threads_for
+
+BLOCK_NUMBERS = 2**19  # a block of steps has at most so many gates, or outputs: 1 ms of work
+SPARE_BYTES = 2**26  # a network keeps plans of at most this size together
+
+SHARED_SEQUENCES = TUNING["SHARED_SEQUENCES"]  # threads take multiples of so many
+GROUP_SEQUENCES = 2 * SHARED_SEQUENCES  # a group has at least so many sequences
+GROUP_WORK = 5e6  # and at least so many multiplications: a fifth of a millisecond
+GROUPED_BYTES = 2**20  # gradients up to this size stay in L2: training goes by groups
+MAX_LANES = 8  # as each lane has memory for all gradients
+
+
+class Question(NamedTuple):
+    """What is asked, and about what: two passes with the same question share a plan."""
+
+    kind: str  # "infer", "loss", "train", "forward" or "backward"
+    steps: int
+    batch: int
+    batched: bool  # whether the caller's arrays have an axis for the batch
+    is_tokens: bool
+    loss: str = ""
+    last_only: bool = False
+    wants_x: bool = False
+
+    @property
+    def has_tape(self):
+        return self.kind in ("train", "forward", "backward")
+
+    @property
+    def goes_back(self):
+        return self.kind in ("train", "backward")
+
+
+def block_steps(weights, question):
+    """Return how many time steps a block has."""
+    rows = question.batch * block_width(weights)
+    return max(1, min(BLOCK_NUMBERS // max(1, rows), question.steps))
+
+
+def block_width(weights):
+    """Return the largest width of any array that a block has: gates, states or outputs."""
+    return max(*(layer.kind.gates * layer.hidden_size for layer in weights.layers),
+               *(spec.output_size for spec in weights.specs), weights.output_size)
+
+
+def group_bounds(weights, question):
+    """Return the bounds (first, last) of the groups of sequences that are trained at once.
+
+    Empty where there would be one group only, or one would exceed a block.
+    """
+    steps, batch, itemsize = question.steps, question.batch, weights.dtype.itemsize
+    most = min(batch // GROUP_SEQUENCES,
+               int(steps * batch * weights.work(question.is_tokens) / GROUP_WORK))
+    if most < 2 or weights.parameters.layout.size * itemsize > GROUPED_BYTES:
+        return []
+    groups = parted(batch, SHARED_SEQUENCES, 1 << (most.bit_length() - 1))  # a power of 2: even
+    inputs = 0 if question.is_tokens else weights.input_size
+    largest = steps * max(last - first for first, last in groups)
+    fits = largest * max(block_width(weights), inputs) <= BLOCK_NUMBERS * 4 // itemsize
+    return groups if fits else []
+
+
+class Plan:
+    """The arrays and compiled objects that answer one question.
+
+    Parameters
+    ----------
+    kernels : module
+        The build of the kernels for one dtype.
+    weights : PackedWeights
+    question : Question
+    dropout : float
+    tokens, classes : ndarray of intp, optional
+        Checked ones, which the plan then owns.
+    filled : list of LayerArrays, optional
+        What a pass forward has left, for the question "backward".
+
+    Attributes
+    ----------
+    question : Question
+    arguments : kernels.PassArguments
+        Takes what the pass is given, and holds what it gives.
+    is_counted : bool
+        Whether `Plans` has made room for all arrays that there are.
+    """
+
+    def __init__(
+        self, kernels, weights, question, dropout=0.0, tokens=None, classes=None, filled=None,
+    ):
+        self.question, self.is_counted = question, False
+        self._changes = weights.changes.item()  # of what changes from here on, nothing is missed
+        self._memory = Memory(weights.dtype)
+        self._kernels, self._weights, self._dropout = kernels, weights, dropout
+        self._multiplications = question.steps * question.batch * weights.work(question.is_tokens)
+        self._block = block_steps(weights, question)
+        get_num_threads()  # so that the environment has been asked before the first pass
+        self.arguments = self._new_arguments(tokens, classes)
+        groups = group_bounds(weights, question) if question.kind == "train" else []
+        self._lanes, self._sizes, self._threads = None, [], 0
+        if len(groups) > 1:
+            lanes = parted(len(groups), 1, min(MAX_LANES, len(groups)))
+            sums = self._new(len(lanes) - 1, weights.parameters.layout.size)
+            self._lanes = kernels.Lanes(groups, lanes, sums)
+            self._sizes = sorted({last - first for first, last in groups})
+        else:
+            loss_arrays = self._classes, None, None, self._losses
+            self._arrays = self._new_arrays(question.batch, self._block, self._tokens, loss_arrays,
+                                        filled=filled)
+            self._y_shape = (question.steps + self._arrays.states_are_outputs, question.batch,
+                             weights.output_size)
+
+    @property
+    def bytes(self):
+        """The size of all arrays."""
+        return self._memory.bytes
+
+    # --- passes ---------------------------------------------------------------------------------
+
+    def infer(self):
+        """Run without a tape; return y."""
+        y = self._new_y()
+        self._run_by_phases(self._arrays.compiled_pass)
+        return y
+
+    def _new_y(self):
+        """Return where outputs are to go; where they are states, those of steps from 1 on."""
+        y = aligned_empty(self._y_shape, self._weights.dtype)
+        if self._arrays.states_are_outputs:
+            self._arrays.bottom.set_states(y)
+            return y[1:]
+        self._arrays.readout.set_y(y)
+        return y
+
+    def loss(self):
+        """Run without a tape; return the loss."""
+        self._run_by_phases(self._arrays.compiled_pass)
+        return self.arguments.loss()
+
+    def forward(self, masks):
+        """Run with a tape; return y."""
+        y = self._new_y()
+        self.arguments.set_masks(masks)
+        self._run_by_phases(self._arrays.compiled_pass)
+        return y
+
+    def way_back(self):
+        """Return a plan for `backward` over what `forward` has left here, its own otherwise."""
+        question = self.question._replace(kind="backward", wants_x=not self.question.is_tokens)
+        return Plan(self._kernels, self._weights, question, self._dropout, self._tokens,
+                    filled=self._arrays.layer_arrays)
+
+    def backward(self, dy, vector, masks, dx):
+        """Go back, with the gradients of y; add to the vector, fill in dx."""
+        self._arrays.readout.set_y(dy)
+        self.arguments.set_masks(masks)
+        self.arguments.set_dx(dx)
+        self._run_by_phases(self._arrays.compiled_pass, vector)
+
+    def train(self, vector, masks, dx):
+        """Run forward and back; add to the vector, fill in dx; return the loss."""
+        self.arguments.set_masks(masks)
+        self.arguments.set_dx(dx)
+        if self._lanes is None:
+            self._run_by_phases(self._arrays.compiled_pass, vector)
+        else:
+            self._run_by_groups(vector)
+        return self.arguments.loss()
+
+    def _refresh_weights(self):
+        changes = self._weights.changes.item()
+        if changes != self._changes:
+            self._weights.refresh()
+            self._changes = changes  # from before: of what changes meanwhile, nothing is missed
+
+    def _run_by_phases(self, compiled_pass, vector=None):
+        self._refresh_weights()
+        self._kernels.run_by_phases(compiled_pass, self.arguments, vector, self._multiplications)
+
+    def _run_by_groups(self, vector):
+        threads = threads_for(self._multiplications)
+        while self._threads < min(threads, MAX_LANES):
+            self._add_groups()
+        self._refresh_weights()
+        self._lanes.run(self.arguments, vector, threads)
+
+    # --- arrays ---------------------------------------------------------------------------------
+
+    def _new(self, *shape, dtype=None):
+        return self._memory.new(*shape, dtype=dtype)
+
+    def _new_arguments(self, tokens, classes):
+        q, w = self.question, self._weights
+        self._target_steps = 1 if q.last_only else q.steps
+        self._tokens = self._classes = self._losses = None
+        if q.is_tokens:
+            self._tokens = self._memory.own(tokens, q.steps, q.batch)
+        if q.loss:
+            self._losses = self._new(self._target_steps, q.batch, dtype=np.float64)
+        if q.loss == "softmax":
+            self._classes = self._memory.own(classes, self._target_steps, q.batch)
+        states, gradients, joined = self._new_states(q.has_tape)
+        return self._kernels.PassArguments(
+            w, q.steps, q.batch, q.batched, self._tokens, self._classes, self._losses, states,
+            gradients, joined,
+        )
+
+    def _new_states(self, wants_gradients):
+        layers, batch = self._weights.layers, self.question.batch
+        count, widths = layers[0].kind.num_states, [layer.hidden_size for layer in layers]
+        if len(set(widths)) > 1:
+            states, gradients = (
+                [[self._new(batch, H) for _ in range(wanted)] for H in widths]
+                for wanted in (count, count * wants_gradients)
+            )
+            return states, gradients, None
+        joined = tuple(
+            [self._new(len(layers), batch, widths[0]) for _ in range(wanted)]
+            for wanted in (count, count * wants_gradients)
+        )
+        states, gradients = ([[each[k] for each in arrays] for k in range(len(layers))]
+                             for arrays in joined)
+        return states, gradients, joined
+
+    def _new_input(self, size):
+        q = self.question
+        if q.is_tokens:
+            return self._new(q.steps, size, dtype=np.intp)
+        return self._new(q.steps, size, self._weights.input_size)
+
+    def _add_groups(self):
+        """Add memory for a group of each size, for one more thread."""
+        q, w = self.question, self._weights
+        for size in self._sizes:
+            x = self._new_input(size)
+            steps = self._target_steps
+            classes = targets = valid = None
+            if q.loss == "softmax":
+                classes = self._new(steps, size, dtype=np.intp)
+            else:
+                targets = self._new(steps, size, w.output_size)
+                valid = self._new(steps, size, dtype=np.uint8)
+            losses = self._new(steps, size, dtype=np.float64)
+            loss_arrays = classes, targets, valid, losses
+            arrays = self._new_arrays(size, q.steps, x, loss_arrays, is_group=True)
+            self._lanes.add(self._kernels.Group(arrays.compiled_pass, x, *loss_arrays))
+        self._threads, self.is_counted = self._threads + 1, False
+
+    def _new_arrays(self, *arguments, **options):
+        return PassArrays(self._kernels, self._weights, self.question, self._dropout, self._memory,
+                          *arguments, **options)
+
+
+class Plans:
+    """The plans that passes leave for the next ones: one cache for all.
+
+    A thread takes a plan out while it uses it, so that no other finds it at work.
+    """
+
+    def __init__(self):
+        self.clear()
+
+    def clear(self):
+        """Give all memory back."""
+        self._latest, self._spare = {}, {}  # by kind of question; by question, the oldest first
+
+    def take_latest(self, kind):
+        """Return the plan that was used last for a kind of question, or None."""
+        return self._latest.pop(kind, None)
+
+    def take(self, question):
+        """Return the plan for a question, or None."""
+        return self._spare.pop(question, None)
+
+    def give_back(self, plan):
+        """Keep a plan, and of those before as many as there is room for."""
+        kind = plan.question.kind
+        before = self._latest.get(kind)  # of another thread
+        self._latest[kind] = plan
+        if before is None and plan.is_counted:
+            return
+        if before is not None:
+            self._spare[before.question] = before
+        if plan.bytes > SPARE_BYTES:
+            self._latest.pop(kind, None)
+        plan.is_counted = True
+        self._make_room()
+
+    def put_aside(self, plan):
+        """Keep a plan that is not the latest one."""
+        self._spare[plan.question] = plan
+        self._make_room()
+
+    def _make_room(self):
+        """Drop the oldest plans until the others are small enough, the latest ones last."""
+        size = sum(each.bytes for each in [*self._latest.values(), *self._spare.values()])
+        for kept in (self._spare, self._latest):
+            for key in list(kept):
+                if size <= SPARE_BYTES:
+                    return
+                oldest = kept.pop(key, None)
+                size -= oldest.bytes if oldest is not None else 0

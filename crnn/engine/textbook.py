@@ -1,0 +1,205 @@
+"""The engine of the reference backend: whole passes of the textbook, on what users give.
+
+`Engine` is one of two classes with the same methods; see `crnn.engine.compiled`. What users give is
+checked here; what computes is `crnn.reference.Passes`.
+"""
+
+import numpy as np
+
+from crnn.base import checks
+from crnn.base.objective import checked_objective
+from crnn.base.sequences import (
+    checked_sequence,
+    checked_states,
+    public_state,
+    state_widths,
+)
+from crnn.engine.dropout import Dropout
+from crnn.reference import optimizers
+from crnn.reference.network import Passes
+
+
+class Engine:
+    """The passes of a network.
+
+    Parameters
+    ----------
+    layers : list of LayerSpec
+        From the input up.
+    parameters : Parameters
+        Of these layers and maybe of a readout.
+    dropout : float
+        The share of each layer's outputs that training zeroes, except the top layer's.
+    generator : numpy.random.Generator
+        Draws the dropout masks.
+
+    Attributes
+    ----------
+    layers, parameters
+        As given.
+    output_size : int
+        O, of a network without a readout what its top layer puts out.
+    updates : namespace
+        The optimizers' functions: sgd_update, adagrad_update, rmsprop_update, adam_update, norm
+        and is_finite.
+    """
+
+    updates = optimizers
+
+    def __init__(self, layers, parameters, dropout=0.0, generator=None):
+        self.layers, self.parameters = layers, parameters
+        self._dropout, self._dtype = Dropout(dropout, layers, generator), parameters.dtype
+        self.output_size = (
+            len(parameters["b_y"]) if "b_y" in parameters else layers[-1].output_size
+        )
+        self._passes = Passes(layers, parameters, dropout)
+
+    def infer(self, x, state, lengths):
+        """Run over a whole sequence; return y and the last state."""
+        sequence = self.sequence(x, state, lengths)
+        y, states = self._passes.infer(sequence.x, sequence.states, sequence.lengths)
+        return sequence.unbatch(y), public_state(states, sequence.batched)
+
+    def forward(self, x, state, lengths):
+        """Run over a whole sequence, with dropout; return y, the last state, and the tape."""
+        sequence = self.sequence(x, state, lengths)
+        own_x = sequence.x.copy()  # the caller may overwrite its array
+        y, states, tape = self._dropout.run(
+            lambda masks: self._passes.forward(own_x, sequence.states, sequence.lengths, masks),
+            sequence.steps, sequence.batch_size,
+        )
+        return sequence.unbatch(y), public_state(states, sequence.batched), (sequence, tape)
+
+    def backward(self, tape, dy, dstate):
+        """Return the `Gradients`, given those of y and of the last state, or None."""
+        sequence, tape = tape
+        shape = sequence.steps, *sequence.batch, self.output_size
+        dy = checks.real_array(dy, "dy", self._dtype, shape)
+        batch_size = sequence.batch_size if sequence.batched else None
+        dstates = checked_states(dstate, batch_size, self.layers, self._dtype, "dstate")
+        dy = dy.reshape(sequence.steps, sequence.batch_size, self.output_size)
+        return self._public(self._passes.backward(tape, dy, dstates), sequence)
+
+    def loss(self, x, targets, state, loss, reduction, lengths):
+        """Return the loss over a whole sequence, and the last state."""
+        sequence, objective = self.question(x, targets, state, loss, reduction, lengths)
+        value, states = self._passes.loss(
+            sequence.x, sequence.states, sequence.lengths, objective
+        )
+        return value, public_state(states, sequence.batched)
+
+    def loss_and_gradients(self, x, targets, state, loss, reduction, lengths, wants_x=True):
+        """Return the loss, its `Gradients`, and the last state; that of x is always there."""
+        sequence, objective = self.question(x, targets, state, loss, reduction, lengths)
+        value, gradients, states = self._dropout.run(
+            lambda masks: self._passes.loss_and_gradients(
+                sequence.x, sequence.states, sequence.lengths, objective, masks
+            ),
+            sequence.steps, sequence.batch_size,
+        )
+        return value, self._public(gradients, sequence), public_state(states, sequence.batched)
+
+    def validate(self, x, targets, loss, lengths):
+        """Raise what `loss` would raise of these, without computing it."""
+        self.question(x, targets, None, loss, "mean", lengths)
+
+    def stepper(self, prepare):
+        """Return a `Stepper` on these passes."""
+        return Stepper(self._passes, state_widths(self.layers), self._dtype, prepare)
+
+    def free_memory(self):
+        """Do nothing: no memory is kept from pass to pass."""
+
+    def sequence(self, x, state, lengths):
+        """Return the checked sequence."""
+        return checked_sequence(x, state, lengths, self.layers, self._dtype)
+
+    def question(self, x, targets, state, loss, reduction, lengths):
+        """Return the checked sequence and the checked objective."""
+        sequence = self.sequence(x, state, lengths)
+        return sequence, checked_objective(
+            loss, targets, sequence, self.output_size, reduction, self._dtype
+        )
+
+    def _public(self, found, sequence):
+        gradients = self.parameters.new_gradients()
+        for name, view in gradients.parameters.items():
+            view[...] = found.parameters[name]
+        gradients.x = sequence.unbatch(found.x)
+        gradients.state = public_state(found.states, sequence.batched)
+        return gradients
+
+
+class Stepper:
+    """One time step at a time on a state of its own: what `crnn.Stream` runs.
+
+    Parameters
+    ----------
+    passes : crnn.reference.Passes
+    widths : list of int
+        H of each layer.
+    dtype : numpy.dtype
+    prepare : callable
+        ``x, out = prepare(stepper, x, out)`` checks the arguments of `step` and converts x to an
+        array of the dtype or of tokens.
+
+    Attributes
+    ----------
+    state : list of list of ndarray (B, H)
+        For each layer h and, of an LSTM, c: copies; assignment copies in.
+    batch_size : int
+    batched : bool
+        Whether x and y have an axis for the batch.
+    """
+
+    def __init__(self, passes, widths, dtype, prepare):
+        self._passes, self._widths, self._dtype = passes, widths, dtype
+        self._prepare, self._count = prepare, passes.layers[0].kind.num_states
+        self.reset(None)
+
+    def reset(self, batch_size):
+        """Zero the state; one sequence for None, else ``batch_size`` of them."""
+        rows = 1 if batch_size is None else batch_size
+        self._states = [
+            [zeros((rows, H), self._dtype) for _ in range(self._count)] for H in self._widths
+        ]
+        self.batched, self.batch_size = batch_size is not None, rows
+
+    @property
+    def state(self):
+        return [[each.copy() for each in state] for state in self._states]
+
+    @state.setter
+    def state(self, values):
+        self._states = [[np.array(each) for each in state] for state in values]
+
+    def step(self, x, out=None):
+        """Return y of one time step and move the state on.
+
+        Parameters
+        ----------
+        x : ndarray (B, I) or (I,), or tokens (B,) or ()
+        out : ndarray (B, O) or (O,), optional
+            Where to put y.
+
+        Returns
+        -------
+        ndarray (B, O) or (O,)
+        """
+        x, out = self._prepare(self, x, out)
+        features = () if x.dtype.kind in "iu" else (self._passes.layers[0].input_size,)
+        rows = x.reshape(self.batch_size, *features)
+        y, self._states = self._passes.step(rows, self._states)
+        y = y if self.batched else y[0]
+        if out is None:
+            return y
+        out[...] = y
+        return out
+
+
+def zeros(shape, dtype):
+    """Return zeros, or raise MemoryError."""
+    try:
+        return np.zeros(shape, dtype)
+    except ValueError:  # what NumPy says beyond the address space
+        raise MemoryError(f"an array of shape {shape} does not fit in memory") from None

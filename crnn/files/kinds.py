@@ -1,0 +1,106 @@
+"""The three kinds of crnn files, and what the header of each holds besides the tensors.
+
+A network has its configuration; a character model also its vocabulary and an account of its
+training; a checkpoint, without a vocabulary, an account of a training under way.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from crnn.files import container
+from crnn.files.disk import FormatError, PathLike
+
+NETWORK, MODEL, CHECKPOINT = "network", "character model", "checkpoint of training"
+KEYS = {
+    NETWORK: ("config",),
+    MODEL: ("config", "vocabulary", "training"),
+    CHECKPOINT: ("config", "training"),
+}
+NAMES = {  # what error messages call the text of a key
+    "config": "configuration", "vocabulary": "vocabulary", "training": "account of training",
+}
+
+
+class Content(NamedTuple):
+    """What is in a file.
+
+    Attributes
+    ----------
+    kind : str
+        One of KEYS.
+    tensors : dict of str to ndarray
+    header : dict
+        By the keys of its kind, what was written as JSON. Names, shapes and all values in it are
+        still to be checked.
+    """
+
+    kind: str
+    tensors: dict
+    header: dict
+
+
+def write(
+    path: PathLike, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write a file, whole or not at all.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    tensors : mapping of str to ndarray
+    header : dict
+        By the keys of one kind, what is to be written as JSON.
+    metadata : mapping of str to str, optional
+        Further texts, under keys that crnn does not use; reading ignores them.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        As `container.write`; ValueError also for a key in metadata that is crnn's own.
+    """
+    metadata = dict(metadata or {})
+    for key in sorted(NAMES):
+        if key in metadata:
+            raise ValueError(f"the metadata key {key!r} is crnn's own; use another")
+    texts = {key: json.dumps(value, allow_nan=False) for key, value in header.items()}
+    container.write(path, tensors, metadata | texts)
+
+
+def read(path: PathLike, *wanted: str) -> Content:
+    """Read a file of one of the wanted kinds.
+
+    Raises
+    ------
+    FormatError
+        If it is not whole, or of another kind.
+    OSError
+        If it cannot be read.
+    """
+    tensors, metadata = container.read(path)
+    kind = _kind_of(metadata)
+    if kind not in wanted:
+        raise FormatError(f"{path}: {_refusal(kind, wanted)}")
+    if "config" not in metadata:
+        raise FormatError(f"{path}: the header has no network configuration")
+    if kind != NETWORK:  # a network's header may also have metadata of its user's
+        container.check_names(path, metadata, KEYS[kind])
+    header = {key: container.read_json(path, metadata[key], NAMES[key]) for key in KEYS[kind]}
+    return Content(kind, tensors, header)
+
+
+def _kind_of(metadata: Mapping[str, str]) -> str:
+    if "vocabulary" in metadata:
+        return MODEL
+    return CHECKPOINT if "training" in metadata else NETWORK
+
+
+def _refusal(kind: str, wanted: tuple[str, ...]) -> str:
+    if wanted == (CHECKPOINT,):
+        return "a model, not a checkpoint of training"
+    if wanted == (MODEL,):
+        return "not a character model, it has no vocabulary"
+    return f"a {kind}, not a model"

@@ -1,0 +1,2 @@
+ctypedef double real
+include "core.pyx"

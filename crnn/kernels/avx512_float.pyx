@@ -1,0 +1,2 @@
+ctypedef float real
+include "core.pyx"

@@ -1,0 +1,229 @@
+# What a pass is given and what it gives, for a whole batch; and whether it can be taken as it is.
+
+cdef bint has_shape(
+    object a, Py_ssize_t steps, Py_ssize_t batch, bint batched, Py_ssize_t columns
+) noexcept:
+    # (steps, batch, columns), where batched; columns = 0: no axis for them
+    cdef int axes = cnp.PyArray_NDIM(<cnp.ndarray> a)
+    if axes != 1 + batched + (columns > 0) or cnp.PyArray_DIM(<cnp.ndarray> a, 0) != steps:
+        return False
+    if batched and cnp.PyArray_DIM(<cnp.ndarray> a, 1) != batch:
+        return False
+    return columns == 0 or cnp.PyArray_DIM(<cnp.ndarray> a, axes - 1) == columns
+
+
+cdef class PassArguments:
+    """The arguments and results of passes of one shape.
+
+    Parameters
+    ----------
+    weights : PackedWeights
+    steps, batch : int
+    batched : bool
+        Whether arguments have an axis for the batch.
+    tokens : ndarray of intp (T, B), or None
+        Where tokens are copied to; None: x is floats.
+    classes : ndarray of intp (T or 1, B), or None
+        Where the targets of softmax are copied to.
+    losses : ndarray of float64 (T or 1, B), or None
+    states, gradients : list of list of ndarray (B, H)
+        For each layer and direction h and, of an LSTM, c: initial states, and then the last ones;
+        gradients of the last ones, and then of the initial ones.
+    joined : tuple of two lists of ndarray (L * D, B, H), or None
+        Where all widths are equal, the arrays of which `states` and `gradients` are parts.
+    """
+
+    cdef readonly Py_ssize_t steps, batch
+    cdef readonly bint batched
+    cdef Py_ssize_t inputs, outputs
+    cdef readonly list states, gradients
+    cdef object joined
+    cdef const real[:, :, ::1] x
+    cdef Py_ssize_t[:, ::1] tokens
+    cdef Py_ssize_t[:, ::1] classes
+    cdef const real[:, :, ::1] targets
+    cdef const unsigned char[:, ::1] valid
+    cdef double[:, ::1] losses
+    cdef const Py_ssize_t *lengths      # (B,), or NULL
+    cdef real[:, :, ::1] dx
+    cdef const unsigned char **masks    # of each layer's outputs, or NULL
+    cdef real **places                  # of h, c, dh and dc of each layer and direction
+    cdef Py_ssize_t *hidden             # of each
+    cdef double scale
+    cdef list held
+
+    def __cinit__(self, weights, Py_ssize_t steps, Py_ssize_t batch, bint batched, tokens, classes,
+                  losses, list states, *rest):
+        self.masks = <const unsigned char **> PyMem_Calloc(len(states), sizeof(void *))
+        self.places = <real **> PyMem_Calloc(4 * len(states), sizeof(void *))
+        self.hidden = <Py_ssize_t *> PyMem_Calloc(len(states), sizeof(Py_ssize_t))
+        if self.masks == NULL or self.places == NULL or self.hidden == NULL:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        PyMem_Free(self.masks)
+        PyMem_Free(self.places)
+        PyMem_Free(self.hidden)
+
+    def __init__(self, weights, Py_ssize_t steps, Py_ssize_t batch, bint batched, tokens, classes,
+                 losses, list states, list gradients, joined):
+        cdef Py_ssize_t k
+        self.steps, self.batch, self.batched = steps, batch, batched
+        self.inputs, self.outputs = weights.input_size, weights.output_size
+        self.tokens, self.classes, self.losses = tokens, classes, losses
+        self.states, self.gradients, self.joined = states, gradients, joined
+        self.lengths, self.scale, self.held = NULL, 1, []
+        for k in range(len(states)):
+            self.hidden[k] = states[k][0].shape[1]
+            for i, array in enumerate(states[k]):
+                self.places[4 * k + i] = pointer(array)
+            for i, array in enumerate(gradients[k]):
+                self.places[4 * k + 2 + i] = pointer(array)
+
+    # where states lie, and their gradients, of layer k and of sequences from `shift` on; of c only
+    # where there is one
+
+    cdef inline real *h(self, Py_ssize_t k, Py_ssize_t shift) noexcept nogil:
+        return self.places[4 * k] + shift * self.hidden[k]
+
+    cdef inline real *c(self, Py_ssize_t k, Py_ssize_t shift) noexcept nogil:
+        return self.places[4 * k + 1] + shift * self.hidden[k]
+
+    cdef inline real *dh(self, Py_ssize_t k, Py_ssize_t shift) noexcept nogil:
+        return self.places[4 * k + 2] + shift * self.hidden[k]
+
+    cdef inline real *dc(self, Py_ssize_t k, Py_ssize_t shift) noexcept nogil:
+        return self.places[4 * k + 3] + shift * self.hidden[k]
+
+    # --- what is ready is taken -------------------------------------------------------------------
+
+    def take(self, x, targets, state, bint mean=True):
+        """Take x, targets (or None) and the state as they are; return False where they do not fit.
+
+        The loss is to be the mean over valid targets, or the sum.
+
+        They fit if they are arrays of the right types and shapes, C-contiguous and in range, and
+        the state is None or as the network returns it. Tokens, classes and states are copied, so
+        that what was checked cannot change; floats are held.
+        """
+        self.held = []
+        self.lengths, self.valid, self.scale = NULL, None, 1
+        if not self.take_x(x):
+            return False
+        if targets is not None and not self.take_targets(targets, mean):
+            return False
+        return self.take_state(state)
+
+    cdef bint take_x(self, x) except -1:
+        if self.tokens is not None:
+            return self.take_numbers(&self.tokens[0, 0], x, self.steps, 0, self.inputs) >= 0
+        if not is_ready(x, REAL_TYPE):
+            return False
+        if not has_shape(x, self.steps, self.batch, self.batched, self.inputs):
+            return False
+        self.x = x if self.batched else x[:, None]
+        return True
+
+    cdef bint take_targets(self, targets, bint mean) except -1:
+        cdef Py_ssize_t count, steps = self.losses.shape[0]
+        if self.classes is not None:
+            count = self.take_numbers(&self.classes[0, 0], targets, steps, -1, self.outputs)
+            if count < 0:
+                return False
+            self.scale = 1.0 / max(count, 1) if mean else 1
+            return True
+        if not is_ready(targets, REAL_TYPE):
+            return False
+        if not has_shape(targets, steps, self.batch, self.batched, self.outputs):
+            return False
+        self.targets = targets if self.batched else targets[:, None]
+        self.scale = 1.0 / max(steps * self.batch * self.outputs, 1) if mean else 1
+        return True
+
+    cdef Py_ssize_t take_numbers(
+        self, Py_ssize_t *own, given, Py_ssize_t steps, Py_ssize_t low, Py_ssize_t high
+    ) noexcept:
+        # copies whole numbers and returns how many are at least 0; -1 if one is below low, or high
+        cdef Py_ssize_t i, outside = 0, count = 0
+        if not is_ready(given, cnp.NPY_INTP):
+            return -1
+        if not has_shape(given, steps, self.batch, self.batched, 0):
+            return -1
+        if own != indices(given):       # else they are the plan's own already
+            memcpy(own, indices(given), steps * self.batch * sizeof(Py_ssize_t))
+        for i in range(steps * self.batch):
+            outside += not low <= own[i] < high
+            count += own[i] >= 0
+        return -1 if outside else count
+
+    cdef bint take_state(self, state) except -1:
+        for arrays in self.gradients:
+            for array in arrays:
+                memset(cnp.PyArray_DATA(array), 0, cnp.PyArray_NBYTES(array))
+        if state is None:
+            for arrays in self.states:
+                for array in arrays:
+                    memset(cnp.PyArray_DATA(array), 0, cnp.PyArray_NBYTES(array))
+            return True
+        if self.joined is None:
+            return False
+        joined = self.joined[0]
+        given = (state,) if len(joined) == 1 else state
+        if type(given) is not tuple or len(given) != len(joined):
+            return False
+        for own, each in zip(joined, given):
+            if not self.fits_state(own, each):
+                return False
+        for own, each in zip(joined, given):
+            memcpy(cnp.PyArray_DATA(own), cnp.PyArray_DATA(each), cnp.PyArray_NBYTES(own))
+        return True
+
+    cdef bint fits_state(self, own, given) noexcept:
+        if not is_ready(given, REAL_TYPE):
+            return False
+        return has_shape(given, cnp.PyArray_DIM(own, 0), self.batch, self.batched,
+                         cnp.PyArray_DIM(own, 2))
+
+    def put(self, lengths, valid, double scale):
+        """Take what else was checked: lengths (B,) or None, valid (T, B) or None, the scale."""
+        self.held += [lengths, valid]
+        self.valid, self.scale = valid, scale
+        if lengths is not None:
+            self.lengths = indices(lengths)
+
+    def set_dx(self, dx):
+        """Take where the gradient of x (T, B, I) is to go, or None."""
+        self.dx = dx
+
+    def set_masks(self, list masks):
+        """Take masks of what dropout leaves, (T, B, D * H) or None for each layer."""
+        cdef Py_ssize_t k
+        self.held.append(masks)
+        for k in range(len(masks)):
+            self.masks[k] = NULL
+            if masks[k] is not None:
+                self.masks[k] = <const unsigned char *> cnp.PyArray_DATA(masks[k])
+
+    def let_go(self):
+        """Hold nothing any more that was given, but for what was copied."""
+        self.x, self.targets, self.valid, self.dx, self.held = None, None, None, None, []
+
+    def loss(self):
+        """Return the losses, added up in their order, times the scale."""
+        cdef Py_ssize_t i
+        cdef double total = 0
+        cdef const double *losses = &self.losses[0, 0]
+        for i in range(self.losses.shape[0] * self.batch):
+            total += losses[i]
+        return total * self.scale
+
+    def public(self, bint gradients=False):
+        """Return the states, or their gradients, as a caller gets them: copies."""
+        cdef list parts = self.gradients if gradients else self.states
+        if self.joined is None:
+            found = [[each.copy() if self.batched else each[0].copy() for each in some]
+                     for some in zip(*parts)]
+        else:
+            found = [each.copy() if self.batched else each[:, 0].copy()
+                     for each in self.joined[1 if gradients else 0]]
+        return found[0] if len(found) == 1 else tuple(found)

@@ -1,0 +1,306 @@
+# A recurrent layer, in one direction, over sequences: forward, back through time, and the gradients
+# of its parameters. An object holds its arrays from pass to pass; each method is told which time
+# steps and which sequences to work on, so that different sequences may be for different threads.
+#
+# Some arrays have room for all T steps, others for a block of them, which begins at their first row
+# (`row_of`). With a tape, what every step leaves is kept for the way back.
+
+cdef struct Span:
+    Py_ssize_t start, count     # time steps
+    Py_ssize_t first, last      # sequences; of gradients of parameters, hidden units
+
+
+cdef inline Py_ssize_t row_of(Py_ssize_t rows, Py_ssize_t steps, Py_ssize_t start) noexcept nogil:
+    # where a span that begins at `start` lies in an array of so many rows, for all steps or a block
+    return start if rows >= steps else 0
+
+
+cdef inline void copy_states(
+    real *to, const real *states, Span span, Py_ssize_t H
+) noexcept nogil:
+    # to[first:last] = states[first:last], both (B, H)
+    memcpy(to + span.first * H, states + span.first * H,
+           (span.last - span.first) * H * sizeof(real))
+
+
+cdef inline void linear_steps(
+    real *y, const real *x, const real *W, const real *b, Py_ssize_t steps, Py_ssize_t batch,
+    Py_ssize_t first, Py_ssize_t last, Py_ssize_t inputs, Py_ssize_t outputs,
+) noexcept nogil:
+    # y[:, first:last] = x[:, first:last] @ W + b, where y is (steps, batch, outputs)
+    cdef Py_ssize_t t
+    if last - first == batch:
+        linear_rows(y, x, W, b, steps * batch, inputs, outputs, False)
+    else:
+        for t in range(steps):
+            linear_rows(y + (t * batch + first) * outputs, x + (t * batch + first) * inputs, W, b,
+                        last - first, inputs, outputs, False)
+
+
+cdef class Direction:
+    """One layer in one direction, over sequences of one shape.
+
+    Parameters
+    ----------
+    weights : PackedLayer
+    steps : int
+        T.
+    x : ndarray (T, B, I), or of a block; or tokens (T, B)
+    states : ndarray (T + 1, B, H), or of a block
+        The state before each step, and after the last.
+    saved, gates : ndarray or None
+        What the cell leaves besides: with a tape (T + 1, B, H) and (T, B, G * H), else (2, B, H)
+        and (some steps, B, G * H). None, where the cell has none.
+    has_tape : bool
+    """
+
+    cdef Kind kind
+    cdef Py_ssize_t steps, batch, inputs, hidden, width
+    cdef Py_ssize_t vector_start            # of its parameters, in the flat vector
+    cdef object weights
+    cdef list held                          # keeps alive what pointers point to
+    cdef const real *W_xh                   # packed, but not for tokens
+    cdef const real *W_xh_T
+    cdef const real *b_h
+    cdef CellWeights cell
+    cdef const real[:, :, ::1] x            # (T or block, B, I), or None
+    cdef const Py_ssize_t[:, ::1] tokens    # (T, B), or None
+    cdef bint has_tokens, has_tape
+    cdef const Py_ssize_t *lengths          # (B,), or NULL
+    cdef real[:, :, ::1] states             # (T or block + 1, B, H)
+    cdef real[:, :, ::1] saved              # (T + 1 or 2, B, H), or None
+    cdef real[:, :, ::1] gates              # (T or some, B, G * H); None: those are the states
+    cdef real[:, :, ::1] dh                 # (T or block, B, H): what reaches the outputs
+    cdef real[:, ::1] dstate                # (B, H): the gradient of the state, from step to step
+    cdef real[:, ::1] dc                    # (B, H), or None
+    cdef real[:, :, ::1] da                 # (block, B, G * H); None: dh is turned into it
+    cdef real[:, :, ::1] dsaved             # (block, B, H), or None
+    cdef real[:, :, ::1] dx                 # (T, B, I), or None
+    cdef bint wants_x
+
+    def __init__(self, weights, Py_ssize_t steps, x, states, saved, gates, bint has_tape):
+        self.weights, self.kind, self.vector_start = weights, kind_of(weights.kind), weights.start
+        self.steps, self.inputs = steps, weights.input_size
+        self.batch, self.hidden = states.shape[1], states.shape[2]
+        self.width = self.kind.gates * self.hidden
+        self.has_tokens, self.has_tape, self.lengths = x.ndim == 2, has_tape, NULL
+        if self.has_tokens:
+            self.tokens = x
+        else:
+            self.x = x
+        self.states, self.saved, self.gates = states, saved, gates
+        self.held = []
+        self.W_xh = self.hold(weights.W_xh if self.has_tokens else weights.packed("W_xh"))
+        self.b_h = self.hold(weights.b_h)
+        self.cell.W_hh, self.cell.W_hn = (
+            self.hold(weights.packed("W_hh")), self.hold(weights.packed("W_hn")))
+        self.cell.b_hn = self.hold(weights.b_hn)
+        self.cell.W_hh_T = self.cell.W_hn_T = self.W_xh_T = NULL
+
+    def set_states(self, states):
+        """Write states (T + 1, B, H) to another array from now on."""
+        self.states = states
+
+    def prepare_backward(self, dh, dstate, dc, da, dsaved, dx):
+        """Say where gradients lie, see the attributes, and have weights packed for the way back."""
+        self.dh, self.dstate, self.dc, self.da, self.dsaved = dh, dstate, dc, da, dsaved
+        self.dx, self.wants_x = dx, dx is not None
+        self.cell.W_hh_T = self.hold(self.weights.packed("W_hh", True))
+        self.cell.W_hn_T = self.hold(self.weights.packed("W_hn", True))
+        if self.wants_x:
+            self.W_xh_T = self.hold(self.weights.packed("W_xh", True))
+
+    cdef const real *hold(self, array) except? NULL:
+        if array is None:
+            return NULL
+        self.held.append(array)
+        return pointer(array)
+
+    # --- forward --------------------------------------------------------------------------------
+
+    cdef void begin(self, const real *h, const real *c, Span span) noexcept nogil:
+        # take the initial states (B, H) of some sequences
+        copy_states(&self.states[0, 0, 0], h, span, self.hidden)
+        if self.kind.has_c:
+            copy_states(&self.saved[0, 0, 0], c, span, self.hidden)
+
+    cdef void end(self, real *h, real *c, Py_ssize_t row, Span span) noexcept nogil:
+        # give the states in a row
+        copy_states(h, &self.states[row, 0, 0], span, self.hidden)
+        if self.kind.has_c:
+            copy_states(c, &self.saved[row, 0, 0], span, self.hidden)
+
+    cdef void carry(self, Span span) noexcept nogil:
+        # begin the next block where this one ended, without a tape
+        copy_states(&self.states[0, 0, 0], &self.states[span.count, 0, 0], span, self.hidden)
+        if self.kind.has_c and span.count % 2:
+            copy_states(&self.saved[0, 0, 0], &self.saved[1, 0, 0], span, self.hidden)
+
+    cdef void forward(self, Span span, Pulse *pulse) noexcept nogil:
+        # states[1:] from x and states[:-1], some steps at a time
+        cdef Py_ssize_t at = row_of(self.states.shape[0] - 1, self.steps, span.start)
+        cdef Py_ssize_t done = 0, rows = span.last - span.first
+        cdef Py_ssize_t together = min(PROJECTED_ROWS, PROJECTED_NUMBERS // self.width)
+        cdef Py_ssize_t x_at = span.start
+        cdef Span some = span
+        if not self.has_tokens:
+            x_at = row_of(self.x.shape[0], self.steps, span.start)
+        together = max(together, MIN_PROJECTED_ROWS) // max(1, rows)
+        if self.kind.has_gates:
+            together = min(together, self.gates.shape[0])
+        together = max(1, together)
+        while done < span.count and not must_stop(pulse):
+            some.start, some.count = span.start + done, min(together, span.count - done)
+            self.project(some, x_at + done, at + done)
+            self.recur(some, at + done)
+            done += some.count
+
+    cdef real *gates_at(self, Py_ssize_t at) noexcept nogil:
+        # where the pre-activations of the step at `at` begin
+        if not self.kind.has_gates:
+            return &self.states[at + 1, 0, 0]
+        return &self.gates[at if self.has_tape else 0, 0, 0]
+
+    cdef void project(self, Span span, Py_ssize_t x_at, Py_ssize_t at) noexcept nogil:
+        # gates = x[x_at:] @ W_xh + b_h, of all steps at once
+        cdef Py_ssize_t t, b = span.first
+        cdef real *gates = self.gates_at(at)
+        if not self.has_tokens:
+            linear_steps(gates, &self.x[x_at, 0, 0], self.W_xh, self.b_h, span.count, self.batch,
+                         b, span.last, self.inputs, self.width)
+            return
+        for t in range(span.count):
+            lookup_rows(gates + (t * self.batch + b) * self.width,
+                        &self.tokens[x_at + t, b], self.W_xh, self.b_h, span.last - b,
+                        self.width)
+
+    cdef void recur(self, Span span, Py_ssize_t at) noexcept nogil:
+        # h_t from gates and h_{t-1}, step after step
+        cdef Py_ssize_t t, now, b = span.first
+        cdef real *gates = self.gates_at(at) + b * self.width
+        cdef StepTape step
+        cdef Rows rows = self.rows_of(span)
+        step.saved = NULL
+        step.saved_before = NULL
+        for t in range(span.count):
+            step.h, step.before = &self.states[at + t + 1, b, 0], &self.states[at + t, b, 0]
+            step.gates = gates + t * self.batch * self.width
+            if self.kind.has_gates:
+                now = at + t if self.has_tape else (at + t) % 2
+                step.saved_before = &self.saved[now, b, 0]
+                step.saved = &self.saved[now + 1 if self.has_tape else 1 - now, b, 0]
+            rows.t, rows.from_last = span.start + t, (at + t) % 2
+            cell_step(&step, &self.cell, &rows, &self.kind)
+            if rows.lengths != NULL:
+                self.keep_finished_states(&step, &rows)
+
+    cdef Rows rows_of(self, Span span) noexcept nogil:
+        cdef Rows rows
+        rows.n, rows.H, rows.t, rows.from_last = span.last - span.first, self.hidden, 0, False
+        rows.lengths = NULL if self.lengths == NULL else self.lengths + span.first
+        return rows
+
+    cdef void keep_finished_states(self, const StepTape *step, const Rows *rows) noexcept nogil:
+        keep_finished(step.h, step.before, rows)
+        if self.kind.has_c:
+            keep_finished(step.saved, step.saved_before, rows)
+        elif self.kind.separate_candidate:
+            zero_finished(step.saved, rows)
+
+    # --- back -----------------------------------------------------------------------------------
+
+    cdef void begin_back(self, const real *dh, const real *dc, Span span) noexcept nogil:
+        # take the gradients of the last states
+        copy_states(&self.dstate[0, 0], dh, span, self.hidden)
+        if self.kind.has_c:
+            copy_states(&self.dc[0, 0], dc, span, self.hidden)
+
+    cdef void end_back(self, real *dh, real *dc, Span span) noexcept nogil:
+        # give those of the initial states
+        copy_states(dh, &self.dstate[0, 0], span, self.hidden)
+        if self.kind.has_c:
+            copy_states(dc, &self.dc[0, 0], span, self.hidden)
+
+    cdef real *da_of(self, Py_ssize_t start) noexcept nogil:
+        # where the gradients of the pre-activations of a block begin
+        if self.kind.has_gates:
+            return &self.da[0, 0, 0]
+        return &self.dh[row_of(self.dh.shape[0], self.steps, start), 0, 0]
+
+    cdef void backward(self, Span span) noexcept nogil:
+        # da from dh, step before step, over a block; and dx = da @ W_xh.T
+        cdef Py_ssize_t i, t, at = row_of(self.dh.shape[0], self.steps, span.start)
+        cdef Py_ssize_t b = span.first
+        cdef real *da = self.da_of(span.start)
+        cdef StepTape step
+        cdef StepGradients d
+        cdef Rows rows = self.rows_of(span)
+        step.saved = NULL
+        step.saved_before = NULL
+        d.dsaved = NULL
+        d.dc = NULL
+        d.dstate = &self.dstate[b, 0]
+        if self.kind.has_c:
+            d.dc = &self.dc[b, 0]
+        for i in range(span.count - 1, -1, -1):
+            t = span.start + i
+            step.h, step.before = &self.states[t + 1, b, 0], &self.states[t, b, 0]
+            step.gates = &self.states[t + 1, b, 0]
+            if self.kind.has_gates:
+                step.saved, step.saved_before = &self.saved[t + 1, b, 0], &self.saved[t, b, 0]
+                step.gates = &self.gates[t, b, 0]
+            if self.kind.separate_candidate:
+                d.dsaved = &self.dsaved[i, b, 0]
+            d.da, d.dh = da + (i * self.batch + b) * self.width, &self.dh[at + i, b, 0]
+            rows.t, rows.from_last = t, i % 2
+            cell_step_backward(&d, &step, &self.cell, &rows, &self.kind)
+        if self.wants_x:
+            linear_steps(&self.dx[span.start, 0, 0], da, self.W_xh_T, <real *> NULL, span.count,
+                         self.batch, b, span.last, self.width, self.inputs)
+
+    cdef void gradients(self, Span span, real *vector) noexcept nogil:
+        # add a part of the gradients of the parameters over a block to the flat vector: of W_hh
+        # rows first to last - 1, of the others an equal share
+        cdef Py_ssize_t H = self.hidden, G = self.kind.gates, rows = span.count * self.batch
+        cdef Py_ssize_t i = span.first, n = span.last - i
+        cdef Py_ssize_t together = self.width - H if self.kind.separate_candidate else self.width
+        cdef const real *da = self.da_of(span.start)
+        cdef const real *before = &self.states[span.start, 0, i]
+        cdef real *dW_xh = vector + self.vector_start
+        cdef real *dW_hh = dW_xh + self.inputs * self.width
+        cdef real *db_h = dW_hh + H * self.width
+        add_outer_products(dW_hh + i * self.width, self.width, before, H, da, self.width, rows, n,
+                           together)
+        if self.kind.separate_candidate:
+            self.candidate_gradients(dW_hh + i * self.width + together, db_h + self.width, before,
+                                     da + together, span)
+        self.input_gradients(dW_xh, da, span)
+        add_rows(db_h + G * i, da + G * i, self.width, rows, G * n)
+
+    cdef void candidate_gradients(
+        self, real *dW_hn, real *db_hn, const real *before, const real *dn, Span span
+    ) noexcept nogil:
+        # those of W_hn (H, H), the last columns of W_hh, and of b_hn
+        cdef Py_ssize_t H = self.hidden, rows = span.count * self.batch
+        cdef Py_ssize_t i = span.first, n = span.last - i
+        cdef const real *dsaved = &self.dsaved[0, 0, 0]
+        if self.kind.reset_after:
+            add_outer_products(dW_hn, self.width, before, H, dsaved, H, rows, n, H)
+            add_rows(db_hn + i, dsaved + i, H, rows, n)
+        else:
+            add_outer_products(dW_hn, self.width, &self.saved[span.start + 1, 0, i], H, dn,
+                               self.width, rows, n, H)
+
+    cdef void input_gradients(self, real *dW_xh, const real *da, Span span) noexcept nogil:
+        cdef Py_ssize_t r, rows = span.count * self.batch, G = self.kind.gates
+        cdef Py_ssize_t i = self.inputs * span.first // self.hidden
+        cdef Py_ssize_t inputs = self.inputs * span.last // self.hidden - i
+        cdef Py_ssize_t j = G * span.first, columns = G * span.last - j
+        cdef const Py_ssize_t *tokens
+        if not self.has_tokens:
+            add_outer_products(dW_xh + i * self.width, self.width, &self.x[span.start, 0, i],
+                               self.inputs, da, self.width, rows, inputs, self.width)
+            return
+        tokens = &self.tokens[span.start, 0]
+        for r in range(rows):
+            add_scaled(dW_xh + tokens[r] * self.width + j, 1, da + r * self.width + j, columns)

@@ -1,0 +1,385 @@
+# All layers of a network and its readout over some sequences, and the phases of a pass over them. A
+# schedule (schedules.pyx) decides which thread does which part of a phase.
+
+cdef enum PhaseKind:
+    INFER           # all layers and the readout, block by block, without a tape
+    FORWARD         # all layers, with a tape
+    READ            # the readout over a block; in training the loss, and back to what it read
+    READ_LAST       # the same of each sequence's last step only, and the readout's own gradients
+    ADD_READ        # a part of the gradients of the readout over a block
+    BACK            # back through time over a block, of a layer in one direction
+    ADD             # a part of the gradients of its parameters (and readout: `reads_by_block`)
+    SEND            # the gradient of the input, to where the caller wants it
+
+PHASES = {
+    "infer": INFER, "forward": FORWARD, "read": READ, "read_last": READ_LAST,
+    "add_read": ADD_READ, "back": BACK, "add": ADD, "send": SEND,
+}
+
+cdef struct Phase:
+    PhaseKind kind
+    int direction               # of BACK and ADD: the layer and its direction, from the input up
+    Py_ssize_t start            # the first time step of the block
+
+
+cdef inline void share(
+    Span *span, Py_ssize_t size, Py_ssize_t multiple, Py_ssize_t part, Py_ssize_t parts
+) noexcept nogil:
+    # a part of `size` sequences or units: all parts but the last are whole multiples
+    cdef Py_ssize_t groups = (size + multiple - 1) // multiple
+    span.first = min(size, part * groups // parts * multiple)
+    span.last = min(size, (part + 1) * groups // parts * multiple)
+
+
+cdef class Pass:
+    """All layers over sequences of one shape, and the phases of a pass over them.
+
+    Parameters
+    ----------
+    layers : list of Layer
+    readout : Readout
+    phase_count, phases : int, iterable of tuple
+        So many (name, direction, start); see `PHASES`.
+    block : int
+        Time steps of a block.
+    read, dread : ndarray (2, B, D * H), (1, B, D * H), or None
+        What the readout reads and its gradient, where it reads each sequence's last step only.
+    reads, has_loss, goes_back : bool
+        Whether READ computes outputs (else they are states, or their gradient is given), then
+        losses and their gradient, and then what reaches the layers.
+    """
+
+    cdef Py_ssize_t steps, batch, block, depth, phase_count
+    cdef Py_ssize_t *parts
+    cdef list held
+    cdef void **layers              # Layer, which `held` keeps alive
+    cdef Phase *phases
+    cdef Readout readout
+    cdef Layer top
+    cdef bint last_only, reads, has_loss, goes_back, sends
+    cdef real[:, :, ::1] read
+    cdef real[:, :, ::1] dread
+    cdef const Py_ssize_t *lengths
+    cdef real *vector               # where gradients of parameters are added
+    cdef void *whole                # PassArguments, whose sequences from `shift` on these are
+    cdef Py_ssize_t shift
+
+    def __cinit__(self, list layers, readout, Py_ssize_t phase_count, *rest):
+        self.layers = <void **> PyMem_Calloc(len(layers), sizeof(void *))
+        self.phases = <Phase *> PyMem_Calloc(max(1, phase_count), sizeof(Phase))
+        self.parts = <Py_ssize_t *> PyMem_Calloc(max(1, phase_count), sizeof(Py_ssize_t))
+        if self.layers == NULL or self.phases == NULL or self.parts == NULL:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        PyMem_Free(self.layers)
+        PyMem_Free(self.phases)
+        PyMem_Free(self.parts)
+
+    def __init__(self, list layers, Readout readout not None, Py_ssize_t phase_count, phases,
+                 Py_ssize_t block, read, dread, bint reads, bint has_loss, bint goes_back):
+        cdef Py_ssize_t k
+        cdef Phase *phase = self.phases
+        self.held, self.readout, self.block = layers, readout, block
+        self.depth, self.phase_count = len(layers), phase_count
+        for k in range(self.depth):
+            self.layers[k] = <void *> (<Layer?> layers[k])
+        self.top = layers[self.depth - 1]
+        self.steps, self.batch = self.top.steps, self.top.batch
+        self.sends = False
+        self.last_only, self.read, self.dread = read is not None, read, dread
+        self.reads, self.has_loss, self.goes_back = reads, has_loss, goes_back
+        for name, phase.direction, phase.start in phases:
+            phase.kind = PHASES[name]
+            self.sends |= phase.kind == SEND
+            phase += 1
+
+    # --- schedules --------------------------------------------------------------------------------
+
+    cdef Py_ssize_t parts_of(self, const Phase *phase, Py_ssize_t threads) noexcept nogil:
+        # how many parts a phase has for so many threads
+        cdef Py_ssize_t size = self.batch, multiple = SHARED_SEQUENCES
+        if phase.kind == READ_LAST:
+            return 1
+        if phase.kind == ADD:
+            size, multiple = (<Layer> self.layers[self.layer_of(phase)]).hidden, SHARED_UNITS
+        elif phase.kind == ADD_READ:
+            size, multiple = self.readout.inputs, SHARED_UNITS
+        return max(1, min(threads, (size + multiple - 1) // multiple))
+
+    cdef inline Py_ssize_t layer_of(self, const Phase *phase) noexcept nogil:
+        return phase.direction // (1 + self.top.both)
+
+    cdef inline bint is_second(self, const Phase *phase) noexcept nogil:
+        # whether a phase is for the second direction of its layer
+        return phase.direction % (1 + self.top.both)
+
+    cdef void run_part(
+        self, const Phase *phase, Py_ssize_t part, Py_ssize_t parts, Pulse *pulse
+    ) noexcept nogil:
+        cdef Span span
+        span.start, span.count = phase.start, min(self.block, self.steps - phase.start)
+        if phase.kind == ADD:
+            share(&span, (<Layer> self.layers[self.layer_of(phase)]).hidden, SHARED_UNITS, part,
+                  parts)
+            self.add_gradients(phase, span)
+        elif phase.kind == ADD_READ:
+            share(&span, self.readout.inputs, SHARED_UNITS, part, parts)
+            self.readout.gradients(span, self.vector)
+        else:
+            share(&span, self.batch, SHARED_SEQUENCES, part, parts)
+            self.run_sequences(phase, span, pulse)
+
+    cdef void run_sequences(
+        self, const Phase *phase, Span span, Pulse *pulse
+    ) noexcept nogil:
+        if phase.kind == INFER:
+            self.infer(span, pulse)
+        elif phase.kind == FORWARD:
+            self.forward(span, pulse)
+        elif phase.kind == READ:
+            self.read_span(span)
+        elif phase.kind == READ_LAST:
+            self.read_last(span)
+        elif phase.kind == BACK:
+            self.back(phase, span)
+        else:
+            self.send(span)
+
+    cdef read_from(self, PassArguments whole):
+        # where it takes a whole batch, floats are read where they lie
+        cdef Layer bottom = <Layer> self.layers[0]
+        if whole.tokens is None:
+            bottom.x = bottom.ahead.x = whole.x
+        if self.has_loss and whole.classes is None:
+            self.readout.targets, self.readout.valid = whole.targets, whole.valid
+        if self.goes_back and bottom.ahead.wants_x and not self.sends:
+            bottom.ahead.dx = whole.dx
+
+    cdef let_go(self):
+        # hold nothing any more that belongs to the caller
+        cdef Layer bottom = <Layer> self.layers[0]
+        bottom.x = bottom.ahead.x = None
+        if not self.sends:
+            bottom.ahead.dx = None
+        if self.has_loss:
+            self.readout.targets, self.readout.valid = None, None
+        elif self.reads or self.goes_back:
+            self.readout.y = None
+        else:
+            bottom.ahead.states = None
+
+    cdef void start(
+        self, PassArguments whole, Py_ssize_t shift, real *vector
+    ) noexcept nogil:
+        # take the arguments, of which these are the sequences from `shift` on
+        cdef Py_ssize_t k
+        self.whole, self.shift, self.vector = <void *> whole, shift, vector
+        self.lengths = NULL if whole.lengths == NULL else whole.lengths + shift
+        self.readout.scale = whole.scale
+        for k in range(self.depth):
+            (<Layer> self.layers[k]).follow(self.lengths, whole.masks[k], whole.batch, shift)
+
+    # --- states -----------------------------------------------------------------------------------
+
+    # where the states of direction k lie, and their gradients; of c only where there is one
+
+    cdef inline real *h(self, Py_ssize_t k) noexcept nogil:
+        return (<PassArguments> self.whole).h(k, self.shift)
+
+    cdef inline real *c(self, Py_ssize_t k) noexcept nogil:
+        return (<PassArguments> self.whole).c(k, self.shift)
+
+    cdef inline real *dh(self, Py_ssize_t k) noexcept nogil:
+        return (<PassArguments> self.whole).dh(k, self.shift)
+
+    cdef inline real *dc(self, Py_ssize_t k) noexcept nogil:
+        return (<PassArguments> self.whole).dc(k, self.shift)
+
+    cdef void begin(self, Py_ssize_t k, Span span) noexcept nogil:
+        # give direction k its initial states
+        cdef Py_ssize_t ways = 1 + self.top.both
+        if k % ways:
+            (<Layer> self.layers[k // ways]).reverse.begin(self.h(k), self.c(k), span)
+        else:
+            (<Layer> self.layers[k // ways]).ahead.begin(self.h(k), self.c(k), span)
+
+    cdef void end(self, Py_ssize_t k, Py_ssize_t row, Span span) noexcept nogil:
+        # take the last states of direction k, which lie in a row
+        cdef Py_ssize_t ways = 1 + self.top.both
+        if k % ways:
+            (<Layer> self.layers[k // ways]).reverse.end(self.h(k), self.c(k), row, span)
+        else:
+            (<Layer> self.layers[k // ways]).ahead.end(self.h(k), self.c(k), row, span)
+
+    # --- without a tape ---------------------------------------------------------------------------
+
+    cdef void infer(self, Span span, Pulse *pulse) noexcept nogil:
+        if self.top.both:
+            self.infer_both_ways(span, pulse)
+        else:
+            self.infer_one_way(span, pulse)
+        if self.last_only:
+            self.read_last(span)
+        if not self.reads:
+            span.start, span.count = 0, self.steps
+            self.silence(&self.top.ahead.states[1, 0, 0], self.top.hidden, span)
+
+    cdef void infer_one_way(self, Span span, Pulse *pulse) noexcept nogil:
+        # all layers and the readout, block after block
+        cdef Py_ssize_t k
+        span.start = 0
+        for k in range(self.depth):
+            self.begin(k, span)
+        while span.start < self.steps and not must_stop(pulse):
+            span.count = min(self.block, self.steps - span.start)
+            for k in range(self.depth):
+                (<Layer> self.layers[k]).ahead.forward(span, pulse)
+            if not self.last_only:
+                self.read_span(span)
+            for k in range(self.depth):
+                (<Layer> self.layers[k]).ahead.carry(span)
+            span.start += span.count
+        for k in range(self.depth):
+            self.end(k, 0, span)
+
+    cdef void infer_both_ways(self, Span span, Pulse *pulse) noexcept nogil:
+        # layer after layer, as each needs all outputs of the one below
+        cdef Py_ssize_t k
+        for k in range(self.depth):
+            self.infer_layer((<Layer> self.layers[k]).ahead, k, 0, span, pulse)
+            (<Layer> self.layers[k]).turn_input(span.first, span.last)
+            self.infer_layer((<Layer> self.layers[k]).reverse, k, 1, span, pulse)
+        span.start = 0
+        while span.start < self.steps and not self.last_only and not must_stop(pulse):
+            span.count = min(self.block, self.steps - span.start)
+            self.read_span(span)
+            span.start += span.count
+
+    cdef void infer_layer(
+        self, Direction direction, Py_ssize_t layer, bint way, Span span, Pulse *pulse
+    ) noexcept nogil:
+        span.start = 0
+        self.begin(2 * layer + way, span)
+        while span.start < self.steps and not must_stop(pulse):
+            span.count = min(self.block, self.steps - span.start)
+            direction.forward(span, pulse)
+            (<Layer> self.layers[layer]).join(direction, way, span)
+            direction.carry(span)
+            span.start += span.count
+        self.end(2 * layer + way, 0, span)
+
+    cdef void silence(self, real *y, Py_ssize_t width, Span span) noexcept nogil:
+        # y (T, B, width) = 0 where a sequence is over
+        cdef Py_ssize_t t, b
+        if self.lengths == NULL:
+            return
+        for b in range(span.first, span.last):
+            for t in range(max(span.start, self.lengths[b]), span.start + span.count):
+                memset(y + (t * self.batch + b) * width, 0, width * sizeof(real))
+
+    # --- with a tape ------------------------------------------------------------------------------
+
+    cdef void forward(self, Span span, Pulse *pulse) noexcept nogil:
+        cdef Py_ssize_t k, ways = 1 + self.top.both
+        for k in range(ways * self.depth):
+            self.begin(k, span)
+        for k in range(self.depth):
+            (<Layer> self.layers[k]).forward(span.first, span.last, pulse)
+        for k in range(ways * self.depth):
+            self.end(k, self.steps, span)
+
+    cdef void read_span(self, Span span) noexcept nogil:
+        if self.reads:
+            self.readout.forward(span)
+        if self.has_loss:
+            self.readout.loss(span)
+        elif self.reads:
+            self.silence(&self.readout.y[0, 0, 0], self.readout.outputs, span)
+        if self.goes_back:
+            self.readout.backward(span)
+
+    cdef void read_last(self, Span span) noexcept nogil:
+        # each sequence's last valid step only
+        cdef Py_ssize_t b, width = self.readout.inputs
+        for b in range(span.first, span.last):
+            memcpy(&self.read[1, b, 0], self.last_output(b), width * sizeof(real))
+        span.start, span.count = 0, 1
+        self.read_span(span)
+        if self.goes_back:
+            span.first, span.last = 0, width
+            self.readout.gradients(span, self.vector)
+
+    cdef const real *last_output(self, Py_ssize_t b) noexcept nogil:
+        cdef Py_ssize_t t = self.steps if self.lengths == NULL else self.lengths[b]
+        if not self.top.both and not self.top.ahead.has_tape:
+            t = 0                   # where the last state was carried to
+        elif t == 0:
+            t = min(1, self.steps)  # of a sequence without any step, whatever is there
+        return &self.top.outputs[t, b, 0]
+
+    cdef inline bint reads_by_block(self, const Phase *phase) noexcept nogil:
+        # whether the readout goes with this layer, block by block on the way back
+        return (self.layer_of(phase) == self.depth - 1
+                and not (self.top.both or self.last_only))
+
+    cdef void back(self, const Phase *phase, Span span) noexcept nogil:
+        cdef Py_ssize_t k = self.layer_of(phase)
+        if self.is_second(phase):
+            self.back_direction((<Layer> self.layers[k]).reverse, phase, span)
+            return
+        if span.start + span.count == self.steps:
+            self.bring_down(k, span)
+        self.back_direction((<Layer> self.layers[k]).ahead, phase, span)
+
+    cdef void back_direction(
+        self, Direction direction, const Phase *phase, Span span
+    ) noexcept nogil:
+        cdef Py_ssize_t k = phase.direction
+        if span.start + span.count == self.steps:
+            direction.begin_back(self.dh(k), self.dc(k), span)
+        if self.reads_by_block(phase):
+            self.read_span(span)
+        elif self.last_only and not self.top.both and self.layer_of(phase) == self.depth - 1:
+            self.spread_last(span)
+        direction.backward(span)
+        if span.start == 0:
+            direction.end_back(self.dh(k), self.dc(k), span)
+
+    cdef void bring_down(self, Py_ssize_t k, Span span) noexcept nogil:
+        # what reaches all outputs of a layer
+        if k < self.depth - 1:
+            (<Layer> self.layers[k]).take_gradient(<Layer> self.layers[k + 1], span.first,
+                                                   span.last)
+        elif self.top.both and self.last_only:
+            span.start, span.count = 0, self.steps
+            self.spread_last(span)
+        if self.top.both:
+            (<Layer> self.layers[k]).split(span.first, span.last)
+
+    cdef void spread_last(self, Span span) noexcept nogil:
+        # what reaches the outputs of a span, where only each sequence's last step has a target
+        cdef Py_ssize_t b, t, width = self.readout.inputs
+        cdef Py_ssize_t at = row_of(self.top.dh.shape[0], self.steps, span.start)
+        for t in range(span.count):
+            memset(&self.top.dh[at + t, span.first, 0], 0,
+                   (span.last - span.first) * width * sizeof(real))
+        for b in range(span.first, span.last):
+            t = self.steps if self.lengths == NULL else max(1, self.lengths[b])
+            t -= 1 + span.start
+            if 0 <= t < span.count:
+                memcpy(&self.top.dh[at + t, b, 0], &self.dread[0, b, 0], width * sizeof(real))
+
+    cdef void add_gradients(self, const Phase *phase, Span span) noexcept nogil:
+        cdef Py_ssize_t k = self.layer_of(phase)
+        if self.is_second(phase):
+            (<Layer> self.layers[k]).reverse.gradients(span, self.vector)
+        else:
+            (<Layer> self.layers[k]).ahead.gradients(span, self.vector)
+        if self.reads_by_block(phase):
+            self.readout.gradients(span, self.vector)
+
+    cdef void send(self, Span span) noexcept nogil:
+        cdef real *dx = &(<PassArguments> self.whole).dx[0, self.shift, 0]
+        (<Layer> self.layers[0]).input_gradient(dx, (<PassArguments> self.whole).batch, span.first,
+                                                span.last)

@@ -1,0 +1,141 @@
+# The readout over sequences, and the loss of its outputs, in the manner of a layer (direction.pyx).
+# Without a readout, outputs are the states of the top layer, and so are their gradients.
+
+cdef enum Loss:
+    SOFTMAX, SIGMOID, MSE
+
+LOSSES = {"softmax": SOFTMAX, "sigmoid": SIGMOID, "mse": MSE}
+
+
+cdef class Readout:
+    """The readout, and the loss of its outputs.
+
+    Parameters
+    ----------
+    weights : PackedWeights
+    steps : int
+        T, or 1 where only the last outputs count.
+    states : ndarray (T + 1, B, D * H), or of a block
+        What it reads, after a first row.
+    y : ndarray (T, B, O), or of a block
+        The outputs, or their gradient.
+    is_training : bool
+    """
+
+    cdef Py_ssize_t steps, batch, inputs, outputs
+    cdef Py_ssize_t vector_start            # in the flat vector
+    cdef bint has_weights
+    cdef Loss loss_kind
+    cdef double scale                       # of gradients
+    cdef list held
+    cdef const real *W_hy                   # packed
+    cdef const real *W_hy_T
+    cdef const real *b_y
+    cdef real[:, :, ::1] states
+    cdef real[:, :, ::1] y
+    cdef double[:, ::1] losses              # (T, B)
+    cdef const Py_ssize_t[:, ::1] classes   # (T, B): the targets of softmax
+    cdef const real[:, :, ::1] targets      # (T, B, O): those of the others
+    cdef const unsigned char[:, ::1] valid  # (T, B); None: all are
+    cdef real[:, :, ::1] dh                 # (T or block, B, D * H)
+
+    def __init__(self, weights, Py_ssize_t steps, states, y, bint is_training):
+        self.steps, self.states, self.y = steps, states, y
+        self.batch, self.inputs, self.outputs = states.shape[1], states.shape[2], y.shape[2]
+        self.has_weights, self.vector_start = weights.has_readout, weights.readout_start
+        if self.has_weights:
+            self.held = [weights.packed("W_hy"), weights.parameters["b_y"]]
+            self.W_hy = pointer(self.held[0])
+            self.b_y = pointer(self.held[1])
+            if is_training:
+                self.held.append(weights.packed("W_hy", True))
+                self.W_hy_T = pointer(self.held[2])
+
+    def set_y(self, y):
+        """Have outputs written to, or their gradient read from, another y of the same shape."""
+        self.y = y
+
+    def prepare_loss(self, str loss, losses, classes, targets, valid):
+        """Say which loss, where its values go, and where its targets lie: classes or others."""
+        self.loss_kind, self.losses = LOSSES[loss], losses
+        self.classes, self.targets, self.valid = classes, targets, valid
+
+    def prepare_backward(self, dh):
+        """Say where the gradient of what it reads lies."""
+        self.dh = dh
+
+    cdef real *y_at(self, Py_ssize_t start) noexcept nogil:
+        return &self.y[row_of(self.y.shape[0], self.steps, start), 0, 0]
+
+    cdef void forward(self, Span span) noexcept nogil:
+        # y = states[1:] @ W_hy + b_y
+        cdef Py_ssize_t at = row_of(self.states.shape[0] - 1, self.steps, span.start)
+        cdef const real *h = &self.states[at + 1, 0, 0]
+        if not self.has_weights:
+            self.copy(self.y_at(span.start), h, span)
+        else:
+            linear_steps(self.y_at(span.start), h, self.W_hy, self.b_y, span.count, self.batch,
+                         span.first, span.last, self.inputs, self.outputs)
+
+    cdef void copy(self, real *to, const real *rows, Span span) noexcept nogil:
+        cdef Py_ssize_t t, shift
+        for t in range(span.count):
+            shift = (t * self.batch + span.first) * self.inputs
+            memcpy(to + shift, rows + shift, (span.last - span.first) * self.inputs * sizeof(real))
+
+    cdef void loss(self, Span span) noexcept nogil:
+        # losses of y, which becomes its gradient
+        cdef Py_ssize_t t, rows = span.last - span.first
+        cdef real *y = self.y_at(span.start) + span.first * self.outputs
+        if rows == self.batch:
+            self.rows_loss(y, span.start * self.batch, span.count * self.batch)
+            return
+        for t in range(span.count):
+            self.rows_loss(y + t * self.batch * self.outputs,
+                           (span.start + t) * self.batch + span.first, rows)
+
+    cdef void rows_loss(self, real *y, Py_ssize_t row, Py_ssize_t rows) noexcept nogil:
+        # of some rows that follow each other
+        cdef Py_ssize_t r = 0, n
+        cdef double *losses = &self.losses[0, 0] + row
+        while r < rows:
+            n = 1
+            if self.loss_kind == SOFTMAX:
+                n = min(SOFTMAX_ROWS, rows - r)
+                softmax_rows(y + r * self.outputs, losses + r, &self.classes[0, 0] + row + r,
+                             self.scale, n, self.outputs)
+            else:
+                losses[r] = self.row_loss(y + r * self.outputs, row + r)
+            r += n
+
+    cdef double row_loss(self, real *y, Py_ssize_t row) noexcept nogil:
+        cdef Py_ssize_t n = self.outputs
+        cdef const real *targets = &self.targets[0, 0, 0] + row * n
+        if self.valid is not None and not (&self.valid[0, 0])[row]:
+            return no_loss(y, n)
+        if self.loss_kind == SIGMOID:
+            return sigmoid_row(y, targets, self.scale, n)
+        return squared_error_row(y, targets, self.scale, n)
+
+    cdef void backward(self, Span span) noexcept nogil:
+        # dh = dy @ W_hy.T, where y is dy
+        cdef real *dh = &self.dh[row_of(self.dh.shape[0], self.steps, span.start), 0, 0]
+        if not self.has_weights:
+            self.copy(dh, self.y_at(span.start), span)
+        else:
+            linear_steps(dh, self.y_at(span.start), self.W_hy_T, <real *> NULL, span.count,
+                         self.batch, span.first, span.last, self.outputs, self.inputs)
+
+    cdef void gradients(self, Span span, real *vector) noexcept nogil:
+        # add rows first to last - 1 of the gradient of W_hy, and such a share of b_y's
+        cdef Py_ssize_t rows = span.count * self.batch, n = self.outputs, i = span.first
+        cdef Py_ssize_t j = n * i // self.inputs, outputs = n * span.last // self.inputs - j
+        cdef const real *dy = self.y_at(span.start)
+        cdef real *dW_hy = vector + self.vector_start
+        if not self.has_weights:
+            return
+        add_outer_products(
+            dW_hy + i * n, n,
+            &self.states[row_of(self.states.shape[0] - 1, self.steps, span.start) + 1, 0, i],
+            self.inputs, dy, n, rows, span.last - i, n)
+        add_rows(dW_hy + self.inputs * n + j, dy + j, n, rows, outputs)

@@ -1,0 +1,105 @@
+# How a weight W (inputs, outputs) lies where products read it: in panels, four vector registers
+# wide (or two), each of which lies in memory in the order of its inputs:
+#
+#     panel 0 (inputs, width)   panel 1 (inputs, width)   ...   last panel (inputs, what is left)
+#
+# The last panel is filled up with zeros to whole vectors; rather than leave a single vector to a
+# panel of its own, it has one more than the others.
+
+from libc.string cimport memset
+
+
+cdef inline inlined_void copy(real *y, const real *x, Py_ssize_t n) noexcept nogil:
+    # y (n,) = x
+    cdef Py_ssize_t j
+    for j in range(n):
+        y[j] = x[j]
+
+
+cdef inline void copy_rows(
+    real *to, Py_ssize_t to_row, const real *rows, Py_ssize_t row, Py_ssize_t n, Py_ssize_t columns
+) noexcept nogil:
+    # to[:n, :columns] = rows[:n, :columns]; a call of memcpy a row would take longer
+    cdef Py_ssize_t r, i, j
+    for r in range(n):
+        for i in range(columns // COPIED):
+            for j in range(COPIED):
+                to[r * to_row + i * COPIED + j] = rows[r * row + i * COPIED + j]
+        for j in range(columns - columns % COPIED, columns):
+            to[r * to_row + j] = rows[r * row + j]
+
+
+cdef inline Py_ssize_t panel_width(Py_ssize_t columns) noexcept nogil:
+    # of the first of the panels that hold so many columns
+    if columns > FULL_WIDTH + VECTOR:
+        return FULL_WIDTH
+    return (columns + VECTOR - 1) & -VECTOR     # a vector's numbers are a power of two
+
+
+cdef inline Py_ssize_t panel_count(Py_ssize_t columns) noexcept nogil:
+    # all but the last have the full width
+    return max(1, (columns - VECTOR + FULL_WIDTH - 1) // FULL_WIDTH)
+
+
+cdef inline void pack_panel(
+    real *packed, const real *W, Py_ssize_t W_row, Py_ssize_t W_column,
+    Py_ssize_t inputs, Py_ssize_t columns, Py_ssize_t width,
+) noexcept nogil:
+    # packed (inputs, width) = W (inputs, columns), then zeros; W[i, j] lies at
+    # W[i * W_row + j * W_column]
+    cdef Py_ssize_t i, j, stop, start = 0
+    for i in range(inputs):
+        memset(packed + i * width + columns, 0, (width - columns) * sizeof(real))
+    if W_column == 1:
+        copy_rows(packed, width, W, W_row, inputs, columns)
+        return
+    while start < inputs:
+        stop = min(start + PACKED_ROWS, inputs)
+        for j in range(columns):
+            for i in range(start, stop):
+                packed[i * width + j] = W[i * W_row + j * W_column]
+        start = stop
+
+
+cdef void pack_panels(
+    real *packed, const real *W, Py_ssize_t W_row, Py_ssize_t W_column,
+    Py_ssize_t inputs, Py_ssize_t outputs,
+) noexcept nogil:
+    # packed = W (inputs, outputs) in panels
+    cdef Py_ssize_t j = 0, width
+    while j < outputs:
+        width = panel_width(outputs - j)
+        pack_panel(packed + j * inputs, W + j * W_column, W_row, W_column, inputs,
+                   min(width, outputs - j), width)
+        j += width
+
+
+def pack(real[:, ::1] packed not None, const real[:, :] W not None):
+    """Pack W (inputs, outputs) into panels; packed has a multiple of 16 columns."""
+    with nogil:
+        pack_view(packed, W)
+
+
+def repack(
+    real[:, ::1] packed not None, const real[:, :] W not None, cnp.int64_t[::1] stamp not None,
+    const cnp.int64_t[::1] changes not None,
+):
+    """Pack W again if parameters have changed since the stamp, how often they had by then.
+
+    Two threads would write into each other's copy, so only one packs at a time. The lock is taken
+    and left in compiled code, where no interrupt can leave it locked.
+    """
+    cdef cnp.int64_t latest
+    with nogil:
+        lock_packing()
+        latest = changes[0]
+        if stamp[0] != latest:
+            pack_view(packed, W)
+            stamp[0] = latest   # from before packing: of what changes meanwhile, nothing is missed
+        unlock_packing()
+
+
+cdef void pack_view(real[:, ::1] packed, const real[:, :] W) noexcept nogil:
+    if W.shape[0] and W.shape[1]:
+        pack_panels(&packed[0, 0], &W[0, 0], W.strides[0] // <Py_ssize_t> sizeof(real),
+                    W.strides[1] // <Py_ssize_t> sizeof(real), W.shape[0], W.shape[1])

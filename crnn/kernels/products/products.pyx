@@ -1,0 +1,137 @@
+# The products that other rooms may use: product, add_product, linear_rows, lookup_rows,
+# add_outer_products, add_rows. Weights are packed (panels.pyx). Tokens stand for one-hot rows:
+# their product with W is a row of W.
+
+
+cdef inline void product_row(
+    real *y, const real *start, const real *x, const real *W, Py_ssize_t inputs,
+    Py_ssize_t outputs, bint from_last,
+) noexcept nogil:
+    # y (outputs,) = start + x (inputs,) @ packed W (inputs, outputs); see product. A small step
+    # spends most of its time on getting to its few panels.
+    if outputs <= FULL_WIDTH:
+        any_panel_row(y, start, x, W, inputs, outputs, level_of(inputs * outputs))
+    else:
+        panels_row(y, start, x, W, inputs, outputs, from_last)
+
+
+cdef inline void product(
+    real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const real *x,
+    Py_ssize_t x_row, const real *W, Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs,
+    bint from_last,
+) noexcept nogil:
+    # y (rows, outputs) = start + x (rows, inputs) @ packed W (inputs, outputs), of one input at
+    # least; rows lie y_row, start_row and x_row numbers apart. start is y, or one row for all, with
+    # a start_row of 0. Panels are taken from the first to the last or, with from_last, the other
+    # way.
+    if rows == 1:
+        product_row(y, start, x, W, inputs, outputs, from_last)
+    else:
+        panels_rows(y, y_row, start, start_row, x, x_row, W, rows, inputs, outputs, from_last)
+
+
+cdef inline void add_product(
+    real *y, Py_ssize_t y_row, const real *x, Py_ssize_t x_row, const real *W,
+    Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs, bint from_last,
+) noexcept nogil:
+    # y (rows, outputs) += x (rows, inputs) @ packed W (inputs, outputs); see product
+    product(y, y_row, y, y_row, x, x_row, W, rows, inputs, outputs, from_last)
+
+
+cdef outlined_void linear_many_rows(
+    real *y, const real *x, const real *W, const real *b,
+    Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs, bint from_last,
+) noexcept nogil:
+    # so many rows at a time that they stay in the cache from one panel of W to the next, but not so
+    # few that reading W takes longer than the product
+    cdef Py_ssize_t n, done = 0, block = ROWS_TOGETHER
+    if rows > ROWS_TOGETHER:
+        block = max(block, NUMBERS_TOGETHER // max(inputs, outputs))
+    while done < rows:
+        n = min(block, rows - done)
+        if b == NULL:
+            memset(y, 0, n * outputs * sizeof(real))
+            add_product(y, outputs, x, inputs, W, n, inputs, outputs, from_last)
+        else:
+            product(y, outputs, b, 0, x, inputs, W, n, inputs, outputs, from_last)
+        y, x, done = y + n * outputs, x + n * inputs, done + n
+
+
+cdef inline void linear_rows(
+    real *y, const real *x, const real *W, const real *b,
+    Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs, bint from_last,
+) noexcept nogil:
+    # y (rows, outputs) = x (rows, inputs) @ packed W (inputs, outputs) + b (outputs,), or no b
+    if rows == 1 and b != NULL:
+        product_row(y, b, x, W, inputs, outputs, from_last)
+    else:
+        linear_many_rows(y, x, W, b, rows, inputs, outputs, from_last)
+
+
+cdef outlined_void lookup_rows(
+    real *y, const Py_ssize_t *tokens, const real *W, const real *b,
+    Py_ssize_t rows, Py_ssize_t outputs,
+) noexcept nogil:
+    # y (rows, outputs) = W[tokens] + b
+    cdef Py_ssize_t r, j
+    cdef const real *row
+    for r in range(rows):
+        row = W + tokens[r] * outputs
+        for j in range(outputs):
+            y[r * outputs + j] = b[j] + row[j]
+
+
+cdef void add_outer_products(
+    real *dW, Py_ssize_t dW_row, const real *x, Py_ssize_t x_row, const real *dy, Py_ssize_t dy_row,
+    Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs,
+) noexcept nogil:
+    # dW (inputs, outputs) += x (rows, inputs).T @ dy (rows, outputs), some rows at a time: dy is
+    # what is packed, unless it is one panel as it lies, and rows are what is summed over
+    cdef char memory[(GRADIENT_STEPS * (PANEL_VECTORS + 1) + 1) * VECTOR_BYTES]
+    cdef real *packed = <real *> (memory + VECTOR_BYTES - <size_t> &memory[0] % VECTOR_BYTES)
+    cdef const real *panel
+    cdef Py_ssize_t r, steps, width, j = 0
+    while j < outputs:
+        width = panel_width(outputs - j)
+        r = 0
+        while r < rows:
+            steps = min(GRADIENT_STEPS, rows - r)
+            panel = dy + r * dy_row
+            if width != dy_row or width != outputs:
+                pack_panel(packed, panel + j, dy_row, 1, steps, min(width, outputs - j), width)
+                panel = packed
+            add_panel_gradients(dW + j, dW_row, x + r * x_row, x_row, panel, steps, inputs,
+                                outputs - j)
+            r += steps
+        j += width
+
+
+cdef inline void add_rows(
+    real *total, const real *x, Py_ssize_t x_row, Py_ssize_t rows, Py_ssize_t n
+) noexcept nogil:
+    # total (n,) += x (rows, n).sum(axis=0)
+    cdef Py_ssize_t r
+    for r in range(rows):
+        add_scaled(total, 1, x + r * x_row, n)
+
+
+def linear(tuple arrays, tokens, bint from_last):
+    # for tests: y (n, outputs) = x (n, inputs) @ W + b (outputs,), of arrays (y, packed W, b, x);
+    # with tokens (n,), W[tokens] + b, of arrays (y, W, b)
+    cdef real *p[4]
+    cdef Py_ssize_t n = arrays[0].shape[0], outputs = arrays[0].shape[1]
+    all_numbers(p, arrays)
+    if tokens is None:
+        linear_rows(p[0], p[3], p[1], p[2], n, arrays[3].shape[1], outputs, from_last)
+    else:
+        lookup_rows(p[0], indices(tokens), p[1], p[2], n, outputs)
+
+
+def linear_gradients(tuple arrays):
+    # for tests: dW (inputs, outputs) += x.T @ dy and db (outputs,) += dy.sum(axis=0), of arrays
+    # (dW, db, x, dy)
+    cdef real *p[4]
+    cdef Py_ssize_t n = len(arrays[2]), inputs = arrays[2].shape[1], outputs = arrays[3].shape[1]
+    all_numbers(p, arrays)
+    add_outer_products(p[0], outputs, p[2], inputs, p[3], outputs, n, inputs, outputs)
+    add_rows(p[1], p[3], outputs, n, outputs)

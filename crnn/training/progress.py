@@ -1,0 +1,74 @@
+"""How far training is: what a checkpoint holds besides the network and the optimizer."""
+
+import dataclasses
+
+import numpy as np
+
+from crnn.training.history import History
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far training is, at the end of some update."""
+
+    seed: int
+    epoch: int = 0  # epochs that are over
+    batch: int = 0  # batches of this epoch that are over
+    time: int = 0  # time steps of this batch that are over
+    update: int = 0
+    loss_sum: float = 0.0  # over all targets of this epoch
+    targets: int = 0  # how many those are
+    best_loss: float | None = None
+    epochs_since_best: int = 0
+    stopped_early: bool = False
+    history: History = dataclasses.field(default_factory=History)
+    dropout: dict = dataclasses.field(default_factory=dict)  # the state of its generator
+    state: object = None  # of the network, between two chunks of a batch
+    best_vector: np.ndarray | None = None
+
+    ARRAYS = ("state", "best_vector")
+    COUNTS = ("seed", "epoch", "batch", "time", "update", "targets", "epochs_since_best")
+
+    def end_update(self, loss, targets, steps, state):
+        """Count an update, with its loss, targets and time steps and the state that it left."""
+        self.update, self.time, self.state = self.update + 1, self.time + steps, state
+        self.loss_sum, self.targets = self.loss_sum + loss * targets, self.targets + targets
+
+    def end_batch(self):
+        """Count a batch; the next one begins with a zero state."""
+        self.batch, self.time, self.state = self.batch + 1, 0, None
+
+    def mean_loss(self):
+        """Return the mean loss of the epoch under way."""
+        return self.loss_sum / max(self.targets, 1)
+
+    def end_epoch(self, lr, validation_loss):
+        """Count an epoch and write its row of history; return whether it is the best so far."""
+        loss = self.mean_loss()
+        self.history.rows.append({
+            "epoch": self.epoch + 1,
+            "update": self.update,
+            "lr": lr,
+            "loss": loss,
+            "validation_loss": validation_loss,
+        })
+        self.epoch, self.batch, self.loss_sum, self.targets = self.epoch + 1, 0, 0.0, 0
+        watched = loss if validation_loss is None else validation_loss
+        is_best = self.best_loss is None or watched < self.best_loss
+        if is_best:
+            self.best_loss, self.epochs_since_best = watched, 0
+        else:
+            self.epochs_since_best += 1
+        return is_best
+
+    def watch_patience(self, patience, net):
+        """Keep the parameters of the best epoch; put them back when patience is at its end."""
+        if self.epochs_since_best == 0:
+            self.best_vector = net.vector.copy()
+        elif self.epochs_since_best >= patience:
+            self.stopped_early, net.vector = True, self.best_vector
+
+    def numbers(self):
+        """Return all that is not an array, ready for JSON."""
+        fields = [each.name for each in dataclasses.fields(self) if each.name not in self.ARRAYS]
+        return {name: getattr(self, name) for name in fields} | {"history": self.history.rows}
