@@ -9,7 +9,10 @@ import pytest
 import crnn
 from crnn.kernels import pool
 
-pytest.register_assert_rewrite("forged_files", "command_line", "small_network", "cell_networks")
+pytest.register_assert_rewrite(
+    "bug_checks", "cell_networks", "command_line", "forged_files", "passes", "small_network",
+    "worked_example",
+)
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"  # where it is there
 BACKENDS = ("compiled", "reference")
 

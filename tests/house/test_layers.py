@@ -21,7 +21,7 @@ PATHS = {  # "text", or "network.cells" in a folder, whose __init__ is "network"
 }
 MODULES = {name: ast.parse(path.read_bytes()) for name, path in PATHS.items()}
 # from the checkout: an installed package has no .pyx
-KERNELS = sorted((Path(__file__).parents[1] / "crnn" / "kernels").rglob("*.py*"))
+KERNELS = sorted((Path(__file__).parents[2] / "crnn" / "kernels").rglob("*.py*"))
 
 FLOORS = {  # from the ground up; "" are the public modules beside the folders
     "kernels": set(),

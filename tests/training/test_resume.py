@@ -176,7 +176,8 @@ def long_training(backend):
 
 @pytest.mark.parametrize("delay", [0.0, 0.013, 0.037, 0.071, 0.11])
 def test_killed(backend, tmp_path, delay):
-    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]
+    here = Path(__file__).parent
+    paths = [str(here), str(here.with_name("helpers")), os.environ.get("PYTHONPATH")]
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, tmp_path / "checkpoint"], stdout=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},

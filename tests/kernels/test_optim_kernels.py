@@ -9,9 +9,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from builds import INSTRUCTION_SETS, each_dtype, each_instruction_set, kernels_of
+from builds import INSTRUCTION_SETS, each_dtype, each_instruction_set, kernels_of, normal
+from formula_cases import adagrad_update, adam_update, rmsprop_update, run, sgd_update
 from optimizer_cases import ALL, ONE_EACH, FakeNet, gradients, make, random_run
-from test_twins import adagrad_update, adam_update, normal, rmsprop_update, run, sgd_update
 
 import crnn
 

@@ -12,7 +12,7 @@ import pytest
 
 import crnn
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")]
 MODULES = ["crnn", *(module.name for module in pkgutil.walk_packages(crnn.__path__, "crnn.")

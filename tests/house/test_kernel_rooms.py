@@ -11,7 +11,7 @@ import pytest
 pytestmark = pytest.mark.no_backend
 
 # from the checkout: an installed package has no .pyx
-KERNELS = Path(__file__).parents[1] / "crnn" / "kernels"
+KERNELS = Path(__file__).parents[2] / "crnn" / "kernels"
 FILES = re.findall(r'^include "(.+)"', (KERNELS / "core.pyx").read_text("utf-8"), re.MULTILINE)
 TEXTS = {name: (KERNELS / name).read_text(encoding="utf-8") for name in FILES}
 DEFINITION = re.compile(

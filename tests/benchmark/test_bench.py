@@ -15,7 +15,7 @@ import crnn
 
 pytestmark = pytest.mark.no_backend
 
-BENCH = Path(__file__).resolve().parents[1] / "bench"
+BENCH = Path(__file__).resolve().parents[2] / "bench"
 KINDS, TASKS = ("RNN", "GRU", "LSTM"), ("step", "sequence", "training")
 PEERS = ("numba", "jax", "onnxruntime", "torch")
 NEEDED = {"numba": "scipy", "onnxruntime": "onnx"}  # beside the package itself

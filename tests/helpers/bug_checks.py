@@ -8,19 +8,19 @@ import sys
 import numpy as np
 import pytest
 from builds import INSTRUCTION_SETS, KINDS, kernels_of, network_of, parts_of, state_of
-from test_handworked import RELU, TANH, check_formulas, check_passes
-from test_optim import BY_HAND, two_steps
-from test_twins import (
+from formula_cases import (
     activation,
     adagrad_update,
     adam_update,
-    assert_close,
     is_finite,
     norm,
     rmsprop_update,
     run,
     sgd_update,
 )
+from optimizer_cases import BY_HAND, two_steps
+from passes import assert_close
+from worked_example import RELU, TANH, check_formulas, check_passes
 
 import crnn
 
