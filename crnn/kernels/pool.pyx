@@ -120,6 +120,8 @@ cdef extern from "Python.h":
     void PyGILState_Release(PyGILState_STATE state) noexcept nogil
     int PyErr_CheckSignals() noexcept nogil
     void *PyErr_Occurred() noexcept
+    void *PyInterpreterState_Get() noexcept
+    void *PyInterpreterState_Main() noexcept
 
 cdef extern from "pythread.h":
     ctypedef void *PyThread_type_lock
@@ -132,6 +134,10 @@ cdef extern from "pythread.h":
     int PyThread_acquire_lock(PyThread_type_lock lock, int wait) noexcept nogil
     void PyThread_release_lock(PyThread_type_lock lock) noexcept nogil
     unsigned long PyThread_start_new_thread(void (*function)(void *), void *argument) noexcept
+
+# PyGILState_Ensure knows the main interpreter alone, and waits for ever in any other.
+if PyInterpreterState_Get() != PyInterpreterState_Main():
+    raise ImportError("crnn runs only in the main interpreter of a process, not in others")
 
 cdef enum:
     MAX_WORKERS = 255

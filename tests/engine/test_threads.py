@@ -296,28 +296,42 @@ def test_a_pass_may_outlive_the_interpreter():
 
 
 SUBINTERPRETER = """
-import crnn, numpy as np
 try:
     import _interpreters as interpreters
 except ImportError:
     import _xxsubinterpreters as interpreters
 
-program = (
-    "try: import crnn.kernels.pool\\n"
-    "except ImportError: pass\\n"
-    "else: raise SystemError('it was imported')"
-)
-for _ in range(2):
+PROGRAM = '''
+import warnings
+warnings.simplefilter("ignore")  # NumPy warns of subinterpreters
+try:
+    import crnn.kernels.pool
+except ImportError as error:
+    assert "%s" in str(error), error
+else:
+    raise SystemError("it was imported")
+'''
+
+
+def refused(message):
     other = interpreters.create()
-    error = getattr(interpreters, "exec", interpreters.run_string)(other, program)
+    execute = getattr(interpreters, "exec", interpreters.run_string)
+    error = execute(other, PROGRAM % message)
     assert error is None, error
     interpreters.destroy(other)
+"""
+IMPORTED_HERE = """
+import crnn, numpy as np
+refused("")  # by NumPy or by Cython
+refused("")
 crnn.RNN(2, 3, 4, backend="compiled")(np.zeros((5, 9, 2)))
 """
 
 
-def test_other_interpreters_of_the_process_are_refused():
-    fresh(SUBINTERPRETER)
+@pytest.mark.parametrize(
+    "rest", ['refused("main interpreter")', IMPORTED_HERE], ids=["not imported", "imported"])
+def test_other_interpreters_of_the_process_are_refused(rest):
+    fresh(SUBINTERPRETER + rest)
 
 
 # --- networks that threads share -----------------------------------------------------------------
