@@ -4,7 +4,7 @@
 analyses know of what computes. Every pass goes one way: the plan of the last pass is asked whether
 it can take the arguments as they are. If not, they are checked and converted, or refused, and a
 plan for their shape takes them: one that was kept, or a new one. The plan runs, and its results
-are handed out.
+are handed out. Only `forward` and `backward` make new plans each time, as a tape keeps its own.
 """
 
 from typing import NamedTuple

@@ -1,6 +1,7 @@
 """Plans: the arrays and compiled objects that answer one question about one shape of input.
 
-The first call with a shape makes the plan that the next one uses. A training pass is shared among
+The first call with a shape makes the plan that the next one uses; only a pass that leaves a tape
+makes its own, and the way back over the tape another. A training pass is shared among
 threads in one of two ways. By groups: each thread takes some sequences forward and back at once, in
 L2, and waits for no other; small weights are trained this way. By phases: threads share the
 sequences of the batch and, after a barrier, the rows of the gradients; large weights are trained
