@@ -30,7 +30,7 @@ and so on say what ``real`` is, include this file, and are compiled with differe
 A file uses only what those before it define. What does not depend on ``real`` is in modules of its
 own: ``cpu.pyx``, ``memory.pyx``, and ``pool.pyx``, the threads.
 
-A ``def`` is the edge: it takes arrays as typed memoryviews, once, and releases the GIL. What is below it is
+A ``def`` is the edge: it takes typed memoryviews, once, and releases the GIL. What is below it is
 ``noexcept nogil``, works on rows in place and neither allocates, checks nor raises. Shapes were
 checked by the caller (``crnn/base/``). Below the edge, pointers to rows stand in for slices of
 memoryviews: taking a slice counts references, once a time step, with the GIL released.
