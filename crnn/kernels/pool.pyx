@@ -159,7 +159,7 @@ cdef struct Job:
     Task task
     void *context
     const Py_ssize_t *parts     # how many tasks each phase has
-    Py_ssize_t phases, total    # phases, and tasks of all of them
+    Py_ssize_t total            # tasks of all phases
     Py_ssize_t next             # the task that is taken next
     Py_ssize_t over             # tasks that are over
     Py_ssize_t stopped          # whether no more tasks are to begin
@@ -470,7 +470,7 @@ cdef int run_tasks(
     cdef Pulse pulse
     cdef Py_ssize_t phase, hired = hire(threads - 1)
     cdef long long begun = monotonic()
-    job.task, job.context, job.parts, job.phases = task, context, parts, phases
+    job.task, job.context, job.parts = task, context, parts
     job.total = job.next = job.over = job.stopped = job.worked = job.inside = 0
     for phase in range(phases):
         job.total += parts[phase]
