@@ -20,33 +20,11 @@ from crnn.reference.network import Passes
 
 
 class Engine:
-    """The passes of a network.
-
-    Parameters
-    ----------
-    layers : list of LayerSpec
-        From the input up.
-    parameters : Parameters
-        Of these layers and maybe of a readout.
-    dropout : float
-        The share of each layer's outputs that training zeroes, except the top layer's.
-    generator : numpy.random.Generator
-        Draws the dropout masks.
-
-    Attributes
-    ----------
-    layers, parameters
-        As given.
-    output_size : int
-        O, of a network without a readout what its top layer puts out.
-    updates : namespace
-        The optimizers' functions: sgd_update, adagrad_update, rmsprop_update, adam_update, norm
-        and is_finite.
-    """
+    """The passes of a network: parameters and attributes are those of `compiled.Engine`."""
 
     updates = optimizers
 
-    def __init__(self, layers, parameters, dropout=0.0, generator=None):
+    def __init__(self, layers, parameters, dropout, generator):
         self.layers, self.parameters = layers, parameters
         self._dropout, self._dtype = Dropout(dropout, layers, generator), parameters.dtype
         self.output_size = (
