@@ -168,9 +168,10 @@ class PassArrays:
         if q.goes_back:
             self._prepare_backward(dread)
         reads = not self.states_are_outputs and q.kind != "backward"
+        # counted first, as a list of all phases would take memory for each block of the sequence
         return self._kernels.Pass(
-            self._layers, self.readout, list(self._phases()), self._block, read, dread, reads,
-            bool(q.loss), q.goes_back,
+            self._layers, self.readout, sum(1 for _ in self._phases()), self._phases(),
+            self._block, read, dread, reads, bool(q.loss), q.goes_back,
         )
 
     def _prepare_backward(self, dread):

@@ -38,8 +38,8 @@ cdef class Pass:
     ----------
     layers : list of Layer
     readout : Readout
-    phases : list of tuple
-        (name, direction, start) of each; see `PHASES`.
+    phase_count, phases : int, iterable of tuple
+        So many (name, direction, start); see `PHASES`.
     block : int
         Time steps of a block.
     read, dread : ndarray (2, B, D * H), (1, B, D * H), or None
@@ -64,11 +64,10 @@ cdef class Pass:
     cdef void *whole                # PassArguments, whose sequences from `shift` on these are
     cdef Py_ssize_t shift
 
-    def __cinit__(self, list layers, readout, list phases, *rest):
-        cdef size_t phase_count = max(1, len(phases))
+    def __cinit__(self, list layers, readout, Py_ssize_t phase_count, *rest):
         self.layers = <void **> PyMem_Calloc(len(layers), sizeof(void *))
-        self.phases = <Phase *> PyMem_Calloc(phase_count, sizeof(Phase))
-        self.parts = <Py_ssize_t *> PyMem_Calloc(phase_count, sizeof(Py_ssize_t))
+        self.phases = <Phase *> PyMem_Calloc(max(1, phase_count), sizeof(Phase))
+        self.parts = <Py_ssize_t *> PyMem_Calloc(max(1, phase_count), sizeof(Py_ssize_t))
         if self.layers == NULL or self.phases == NULL or self.parts == NULL:
             raise MemoryError()
 
@@ -77,12 +76,12 @@ cdef class Pass:
         PyMem_Free(self.phases)
         PyMem_Free(self.parts)
 
-    def __init__(self, list layers, Readout readout not None, list phases, Py_ssize_t block, read,
-                 dread, bint reads, bint has_loss, bint goes_back):
+    def __init__(self, list layers, Readout readout not None, Py_ssize_t phase_count, phases,
+                 Py_ssize_t block, read, dread, bint reads, bint has_loss, bint goes_back):
         cdef Py_ssize_t k
         cdef Phase *phase = self.phases
         self.held, self.readout, self.block = layers, readout, block
-        self.depth, self.phase_count = len(layers), len(phases)
+        self.depth, self.phase_count = len(layers), phase_count
         for k in range(self.depth):
             self.layers[k] = <void *> (<Layer?> layers[k])
         self.top = layers[self.depth - 1]
