@@ -14,6 +14,15 @@ class Batch(NamedTuple):
     lengths: object = None
 
 
+class Chunk(NamedTuple):
+    """Some time steps of a batch: what one update goes back through."""
+
+    x: object
+    targets: object
+    lengths: object
+    count: int  # valid targets, over which its loss is the mean; without any there is no update
+
+
 def as_batches(data, name="data"):
     """Return data as a sequence of `Batch`."""
     if isinstance(data, tuple) and not any(isinstance(each, tuple) for each in data):
@@ -32,7 +41,7 @@ def as_batches(data, name="data"):
 def checked_batches(net, data, loss, truncation, name="data"):
     """Return `as_batches` of data, all of which the network can train on."""
     batches = as_batches(data, name)
-    batches.chunk_count = 0
+    batches.updates = 0
     for number, batch in enumerate(batches):
         try:
             net.engine.validate(batch.x, batch.targets, loss, batch.lengths)
@@ -40,7 +49,6 @@ def checked_batches(net, data, loss, truncation, name="data"):
             where = f"batch {number} of {name}" if len(batches) > 1 else name
             raise type(error)(f"{where}: {error}") from error
         cuts = len(chunk_starts(len(batch.x), truncation))
-        batches.chunk_count += cuts
         if cuts > 1 and net.bidirectional:
             raise ValueError(
                 f"sequences of {len(batch.x)} steps would be cut after {truncation}, but the second"
@@ -52,13 +60,20 @@ def checked_batches(net, data, loss, truncation, name="data"):
                 f" but sequences of {len(batch.x)} steps would be cut after {truncation}; leave out"
                 " truncation"
             )
+        batches.updates += sum(chunk.count > 0 for chunk in chunks(batch, loss, truncation))
+    if not batches.updates:
+        raise ValueError(
+            f"{name} has no valid target: every one is missing (-1), or at a step beyond its"
+            " sequence's length, or there are no steps or no sequences; there is nothing to take a"
+            " loss of"
+        )
     return batches
 
 
 class _Batches:
     """Makes a `Batch` of each item when it is asked for, so that data may be read lazily."""
 
-    chunk_count = None  # chunks of all batches together; counted when they are checked
+    updates = None  # chunks of all batches that have a valid target; counted when checked
 
     def __init__(self, items, name):
         self._items, self._name = items, name
@@ -87,19 +102,27 @@ def chunk_starts(steps, truncation):
     return range(0, steps, truncation or max(steps, 1))
 
 
-def chunks(batch, loss, truncation, first):
-    """Yield a batch's chunks of time steps, from the one that starts at ``first`` on."""
-    steps = len(batch.x)
-    starts = chunk_starts(steps, truncation)
-    every_step = has_every_step(batch, loss)
-    for start in starts:
-        if start < first:
-            continue
-        part = slice(start, start + (truncation or steps))
-        lengths = batch.lengths
-        if lengths is not None and len(starts) > 1:
-            lengths = np.clip(lengths.astype(np.intp) - start, 0, len(batch.x[part]))
-        yield Batch(batch.x[part], batch.targets[part] if every_step else batch.targets, lengths)
+def chunks(batch, loss, truncation, first=0):
+    """Yield a batch's chunks, from the one that starts at step ``first`` to the last with a target.
+
+    Chunks between that have no valid target are there too, as the state goes on through them.
+    """
+    left = []
+    for start in chunk_starts(len(batch.x), truncation):
+        if start >= first:
+            left.append(_chunk(batch, loss, start, truncation or len(batch.x)))
+    while left and not left[-1].count:
+        left.pop()
+    yield from left
+
+
+def _chunk(batch, loss, start, steps):
+    part, (x, targets, lengths) = slice(start, start + steps), batch
+    if lengths is not None and steps < len(x):
+        lengths = np.clip(lengths.astype(np.intp) - start, 0, len(x[part]))
+    targets = targets[part] if has_every_step(batch, loss) else targets
+    part = Batch(x[part], targets, lengths)
+    return Chunk(*part, count_targets(part, loss))
 
 
 def has_every_step(batch, loss):
@@ -108,14 +131,14 @@ def has_every_step(batch, loss):
     return batch.targets.ndim == axes + (loss != "softmax")
 
 
-def count_targets(chunk, loss):
-    """Return the number of valid targets, the weight of a chunk's mean loss."""
-    valid = chunk.targets >= 0 if loss == "softmax" else np.ones(chunk.targets.shape, bool)
-    if chunk.lengths is not None:
-        if has_every_step(chunk, loss):
-            times = np.arange(len(chunk.x)).reshape(-1, *[1] * chunk.lengths.ndim)
+def count_targets(batch, loss):
+    """Return the number of valid targets."""
+    valid = batch.targets >= 0 if loss == "softmax" else np.ones(batch.targets.shape, bool)
+    if batch.lengths is not None:
+        if has_every_step(batch, loss):
+            times = np.arange(len(batch.x)).reshape(-1, *[1] * batch.lengths.ndim)
         else:
             times = 0
-        in_time = times < chunk.lengths
+        in_time = times < batch.lengths
         valid = valid & in_time.reshape(in_time.shape + (1,) * (valid.ndim - in_time.ndim))
     return int(valid.sum())

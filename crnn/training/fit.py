@@ -11,7 +11,7 @@ from crnn.base.objective import LOSSES
 from crnn.files import disk
 from crnn.network.network import Network
 from crnn.training import checkpoints
-from crnn.training.batches import checked_batches, chunks, count_targets
+from crnn.training.batches import checked_batches, chunks
 from crnn.training.interrupts import DeferredInterrupt
 from crnn.training.optimizer import Optimizer
 from crnn.training.progress import Progress
@@ -75,7 +75,8 @@ def fit(
 
     Each update takes a chunk of ``truncation`` time steps: forward from the state that the chunk
     before left, backward to the chunk's start (truncated backpropagation through time; Williams &
-    Peng 1990). Each batch starts from a zero state. Batches come in a new random order each epoch.
+    Peng 1990). A chunk without a valid target, such as padding, is no update: only the state goes
+    on. Each batch starts from a zero state. Batches come in a new random order each epoch.
 
     Parameters
     ----------
@@ -121,7 +122,7 @@ def fit(
     Raises
     ------
     TypeError, ValueError, IndexError
-        If an argument or the data are not as above.
+        If an argument or the data are not as above, or data or validation has no valid target.
     FloatingPointError
         If the loss, its gradient or a parameter stops being finite. The parameters are those before
         that update, the checkpoint is the last one written.
@@ -209,13 +210,12 @@ def mean_loss(net, batches, loss, truncation):
     total, count = 0.0, 0
     for batch in batches:
         state = None
-        for chunk in chunks(batch, loss, truncation, 0):
+        for chunk in chunks(batch, loss, truncation):
             value, state = net.loss(
                 chunk.x, chunk.targets, state, loss=loss, lengths=chunk.lengths
             )
-            targets = count_targets(chunk, loss)
-            total, count = total + value * targets, count + targets
-    return total / max(count, 1)
+            total, count = total + value * chunk.count, count + chunk.count
+    return total / count
 
 
 @dataclass(frozen=True)
@@ -275,8 +275,8 @@ class _Loop:
     def __init__(self, net, optimizer, batches, validation, settings):
         self.net, self.optimizer, self.settings = net, optimizer, settings
         self.batches, self.validation = batches, validation
-        self.account = settings.account(optimizer, batches.chunk_count)
-        self.lr, self.updates = optimizer.lr, settings.epochs * batches.chunk_count
+        self.account = settings.account(optimizer, batches.updates)
+        self.lr, self.updates = optimizer.lr, settings.epochs * batches.updates
         self.progress = Progress(seed=np.random.SeedSequence(settings.seed).entropy)
         self.before = np.empty_like(net.vector)  # the parameters before an update, if it goes wrong
 
@@ -285,6 +285,9 @@ class _Loop:
         settings, progress = self.settings, self.progress
         while progress.epoch < settings.epochs and not progress.stopped_early:
             for chunk in self.chunks():
+                if not chunk.count:
+                    progress.pass_by(len(chunk.x), self.state_after(chunk))
+                    continue
                 loss, gradients, state = self.net.engine.loss_and_gradients(
                     chunk.x, chunk.targets, progress.state, settings.loss, "mean", chunk.lengths,
                     wants_x=False,
@@ -292,9 +295,8 @@ class _Loop:
                 self.clip(gradients, loss)
                 self.optimizer.lr = self.lr_of(progress.update)
                 self.step(gradients)
-                targets = count_targets(chunk, settings.loss)
-                progress.end_update(loss, targets, len(chunk.x), state)
-                if self.tell("update", progress.epoch + 1, loss, targets) or interrupted:
+                progress.end_update(loss, chunk.count, len(chunk.x), state)
+                if self.tell("update", progress.epoch + 1, loss, chunk.count) or interrupted:
                     return self.stop(interrupted)
             if self.end_epoch() or interrupted:
                 return self.stop(interrupted)
@@ -308,6 +310,10 @@ class _Loop:
             batch = self.batches[number]
             yield from chunks(batch, settings.loss, settings.truncation, progress.time)
             progress.end_batch()
+
+    def state_after(self, chunk):
+        """Return the state after a chunk that is no update."""
+        return self.net.engine.infer(chunk.x, self.progress.state, chunk.lengths)[1]
 
     def clip(self, gradients, loss):
         """Clip the gradients as asked, and refuse any that are not finite."""
@@ -336,7 +342,7 @@ class _Loop:
 
     def lr_of(self, update):
         """Return the learning rate of an update; the first is number 0."""
-        factor = self.settings.schedule(update / max(self.updates, 1))
+        factor = self.settings.schedule(update / self.updates)
         return self.lr * checks.positive_number(factor, "what schedule returned")
 
     def last_lr(self):

@@ -29,9 +29,14 @@ class Progress:
     ARRAYS = ("state", "best_vector")
     COUNTS = ("seed", "epoch", "batch", "time", "update", "targets", "epochs_since_best")
 
+    def pass_by(self, steps, state):
+        """Count time steps without an update, and keep the state that they left."""
+        self.time, self.state = self.time + steps, state
+
     def end_update(self, loss, targets, steps, state):
         """Count an update, with its loss, targets and time steps and the state that it left."""
-        self.update, self.time, self.state = self.update + 1, self.time + steps, state
+        self.pass_by(steps, state)
+        self.update += 1
         self.loss_sum, self.targets = self.loss_sum + loss * targets, self.targets + targets
 
     def end_batch(self):
@@ -40,7 +45,7 @@ class Progress:
 
     def mean_loss(self):
         """Return the mean loss of the epoch under way."""
-        return self.loss_sum / max(self.targets, 1)
+        return self.loss_sum / self.targets
 
     def end_epoch(self, lr, validation_loss):
         """Count an epoch and write its row of history; return whether it is the best so far."""

@@ -10,16 +10,6 @@ from small_training import B, I, O, T, batch, make, train
 
 import crnn
 
-
-@pytest.mark.parametrize("shape", [(0, B), (T, 0)], ids=["no step", "no sequence"])
-def test_nothing_to_train_on(shape):
-    nothing = np.zeros(shape, int)
-    net, _, history, *_ = train((nothing, nothing), optimizer=crnn.SGD(0.1))
-    assert np.array_equal(net.vector, make().vector)
-    assert (history["loss"], history["lr"]) == ([0.0] * 3, [0.1] * 3)
-    assert crnn.evaluate(net, (nothing, nothing)) == 0.0
-
-
 X, TARGETS = np.arange(2 * T).reshape(T, B) % I, np.arange(2 * T).reshape(T, B) % O
 FLOATS = np.ones((T, B, I))
 BAD_DATA = {
