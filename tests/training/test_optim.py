@@ -141,14 +141,14 @@ def test_restored_optimizer_goes_on_bit_for_bit(name, options, stop, dtype):
 @pytest.mark.parametrize(
     ("opt", "names"),
     [
-        (optimizers.SGD(0.1), set()),
-        (optimizers.SGD(0.1, momentum=0.9), {"momentum"}),
-        (optimizers.Adagrad(), {"square_sum"}),
-        (optimizers.RMSprop(), {"square_average"}),
-        (optimizers.RMSprop(centered=True), {"square_average", "gradient_average"}),
-        (optimizers.RMSprop(momentum=0.9), {"square_average", "momentum"}),
-        (optimizers.Adam(), {"gradient_average", "square_average"}),
-        (optimizers.AdamW(), {"gradient_average", "square_average"}),
+        (optimizers.SGD(0.1), []),
+        (optimizers.SGD(0.1, momentum=0.9), ["momentum"]),
+        (optimizers.Adagrad(), ["square_sum"]),
+        (optimizers.RMSprop(), ["square_average"]),
+        (optimizers.RMSprop(centered=True), ["square_average", "gradient_average"]),
+        (optimizers.RMSprop(momentum=0.9), ["square_average", "momentum"]),
+        (optimizers.Adam(), ["gradient_average", "square_average"]),
+        (optimizers.AdamW(), ["gradient_average", "square_average"]),
     ],
     ids=repr,
 )
@@ -157,7 +157,7 @@ def test_slots_are_made_at_the_first_step(opt, names):
     assert opt.state() == {}
     assert opt.steps == 0
     opt.step(FakeNet(np.ones(3), np.float32), gradients(np.ones(3), np.float32))
-    assert set(opt.state()) == names
+    assert set(opt.state()) == set(names)
     assert all(v.shape == (3,) and v.dtype == np.float32 for v in opt.state().values())
 
 
