@@ -12,6 +12,7 @@ from processes import assert_passes, fresh, run
 
 import crnn
 from crnn.base.backends import kernels
+from crnn.engine import processors
 from crnn.engine.threads import parted
 
 pytestmark = [  # the reference leaves threads to NumPy
@@ -48,17 +49,20 @@ def test_what_is_no_number_of_threads_is_refused(n, error, message):
     assert crnn.get_num_threads() == 3
 
 
-def processors():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
 @pytest.mark.parametrize(("environment", "n"), [
     ({}, None), ({"CRNN_NUM_THREADS": ""}, None), ({"CRNN_NUM_THREADS": "1"}, 1),
     ({"CRNN_NUM_THREADS": "3"}, 3), ({"CRNN_NUM_THREADS": "64"}, 64),
-], ids=str)
+    ({"OMP_NUM_THREADS": "5"}, 5), ({"OMP_NUM_THREADS": "7,2"}, 7),
+    ({"OMP_NUM_THREADS": " 6 , 2"}, 6), ({"OMP_NUM_THREADS": ""}, None),
+    ({"CRNN_NUM_THREADS": "3", "OMP_NUM_THREADS": "1"}, 3),
+    ({"CRNN_NUM_THREADS": "", "OMP_NUM_THREADS": "5"}, 5),
+    ({"OMP_NUM_THREADS": "0"}, None), ({"OMP_NUM_THREADS": "x"}, None),
+    ({"OMP_NUM_THREADS": ",2"}, None), ({"OMP_NUM_THREADS": "-1"}, None),
+    ({"OMP_NUM_THREADS": "9" * 5000}, None),
+], ids=lambda value: str(value)[:60])
 def test_the_environment_says_how_many(environment, n):
     process = run("-c", "import crnn; print(crnn.get_num_threads())", **environment)
-    assert process.stdout == f"{n or processors()}\n"
+    assert process.stdout == f"{n or processors.available()}\n"
     assert (process.returncode, process.stderr) == (0, "")
 
 
@@ -79,12 +83,56 @@ net(np.zeros((5, 9, 2)))
 """
 
 
-@pytest.mark.parametrize("value", ["0", "x", "-1", "1.5", " "])
+@pytest.mark.parametrize("value", ["0", "x", "-1", "1.5", " ", "4,2", "9" * 5000],
+                         ids=lambda value: value[:9])
 def test_the_environment_is_refused(value):
     process = run("-c", REFUSED, CRNN_NUM_THREADS=value)
     message = f"CRNN_NUM_THREADS is {value!r}; a whole number of at least 1 is wanted\n"
     assert process.stdout == 2 * message
     assert (process.returncode, process.stderr) == (0, "")
+
+
+def test_a_block_sets_the_number_for_a_while():
+    crnn.set_num_threads(5)
+    with crnn.threads(1):
+        assert crnn.get_num_threads() == 1
+        with crnn.threads(np.int8(3)):
+            assert crnn.get_num_threads() == 3
+            crnn.set_num_threads(4)
+        assert crnn.get_num_threads() == 1
+    assert crnn.get_num_threads() == 5
+
+
+def test_a_block_puts_the_number_back_after_an_exception():
+    crnn.set_num_threads(5)
+    with pytest.raises(KeyError, match="inside"), crnn.threads(2):
+        raise KeyError("inside")
+    assert crnn.get_num_threads() == 5
+
+
+@pytest.mark.parametrize(("n", "error"), [(0, ValueError), (1.5, TypeError), (None, TypeError)])
+def test_a_block_of_no_number_of_threads_is_refused(n, error):
+    crnn.set_num_threads(3)
+    with pytest.raises(error, match="n must be"), crnn.threads(n):
+        pass
+    assert crnn.get_num_threads() == 3
+
+
+FIRST_BLOCK = """
+import numpy as np
+import crnn
+from crnn.kernels import pool
+
+with crnn.threads(1):
+    net = crnn.RNN(2, 3, 4, backend="compiled")
+    net(np.zeros((5, 9, 2)))
+assert crnn.get_num_threads() == pool.thread_limit() == 3
+"""
+
+
+def test_a_block_before_the_number_was_asked_for():
+    """What plans are made inside may use all threads later."""
+    fresh(FIRST_BLOCK, OMP_NUM_THREADS="3")
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 4, 9])

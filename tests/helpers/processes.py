@@ -13,7 +13,8 @@ PLACES = os.pathsep.join([str(Path(crnn.__file__).parents[1]), str(Path(__file__
 
 def environment(**changes):
     """Return the environment without numbers of threads, where crnn and the tests are found."""
-    inherited = {name: value for name, value in os.environ.items() if name != "CRNN_NUM_THREADS"}
+    numbers = ("CRNN_NUM_THREADS", "OMP_NUM_THREADS")
+    inherited = {name: value for name, value in os.environ.items() if name not in numbers}
     return inherited | {"PYTHONPATH": PLACES} | changes
 
 
