@@ -15,6 +15,9 @@ from crnn.training.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from crnn.training.schedules import schedule
 
 DEFAULT_MODEL = "model.safetensors"
+# A parallel stream starts without knowing what went before it, which costs some thirty nats where a
+# text is known by heart: streams are this long at least, so that the mean loss hardly shows it.
+TRAINING_CHUNKS, VALIDATION_CHARACTERS = 8, 2000
 CELLS = {name.lower(): cell for name, cell in cells.CELLS.items()}
 OPTIMIZERS = {
     "sgd": SGD,
@@ -62,7 +65,9 @@ def add_command(commands):
 
     training = command.add_argument_group("training").add_argument
     training("--epochs", type=count, default=16, metavar="N", help="times through the text")
-    training("--batch-size", type=count, default=32, metavar="B", help="parallel streams")
+    training("--batch-size", type=count, default=32, metavar="B",
+             help="parallel streams; fewer where they would be shorter than"
+             f" {TRAINING_CHUNKS} times --steps")
     training("--truncation", "--steps", type=count, default=64, metavar="T",
              help="characters that gradients go back through")
     training("--optimizer", choices=OPTIMIZERS, default="adam",
@@ -94,6 +99,10 @@ def train(options):
     name = "text that comes with Python" if options.text is None else os.path.basename(options.text)
     print(f"{name}: {len(content):,} characters, {len(vocabulary)} different;"
           f" {net.num_parameters:,} parameters", flush=True)
+    streams = training_data[0].shape[1]
+    if streams < options.batch_size:
+        print(f"{streams} parallel stream{'s' * (streams > 1)}, not {options.batch_size}: more"
+              f" would be shorter than {TRAINING_CHUNKS} times --steps", flush=True)
     watcher = Watcher(options, vocabulary, name, len(content))
     try:
         history = fit(
@@ -157,12 +166,9 @@ def identity(content, options):
 def split(tokens, options):
     """Return training and validation data; the latter, the text's end, may be None."""
     border = len(tokens) - int(len(tokens) * options.validation)
-    if border <= options.batch_size:
-        raise ValueError(
-            f"the text has {border} characters to train on, too short for {options.batch_size}"
-            " streams; take a longer one or a smaller --batch-size"
-        )
-    training_data = text.streams(tokens[:border], options.batch_size)
+    if border < 2:
+        raise ValueError(f"the text has {len(tokens)} characters, too short; take a longer one")
+    training_data = text.streams(tokens[:border], training_streams(border, options))
     if border == len(tokens):
         if options.patience:
             raise ValueError("--patience watches the validation loss; --validation 0 leaves none")
@@ -173,7 +179,18 @@ def split(tokens, options):
             f"the part of the text for validation is too short, {len(rest)} characters; take a"
             " longer text or --validation 0"
         )
-    return training_data, text.streams(rest, max(1, min(options.batch_size, len(rest) - 1)))
+    return training_data, text.streams(rest, validation_streams(len(rest), options))
+
+
+def training_streams(characters, options):
+    """Return how many parallel streams a text is trained on in."""
+    shortest = TRAINING_CHUNKS * options.truncation
+    return max(1, min(options.batch_size, (characters - 1) // shortest))
+
+
+def validation_streams(characters, options):
+    """Return how many: so few that the loss is that of the text in one piece, as evaluate says."""
+    return max(1, min(options.batch_size, (characters - 1) // VALIDATION_CHARACTERS))
 
 
 def resume_command(options):
