@@ -152,8 +152,6 @@ def _checked_progress(path, numbers):
         wrong.append("loss_sum")
     if not (numbers["best_loss"] is None or type(numbers["best_loss"]) is float):
         wrong.append("best_loss")
-    if type(numbers["stopped_early"]) is not bool:
-        wrong.append("stopped_early")
     rows = numbers["history"]
     if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
         wrong.append("history")

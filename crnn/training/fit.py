@@ -94,8 +94,9 @@ def fit(
     validation : as data, optional
         Its loss is computed after each epoch.
     patience : int, optional
-        Stop after this many epochs in a row without a lower validation loss. The parameters are
-        then those of the best epoch.
+        Stop after this many epochs in a row without a lower validation loss. Whenever `fit`
+        returns, be it for patience, the last epoch or a callback, the parameters are then those of
+        the best epoch (while callbacks run, and in the checkpoint, those of the last update).
     schedule : callable, optional
         Maps the fraction of all updates that is done, from 0 to below 1, to a factor above 0 on
         ``optimizer.lr``; see `crnn.constant`, `crnn.exponential`, `crnn.cosine`.
@@ -108,7 +109,9 @@ def fit(
         message; a second Ctrl-C raises one without, at once).
     resume : bool
         Go on from the checkpoint: net and optimizer, which must be of the same kind, take its
-        content. The result has the same bits as if training had not stopped.
+        content. The result has the same bits as if training had not stopped. ``epochs``,
+        ``patience`` and ``callbacks`` may be others than before; a training that patience has ended
+        goes on with more of it.
     identity : str
         What the data are, such as a hash of their file. It is kept in the checkpoint, and going on
         with data of another identity is refused.
@@ -118,6 +121,7 @@ def fit(
     Returns
     -------
     History
+        With a row for each epoch; its ``stopped_by`` says why training ended.
 
     Raises
     ------
@@ -235,7 +239,7 @@ class Settings:
     seed: int | None
 
     # settings that must be the same when training goes on from a checkpoint
-    KEPT = ("loss", "truncation", "clip_norm", "clip_value", "patience", "identity", "seed")
+    KEPT = ("loss", "truncation", "clip_norm", "clip_value", "identity", "seed")
 
     @classmethod
     def checked(
@@ -259,13 +263,13 @@ class Settings:
             seed=_optional(seed, "seed", lambda value, name: checks.whole_number(value, name, 0)),
         )
 
-    def account(self, optimizer, updates_per_epoch):
+    def account(self, optimizer, updates_per_epoch, has_validation):
         """Return, ready for JSON, what must be the same when training goes on."""
         config = optimizer.config()
         kept = {name: getattr(self, name) for name in self.KEPT}
         return {
             "optimizer": config.pop("name"), **config, **kept,
-            "updates_per_epoch": updates_per_epoch,
+            "updates_per_epoch": updates_per_epoch, "validation": has_validation,
         }
 
 
@@ -275,15 +279,15 @@ class _Loop:
     def __init__(self, net, optimizer, batches, validation, settings):
         self.net, self.optimizer, self.settings = net, optimizer, settings
         self.batches, self.validation = batches, validation
-        self.account = settings.account(optimizer, batches.updates)
+        self.account = settings.account(optimizer, batches.updates, validation is not None)
         self.lr, self.updates = optimizer.lr, settings.epochs * batches.updates
         self.progress = Progress(seed=np.random.SeedSequence(settings.seed).entropy)
         self.before = np.empty_like(net.vector)  # the parameters before an update, if it goes wrong
 
     def run(self, interrupted):
-        """Train until the last epoch, or until patience, a callback or Ctrl-C ends it."""
+        """Train until patience, the last epoch, a callback or Ctrl-C ends it."""
         settings, progress = self.settings, self.progress
-        while progress.epoch < settings.epochs and not progress.stopped_early:
+        while not self.is_over():
             for chunk in self.chunks():
                 if not chunk.count:
                     progress.pass_by(len(chunk.x), self.state_after(chunk))
@@ -300,7 +304,14 @@ class _Loop:
                     return self.stop(interrupted)
             if self.end_epoch() or interrupted:
                 return self.stop(interrupted)
-        return None
+        return self.finish(self.is_over())
+
+    def is_over(self):
+        """Return what ends training here, "patience" or "epochs", or None."""
+        settings, progress = self.settings, self.progress
+        if settings.patience is not None and progress.epochs_since_best >= settings.patience:
+            return "patience"
+        return "epochs" if progress.epoch >= settings.epochs else None
 
     def chunks(self):
         """Yield the chunks that are left of the epoch under way, in its order of batches."""
@@ -351,11 +362,11 @@ class _Loop:
 
     def end_epoch(self):
         """Validate, tell and save; return whether a callback asks to stop."""
-        progress, patience = self.progress, self.settings.patience
+        progress = self.progress
         loss, targets, validation_loss = progress.mean_loss(), progress.targets, self.validate()
         is_best = progress.end_epoch(self.last_lr(), validation_loss)
-        if patience is not None:
-            progress.watch_patience(patience, self.net)
+        if is_best and self.validation is not None:
+            progress.best_vector = self.net.vector.copy()
         stop = self.tell("epoch", progress.epoch, loss, targets, validation_loss, is_best)
         self.save()
         return stop
@@ -383,10 +394,18 @@ class _Loop:
         return any(isinstance(each, (bool, np.bool_)) and each for each in answers)
 
     def stop(self, interrupted):
-        """Save, and answer Ctrl-C if it came."""
+        """Save, and answer Ctrl-C if it came; a callback has asked for it otherwise."""
         self.save()
         if interrupted:
             raise KeyboardInterrupt(f"training stopped after update {self.progress.update}")
+        self.finish("callback")
+
+    def finish(self, stopped_by):
+        """Say why training ended, and with patience leave the parameters of the best epoch."""
+        progress = self.progress
+        progress.history.stopped_by = stopped_by
+        if self.settings.patience is not None and progress.best_vector is not None:
+            self.net.vector = progress.best_vector
 
     def save(self):
         """Write the checkpoint, if there is to be one."""

@@ -15,6 +15,13 @@ class History:
     ----------
     rows : list of dict
 
+    Attributes
+    ----------
+    rows : list of dict
+    stopped_by : {"epochs", "patience", "callback"} or None
+        Why `fit` returned: all epochs are over, so many were no better than the best one, or a
+        callback asked for it. None as long as it has not.
+
     Examples
     --------
     >>> history = History([{"epoch": 1, "loss": 2.5}, {"epoch": 2, "loss": 2.0}])
@@ -23,7 +30,7 @@ class History:
     """
 
     def __init__(self, rows=()):
-        self.rows = list(rows)
+        self.rows, self.stopped_by = list(rows), None
 
     def __len__(self):
         return len(self.rows)

@@ -20,11 +20,10 @@ class Progress:
     targets: int = 0  # how many those are
     best_loss: float | None = None
     epochs_since_best: int = 0
-    stopped_early: bool = False
     history: History = dataclasses.field(default_factory=History)
     dropout: dict = dataclasses.field(default_factory=dict)  # the state of its generator
     state: object = None  # of the network, between two chunks of a batch
-    best_vector: np.ndarray | None = None
+    best_vector: np.ndarray | None = None  # parameters of the best epoch, with validation data
 
     ARRAYS = ("state", "best_vector")
     COUNTS = ("seed", "epoch", "batch", "time", "update", "targets", "epochs_since_best")
@@ -65,13 +64,6 @@ class Progress:
         else:
             self.epochs_since_best += 1
         return is_best
-
-    def watch_patience(self, patience, net):
-        """Keep the parameters of the best epoch; put them back when patience is at its end."""
-        if self.epochs_since_best == 0:
-            self.best_vector = net.vector.copy()
-        elif self.epochs_since_best >= patience:
-            self.stopped_early, net.vector = True, self.best_vector
 
     def numbers(self):
         """Return all that is not an array, ready for JSON."""

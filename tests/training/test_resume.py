@@ -212,6 +212,44 @@ def test_more_epochs_may_be_asked_for(tmp_path):
     assert resumed[2].rows == wanted[2].rows
 
 
+def test_more_patience_goes_on_as_if_it_had_been_there_from_the_start(backend, tmp_path):
+    """Patience of 3 ended it; 5 go on from the last update, not from the best epoch."""
+    path = tmp_path / "checkpoint"
+    first = train(path, "adam")
+    assert (first[2].stopped_by, len(first[2])) == ("patience", 7)
+    assert_same(first, never_stopped(backend, "adam"))
+    for patience in (5, 8, None):
+        found = train(path, "adam", net_seed=8, resume=True, patience=patience)
+        assert len(found[2]) > 7
+        assert found[2].stopped_by == ("patience" if patience else "epochs")
+        assert_same(found, train(None, "adam", patience=patience))
+
+
+def test_less_patience_ends_at_once_with_the_best_epochs_parameters(backend, tmp_path):
+    path = tmp_path / "checkpoint"
+    train(path, "adam", patience=None, stop=("epoch", 6))
+    found = train(path, "adam", net_seed=8, patience=2, resume=True)
+    assert (found[2].stopped_by, len(found[2]), found[3]) == ("patience", 6, [])
+    assert np.array_equal(found[0].vector, never_stopped(backend, "adam")[0].vector)
+
+
+def test_the_checkpoint_holds_the_last_parameters_and_the_best(tmp_path):
+    ends = []
+
+    def keep(event):
+        if event.kind == "epoch":
+            ends.append((event.is_best, event.net.vector.copy()))
+
+    net, *_ = train(tmp_path / "checkpoint", "adam", callbacks=[keep])
+    tensors, _ = container.read(tmp_path / "checkpoint")
+    last = np.concatenate([tensors[name].ravel() for name in net.parameters])
+    best = [vector for is_best, vector in ends if is_best][-1]
+    assert np.array_equal(last, ends[-1][1])
+    assert np.array_equal(tensors["best_vector"], best)
+    assert np.array_equal(net.vector, best)
+    assert not np.array_equal(last, best)
+
+
 # Refusals: whatever is wrong, network and optimizer stay as they were.
 
 
@@ -245,7 +283,8 @@ OTHERS = {
     "truncation": (lambda: {"truncation": 4}, "truncation was 3 and is 4"),
     "clip_norm": (lambda: {"clip_norm": None}, "clip_norm was 0.5 and is None"),
     "clip_value": (lambda: {"clip_value": 1}, "clip_value was None and is 1.0"),
-    "patience": (lambda: {"patience": 2}, "patience was 3 and is 2"),
+    "validation": (lambda: {"validation": None, "patience": None},
+                   "validation was True and is False"),
     "seed": (lambda: {"seed": 6}, "seed was 5 and is 6"),
     "loss": (lambda: {"loss": "mse", "data": numbers(batches(1)),
                       "validation": numbers(batches(2))}, "loss was 'softmax' and is 'mse'"),

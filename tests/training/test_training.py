@@ -198,22 +198,57 @@ def test_evaluate_carries_the_state_between_chunks(rng):
     )
 
 
-def test_patience_stops_and_leaves_the_parameters_of_the_best_epoch(rng):
-    data, validation = batch(rng), batch(rng)  # nothing to be learned but by heart
+def by_heart(rng, **options):
+    """Train on what can only be learned by heart; return `train`'s results and each epoch's end."""
+    data, validation = batch(rng), batch(rng)
     vectors = []
 
     def keep(event):
-        if event.is_best and event.kind == "epoch":
+        if event.kind == "epoch":
             vectors.append(event.net.vector.copy())
+            assert crnn.evaluate(event.net, validation) == event.validation_loss
 
-    options = {"validation": validation, "epochs": 200, "optimizer": crnn.Adam(0.02)}
-    net, _, history, _, epochs = train(data, patience=3, callbacks=[keep], **options)
-    losses = history["validation_loss"]
-    best = losses.index(min(losses))
+    options = {"optimizer": crnn.Adam(0.02), "epochs": 200, "validation": validation, **options}
+    callbacks = [keep, *options.pop("callbacks", ())]
+    found = train(data, callbacks=callbacks, **options)
+    losses = found[2]["validation_loss"]
+    return found, vectors, losses, losses.index(min(losses))
+
+
+def test_patience_stops_and_leaves_the_parameters_of_the_best_epoch(rng):
+    (net, _, history, _, epochs), vectors, losses, best = by_heart(rng, patience=3)
     assert 0 < best == len(losses) - 4 < 196
     assert [event.is_best for event in epochs][best:] == [True, False, False, False]
-    assert np.array_equal(net.vector, vectors[-1])
-    assert crnn.evaluate(net, validation) == losses[best]
+    assert np.array_equal(net.vector, vectors[best])
+    assert not np.array_equal(net.vector, vectors[-1])
+    assert history.stopped_by == "patience"
+
+
+@pytest.mark.parametrize("how", ["epochs", "callback after an epoch", "callback after an update"])
+def test_patience_leaves_the_best_epochs_parameters_whatever_ends_training(rng, how):
+    last = len(by_heart(np.random.default_rng(5), patience=3)[2]) - 1  # before patience ends
+    kind = how.split()[-1]
+
+    def ends_it(event):
+        return event.kind == kind and getattr(event, kind) == last + (kind == "update")
+
+    stop = {"epochs": last} if how == "epochs" else {"callbacks": [ends_it]}
+    found, vectors, losses, best = by_heart(np.random.default_rng(5), patience=3, **stop)
+    assert 0 < best < len(losses) - 1 == last - 1
+    assert np.array_equal(found[0].vector, vectors[best])
+    assert found[2].stopped_by == how.split()[0]
+    # without patience they are those of the last update
+    found, vectors, *_ = by_heart(np.random.default_rng(5), **stop)
+    assert np.array_equal(found[0].vector, vectors[-1]) == (kind != "update")
+    assert not np.array_equal(found[0].vector, vectors[best])
+
+
+def test_a_callback_that_stops_before_an_epoch_is_over_leaves_the_last_update(rng):
+    options = {"truncation": 4, "validation": batch(rng), "callbacks": [lambda event: True]}
+    data = batch(rng)
+    patient, plain = (train(data, patience=each, **options)[0] for each in (2, None))
+    assert np.array_equal(patient.vector, plain.vector)
+    assert not np.array_equal(patient.vector, make().vector)
 
 
 def test_an_equal_validation_loss_is_no_better_one(rng):
@@ -227,8 +262,10 @@ def test_an_equal_validation_loss_is_no_better_one(rng):
 
 def test_patience_that_is_not_lost_changes_nothing(rng):
     data = batch(rng)
-    patient, plain = (train(data, validation=data, patience=each)[0] for each in (1, None))
+    (patient, _, history, *_), (plain, *_) = (
+        train(data, validation=data, patience=each) for each in (1, None))
     assert np.array_equal(patient.vector, plain.vector)
+    assert history.stopped_by == "epochs"
 
 
 def test_events_tell_where_training_is(rng):
@@ -267,6 +304,7 @@ def test_a_callback_that_returns_true_stops(rng, kind, number, steps, epochs, an
         batch(rng), truncation=4, epochs=9, callbacks=[stop, lambda event: last.append(event.kind)]
     )
     assert (last[-1], optimizer.steps, len(history)) == (kind, steps, epochs)
+    assert history.stopped_by == "callback"
 
 
 def test_history(rng, tmp_path):
