@@ -13,6 +13,7 @@ from crnn._version import __version__ as __version__
 from crnn.analysis.gradient_check import gradcheck
 from crnn.analysis.gradient_flow import gradient_flow
 from crnn.base.backends import build_info
+from crnn.base.padding import pad
 from crnn.engine.threads import get_num_threads, set_num_threads, threads
 from crnn.files.disk import FormatError
 from crnn.network.cells import GRU, LSTM, RNN
@@ -48,6 +49,7 @@ __all__ = [
     "gradcheck",
     "gradient_flow",
     "load",
+    "pad",
     "reference",
     "set_num_threads",
     "text",

@@ -3,6 +3,7 @@
 import numpy as np
 
 from crnn.base import checks
+from crnn.base.arrangement import arranged
 from crnn.base.sequences import state_parts
 from crnn.network.network import Network
 
@@ -50,6 +51,8 @@ def gradcheck(
     """
     checks.option("net", net, Network, "a network")
     max_entries = checks.whole_number(max_entries, "max_entries")
+    given = arranged(x, lengths, batch_first=False)
+    x, targets, lengths = given.x, given.targets(targets, loss), given.lengths
     options = {"loss": loss, "reduction": reduction, "lengths": lengths}
     config = net.config() | {"dropout": 0.0}
     del config["cell"]

@@ -3,6 +3,7 @@
 import numpy as np
 
 from crnn.base import checks
+from crnn.base.arrangement import arranged
 from crnn.base.objective import checked_objective
 from crnn.base.sequences import checked_sequence
 from crnn.network.network import Network
@@ -68,7 +69,9 @@ def gradient_flow(net, x, targets, state=None, *, loss="softmax", reduction="mea
     """
     checks.option("net", net, Network, "a network")
     layers = net.engine.layers
-    sequence = checked_sequence(x, state, lengths, layers, net.dtype)
+    given = arranged(x, lengths, batch_first=False)
+    sequence = checked_sequence(given.x, state, given.lengths, layers, net.dtype)
+    targets = given.targets(targets, loss)
     objective = checked_objective(
         loss, targets, sequence, net.engine.output_size, reduction, net.dtype
     )

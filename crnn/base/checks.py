@@ -120,7 +120,11 @@ def plain_array(value, name):
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise ValueError(f"{name} is no array: {error}") from error
+        hint = "" if not isinstance(value, (list, tuple)) else (
+            ". Sequences of unequal lengths are a list of arrays, each (T, I) or (T,) of integer"
+            " tokens: make each one with np.asarray, and (T, 1) of (T,) floats with [:, None]"
+        )
+        raise ValueError(f"{name} is no array: {error}{hint}") from error
     if array.dtype.names is not None:
         raise ValueError(f"{name} has the structured dtype {array.dtype}; pass one of its fields")
     if array.dtype.kind not in "biufc":

@@ -9,6 +9,7 @@ from crnn.base.layers import parameter_shapes
 from crnn.engine import compiled, textbook
 from crnn.files import kinds
 from crnn.kernels.memory import aligned_empty
+from crnn.network.arranged import ArrangedPasses, ArrangedTape
 from crnn.network.initialization import METHODS, initial_vector
 from crnn.network.parameters import Layout, Parameters
 from crnn.network.streams import Stream
@@ -65,6 +66,7 @@ class Network:
         self._parameters = Parameters(layout, vector, configuration.backend)
         engine = ENGINES[configuration.backend]
         self.engine = engine(layers, self._parameters, configuration.dropout, self._generator)
+        self._passes = ArrangedPasses(self.engine, batch_first=False)  # over what is no array
         self._stream = None if configuration.bidirectional else Stream(self.engine)
         if type(self).step is Network.step and self._stream is not None:
             self.step = self._stream.step  # itself, unless a subclass has its own
@@ -146,19 +148,21 @@ class Network:
 
         Parameters
         ----------
-        x : array_like
+        x : array_like, or list of arrays
             (T, B, I) floats, or (T, B) integer tokens, which stand for one-hot rows. Without B
-            for one sequence.
+            for one sequence. Or B sequences of any lengths, a list of arrays (T_i, I) or of
+            tokens (T_i,).
         state : array_like, optional
             The initial state (L * D, B, H), or (L * D, H) for one sequence. Where the layers have
             different widths, this and all states below are lists of L * D arrays, (B, H) or (H,).
             The state of an LSTM is a tuple of two such, h and c. Default: zeros.
         lengths : array_like of int, optional
-            (B,): how many of the T steps each sequence has. Beyond them y is 0.
+            (B,): how many of the T steps each sequence has. Beyond them y is 0. A list has its
+            own.
 
         Returns
         -------
-        y : ndarray (T, B, O) or (T, O)
+        y : ndarray (T, B, O) or (T, O), or a list of arrays (T_i, O) where x is a list
         state : ndarray (L * D, B, H) or (L * D, H), or a tuple of two
             Each sequence's last state.
 
@@ -167,7 +171,7 @@ class Network:
         TypeError, ValueError, IndexError
             If an argument is not as above; IndexError for a token out of range.
         """
-        return self.engine.infer(x, state, lengths)
+        return self._passes_over(x).infer(x, state, lengths)
 
     def forward(self, x, state=None, *, lengths=None):
         """Run over a whole sequence and keep the hidden states, for `backward`; with dropout.
@@ -176,11 +180,11 @@ class Network:
 
         Returns
         -------
-        y : ndarray (T, B, O) or (T, O)
+        y : ndarray (T, B, O) or (T, O), or a list of arrays
         state : ndarray (L * D, B, H) or (L * D, H), or a tuple of two
         cache : Cache
         """
-        y, state, tape = self.engine.forward(x, state, lengths)
+        y, state, tape = self._passes_over(x).forward(x, state, lengths)
         return y, state, Cache(self, tape)
 
     def backward(self, cache, dy, dstate=None):
@@ -190,8 +194,8 @@ class Network:
         ----------
         cache : Cache
             From `forward` of this network, its parameters not changed since.
-        dy : array_like
-            The gradient of each output, in the shape of y. What it says of steps beyond a
+        dy : array_like, or list of array_like
+            The gradient of each output, in the form of y. What it says of steps beyond a
             sequence's length is ignored.
         dstate : array_like, optional
             The gradient of the last state, in its shape. Default: zeros.
@@ -209,7 +213,9 @@ class Network:
         """
         if not isinstance(cache, Cache):
             raise TypeError(f"cache is a {type(cache).__name__}; what forward returned is wanted")
-        return self.engine.backward(cache.tape_of(self), dy, dstate)
+        tape = cache.tape_of(self)
+        passes = self._passes if isinstance(tape, ArrangedTape) else self.engine
+        return passes.backward(tape, dy, dstate)
 
     def loss(
         self, x, targets, state=None, *, loss="softmax", reduction="mean", lengths=None
@@ -223,7 +229,8 @@ class Network:
         targets : array_like
             "softmax": integers (T, B), -1 meaning no target here; the others: (T, B, O). Without
             T for the last valid step of each sequence only (many to one), without B for one
-            sequence.
+            sequence. For a list of sequences: a list of (T_i,) or (T_i, O), or (B,) or (B, O) for
+            the last steps.
         loss : {"softmax", "sigmoid", "mse"}
             Negative log-likelihood in nats; binary cross-entropy of each output, in nats, whose
             targets are probabilities from 0 to 1 (not checked); squared error.
@@ -242,7 +249,7 @@ class Network:
         TypeError, ValueError, IndexError
             If an argument is not as above; IndexError for a token in x out of range.
         """
-        return self.engine.loss(x, targets, state, loss, reduction, lengths)
+        return self._passes_over(x).loss(x, targets, state, loss, reduction, lengths)
 
     def loss_and_gradients(
         self, x, targets, state=None, *, loss="softmax", reduction="mean", lengths=None
@@ -259,7 +266,12 @@ class Network:
         gradients : Gradients
         state : ndarray (L * D, B, H) or (L * D, H), or a tuple of two
         """
-        return self.engine.loss_and_gradients(x, targets, state, loss, reduction, lengths)
+        passes = self._passes_over(x)
+        return passes.loss_and_gradients(x, targets, state, loss, reduction, lengths)
+
+    def _passes_over(self, x):
+        """Return the engine for arrays, which it takes as they are, and for others what asks it."""
+        return self.engine if type(x) is np.ndarray else self._passes
 
     # --- one step at a time --------------------------------------------------------------------
 

@@ -132,8 +132,8 @@ class Gradients:
         With respect to the parameters, in the layout of ``net.vector``.
     parameters : dict of str to ndarray
         Views of ``vector`` by name.
-    x : ndarray or None
-        With respect to the input, in its shape; None for tokens.
+    x : ndarray, list of ndarray, or None
+        With respect to the input, in its form; None for tokens.
     state : ndarray, or tuple of two
         With respect to the initial state, in its shape; for an LSTM a tuple, of h and of c.
 

@@ -5,9 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from crnn.base.arrangement import arranged
+
 
 class Batch(NamedTuple):
-    """Sequences that are trained on together."""
+    """Sequences that are trained on together, time first, as an engine takes them."""
 
     x: object
     targets: object
@@ -23,8 +25,8 @@ class Chunk(NamedTuple):
     count: int  # valid targets, over which its loss is the mean; without any there is no update
 
 
-def as_batches(data, name="data"):
-    """Return data as a sequence of `Batch`."""
+def as_batches(net, data, loss, name="data"):
+    """Return data, in the forms that `fit` takes, as a sequence of `Batch`."""
     if isinstance(data, tuple) and not any(isinstance(each, tuple) for each in data):
         data = [data]
     is_sequence = hasattr(data, "__len__") and hasattr(data, "__getitem__")
@@ -35,15 +37,16 @@ def as_batches(data, name="data"):
         )
     if not len(data):
         raise ValueError(f"{name} has no batch")
-    return _Batches(data, name)
+    return _Batches(net, data, loss)
 
 
 def checked_batches(net, data, loss, truncation, name="data"):
     """Return `as_batches` of data, all of which the network can train on."""
-    batches = as_batches(data, name)
+    batches = as_batches(net, data, loss, name)
     batches.updates = 0
-    for number, batch in enumerate(batches):
+    for number in range(len(batches)):
         try:
+            batch = batches[number]
             net.engine.validate(batch.x, batch.targets, loss, batch.lengths)
         except (TypeError, ValueError, IndexError) as error:
             where = f"batch {number} of {name}" if len(batches) > 1 else name
@@ -75,8 +78,8 @@ class _Batches:
 
     updates = None  # chunks of all batches that have a valid target; counted when checked
 
-    def __init__(self, items, name):
-        self._items, self._name = items, name
+    def __init__(self, net, items, loss):
+        self._net, self._items, self._loss = net, items, loss
 
     def __len__(self):
         return len(self._items)
@@ -87,14 +90,16 @@ class _Batches:
         item = self._items[number]
         if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
             raise TypeError(
-                f"batch {number} of {self._name} is {type(item).__name__}; (x, targets) or"
-                " (x, targets, lengths) is wanted"
+                f"a batch is (x, targets) or (x, targets, lengths); this is a"
+                f" {type(item).__name__}"
             )
-        for what, each in zip(("x", "targets"), item, strict=False):
+        x, targets, lengths = *item, *[None] * (3 - len(item))
+        for what, each in (("x", x), ("targets", targets)):
             if each is None:
-                where = f"batch {number} of {self._name}"
-                raise TypeError(f"{what} of {where} is None; an array is wanted")
-        return Batch(*(None if each is None else np.asanyarray(each) for each in item))
+                raise TypeError(f"{what} is None; an array is wanted")
+        given = arranged(x, lengths, batch_first=False)
+        arrays = given.x, given.targets(targets, self._loss), given.lengths
+        return Batch(*(None if each is None else np.asanyarray(each) for each in arrays))
 
 
 def chunk_starts(steps, truncation):

@@ -83,7 +83,8 @@ def fit(
     net : RNN, GRU or LSTM
     data : tuple or sequence of tuples
         One batch ``(x, targets)`` or ``(x, targets, lengths)``, or a sequence of such batches
-        (a list, or anything with a length and items). Shapes as for `RNN.loss`.
+        (a list, or anything with a length and items). As for `RNN.loss`: x may be a list of
+        sequences of unequal lengths, too.
     optimizer : Optimizer
     epochs : int
     loss : {"softmax", "sigmoid", "mse"}
@@ -215,9 +216,8 @@ def mean_loss(net, batches, loss, truncation):
     for batch in batches:
         state = None
         for chunk in chunks(batch, loss, truncation):
-            value, state = net.loss(
-                chunk.x, chunk.targets, state, loss=loss, lengths=chunk.lengths
-            )
+            value, state = net.engine.loss(
+                chunk.x, chunk.targets, state, loss, "mean", chunk.lengths)
             total, count = total + value * chunk.count, count + chunk.count
     return total / count
 

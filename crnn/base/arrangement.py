@@ -1,0 +1,121 @@
+"""How sequences from outside lie: time first, the batch first, or each an array of its own.
+
+Inside, time comes first and sequences of unequal lengths are padded. What comes with x lies as x
+does, and so does what goes back.
+"""
+
+import numpy as np
+
+from crnn.base import checks
+from crnn.base.padding import checked_arrays, is_list_of_arrays, padded, unpadded
+
+
+def arranged(x, lengths, batch_first):
+    """Return the `TimeFirst`, `BatchFirst` or `Separate` of an input.
+
+    Parameters
+    ----------
+    x : array_like, or list of array_like
+    lengths : array_like or None
+    batch_first : bool
+        What the network was built with.
+    """
+    if is_list_of_arrays(x):
+        if lengths is not None:
+            raise TypeError(
+                "x is a list of sequences, which have their own lengths; leave out lengths"
+            )
+        return Separate(x)
+    return BatchFirst(x, lengths) if batch_first else TimeFirst(x, lengths)
+
+
+class TimeFirst:
+    """Sequences that lie as they do inside.
+
+    Attributes
+    ----------
+    x, lengths
+        As the engine takes them.
+    """
+
+    def __init__(self, x, lengths):
+        self.x, self.lengths = x, lengths
+
+    def targets(self, targets, loss):
+        """Return targets as the engine takes them."""
+        return targets
+
+    def along(self, array, name):
+        """Return what has a number, or more, for each step, such as dy, as the engine takes it."""
+        return array
+
+    def public(self, array):
+        """Return what the engine has for each step, such as y, as the caller's x lies."""
+        return array
+
+
+class BatchFirst(TimeFirst):
+    """Sequences (B, T, I), or (B, T) of tokens; a single one has no B."""
+
+    def __init__(self, x, lengths):
+        array = checks.plain_array(x, "x")
+        self._is_batch = array.ndim == (2 if array.dtype.kind in "iu" and array.ndim < 3 else 3)
+        self._shape = array.shape[:2]
+        super().__init__(self._swapped(array), lengths)
+
+    def targets(self, targets, loss):
+        array = checks.plain_array(targets, "targets")
+        if not self._is_batch or array.ndim < (2 if loss == "softmax" else 3):
+            return array
+        return self.along(array, "targets")
+
+    def along(self, array, name):
+        array = checks.plain_array(array, name)
+        if self._is_batch and array.ndim > 1 and array.shape[:2] != self._shape:
+            raise ValueError(
+                f"{name} has shape {array.shape}, but x has B = {self._shape[0]} sequences of"
+                f" T = {self._shape[1]} steps (batch_first); {self._shape} is wanted, and features"
+                " after it"
+            )
+        return self._swapped(array)
+
+    def public(self, array):
+        return array.swapaxes(0, 1) if self._is_batch and array is not None else array
+
+    def _swapped(self, array):
+        if self._is_batch and array.ndim > 1:
+            return np.ascontiguousarray(array.swapaxes(0, 1))
+        return array
+
+
+class Separate(TimeFirst):
+    """A list of sequences of any lengths, (T, I) or (T,) of tokens."""
+
+    def __init__(self, sequences):
+        super().__init__(*padded(checked_arrays(sequences, "x")))
+
+    def targets(self, targets, loss):
+        axes = 1 if loss == "softmax" else 2
+        if not isinstance(targets, (list, tuple)) or any(np.ndim(each) < axes for each in targets):
+            return targets  # for the last steps
+        return self.along(targets, "targets")
+
+    def along(self, arrays, name):
+        if not isinstance(arrays, (list, tuple)) or len(arrays) != len(self.lengths):
+            came = f"{type(arrays).__name__} of {len(arrays)}" if hasattr(arrays, "__len__") else (
+                type(arrays).__name__)
+            raise ValueError(
+                f"{name} is a {came}; x is a list of {len(self.lengths)} sequences, so a list of"
+                f" {len(self.lengths)} arrays is wanted"
+            )
+        arrays = [checks.plain_array(each, f"{name}[{k}]") for k, each in enumerate(arrays)]
+        for number, (each, length) in enumerate(zip(arrays, self.lengths, strict=True)):
+            if len(each) != length or each.shape[1:] != arrays[0].shape[1:]:
+                raise ValueError(
+                    f"{name}[{number}] has shape {each.shape}, but x[{number}] has {length} steps;"
+                    f" {(int(length), *arrays[0].shape[1:])} is wanted"
+                )
+        return padded(arrays)[0]
+
+    def public(self, array):
+        return None if array is None else unpadded(array, self.lengths)
