@@ -141,8 +141,9 @@ class Engine:
     def stepper(self, prepare):
         """Return what runs one time step at a time, on a state of its own.
 
-        It has ``step(x, out=None)``, ``reset(batch_size)``, ``state`` (a list for each layer),
-        ``batched`` and ``batch_size``. ``x, out = prepare(stepper, x, out)`` checks and converts.
+        It has ``step(x, out=None)``, ``reset(batch_size, states=None)``, ``state`` (a list for each
+        layer), ``batched`` and ``batch_size``. ``x, out = prepare(stepper, x, out)`` checks and
+        converts.
         """
         return self._kernels.Stepper(self.weights, prepare)
 

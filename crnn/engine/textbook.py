@@ -124,7 +124,7 @@ class Stepper:
     Attributes
     ----------
     state : list of list of ndarray (B, H)
-        For each layer h and, of an LSTM, c: copies; assignment copies in.
+        For each layer h and, of an LSTM, c: copies.
     batch_size : int
     batched : bool
         Whether x and y have an axis for the batch.
@@ -135,21 +135,22 @@ class Stepper:
         self._prepare, self._count = prepare, passes.layers[0].kind.num_states
         self.reset(None)
 
-    def reset(self, batch_size):
-        """Zero the state; one sequence for None, else ``batch_size`` of them."""
+    def reset(self, batch_size, states=None):
+        """Begin anew, from zeros or from states, which are copied and have the form of `state`.
+
+        One sequence for None, else ``batch_size`` of them.
+        """
         rows = 1 if batch_size is None else batch_size
-        self._states = [
-            [zeros((rows, H), self._dtype) for _ in range(self._count)] for H in self._widths
-        ]
+        if states is None:
+            states = [
+                [zeros((rows, H), self._dtype) for _ in range(self._count)] for H in self._widths
+            ]
+        self._states = [[np.array(each) for each in state] for state in states]
         self.batched, self.batch_size = batch_size is not None, rows
 
     @property
     def state(self):
         return [[each.copy() for each in state] for state in self._states]
-
-    @state.setter
-    def state(self, values):
-        self._states = [[np.array(each) for each in state] for state in values]
 
     def step(self, x, out=None):
         """Return y of one time step and move the state on.

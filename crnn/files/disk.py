@@ -60,6 +60,7 @@ def write_bytes(path: PathLike, data: bytes) -> None:
             _fill(os.open(folder, os.O_RDONLY), b"")  # nothing but the fsync
         except OSError as error:
             if error.errno not in _NO_DIRECTORY_SYNC:
+                error.filename = os.fsdecode(path)  # rather than none, or the folder
                 raise
 
 

@@ -69,15 +69,16 @@ class Parameters(Mapping):
     def __init__(self, layout, vector, backend):
         self.layout, self.backend, self.dtype = layout, backend, vector.dtype
         self.changes = np.zeros(1, np.int64)
-        self._vector = vector
-        self._writable, self._views = layout.views(vector), layout.views(self.vector)
+        self._vector, self._writable = vector, layout.views(vector)
+        # of memory that is lent for reading only, so that nobody can make views of it writable
+        lent = memoryview(vector.view(np.uint8)).toreadonly()
+        self._read_only = np.frombuffer(lent, vector.dtype)
+        self._views = layout.views(self._read_only)
 
     @property
     def vector(self):
         """All of them as one read-only vector; assignment copies in."""
-        view = self._vector.view()
-        view.flags.writeable = False
-        return view
+        return self._read_only.view()
 
     @vector.setter
     def vector(self, value):

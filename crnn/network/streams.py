@@ -61,8 +61,7 @@ class Stream:
     def state(self, value):
         batch_size = state_batch_size(value, self._layers)
         states = checked_states(value, batch_size, self._layers, self._dtype)
-        self._stepper.reset(batch_size)
-        self._stepper.state = states
+        self._stepper.reset(batch_size, states)
 
     def __reduce__(self):
         raise TypeError(

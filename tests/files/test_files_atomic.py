@@ -125,6 +125,21 @@ def test_an_error_names_the_file_that_was_to_be_written(tmp_path, monkeypatch):
     assert str(caught.value) == f"[Errno {errno.EPERM}] not yours: {str(tmp_path / 'model')!r}"
 
 
+@posix
+@pytest.mark.parametrize("number", [6, 7])  # where the folder is opened and synchronised
+def test_an_error_of_the_folder_names_the_file_too(tmp_path, monkeypatch, number):
+    def before(now):
+        if now == number:
+            raise OSError(errno.EIO, "I/O error")
+
+    with monkeypatch.context() as patch:
+        record_calls(patch, before)
+        with pytest.raises(OSError, match="I/O error") as caught:
+            disk.write_bytes(tmp_path / "model", b"new")
+    assert caught.value.filename == str(tmp_path / "model")
+    assert (tmp_path / "model").read_bytes() == b"new"
+
+
 def test_short_writes(tmp_path, monkeypatch):
     write = os.write
     monkeypatch.setattr(container.os, "write", lambda descriptor, data: write(descriptor, data[:3]))

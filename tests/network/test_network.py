@@ -153,8 +153,13 @@ def test_the_vector_starts_on_a_cache_line(backend):
 def test_views_are_read_only(net):
     before = net.vector.copy()
     for view in (net.vector, *net.parameters.values()):
-        with pytest.raises(ValueError, match="read-only"):
-            view[...] = 0
+        for each in (view, view[:1], view.view(np.uint8)):
+            with pytest.raises(ValueError, match="read-only"):
+                each[...] = 0
+            with pytest.raises(ValueError, match="cannot set WRITEABLE"):
+                each.flags.writeable = True
+        with pytest.raises(TypeError, match="read-only"):
+            memoryview(view).cast("B")[0] = 0
     with pytest.raises((TypeError, AttributeError)):
         del net.parameters["b_y"]
     equal(net.vector, before)

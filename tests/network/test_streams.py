@@ -214,18 +214,34 @@ def test_a_batch_that_does_not_fit_in_memory_changes_nothing(x, size):
     assert len(kinds) == 1
 
 
+class FailsToCopy:
+    def __array__(self, dtype=None, copy=None):
+        raise MemoryError("no room")
+
+
+def test_a_state_that_cannot_be_copied_changes_nothing(net, x, state):
+    stream = net.stream()
+    stream.state = state
+    with pytest.raises(MemoryError, match="no room"):
+        stream._stepper.reset(2, [[FailsToCopy()]])
+    same(stream.state, state)
+    same(stream.step(x[0]), net(x[:1], state)[0][0])
+
+
 @no_backend
-def test_a_reset_that_fails_anywhere_changes_nothing(x):
+@pytest.mark.parametrize("has_states", [False, True])
+def test_a_reset_that_fails_anywhere_changes_nothing(x, has_states):
     """Each of its allocations in turn is the one that fails."""
     testcapi = pytest.importorskip("_testcapi")
     net, failures = crnn.LSTM(I, H, O, num_layers=2, seed=3, backend="compiled"), 0
     stream = net.stream()
     stream.step(x[0, 0])
     state, reset = stream.state, stream._stepper.reset
+    states = [[np.ones((300, H), np.float32)] * 2] * 2 if has_states else None
     while failures < 50:
         testcapi.set_nomemory(failures, failures + 1)
         try:
-            reset(300)
+            reset(300, states)
             break
         except MemoryError:
             failures += 1
@@ -236,6 +252,7 @@ def test_a_reset_that_fails_anywhere_changes_nothing(x):
         stream.state = state
     assert 0 < failures < 50
     assert stream._stepper.batch_size == 300
+    assert all((each == has_states).all() for each in stream.state)
 
 
 @no_backend

@@ -91,11 +91,17 @@ cdef class Stepper:
         self.change = change
         return True
 
-    def reset(self, batch_size):
-        """Zero the state; one sequence for None, else ``batch_size`` of them."""
+    def reset(self, batch_size, states=None):
+        """Begin anew, from zeros or from states, which are copied and have the form of `state`.
+
+        One sequence for None, else ``batch_size`` of them.
+        """
         cdef Py_ssize_t k
         rows = 1 if batch_size is None else batch_size
         arrays = [self.new_arrays(&self.layers[k], rows) for k in range(self.depth)]
+        for own, given in zip(arrays, states or ()):
+            for array, value in zip(own, given):
+                array[0] = value
         # nothing has changed if memory runs out before, and from here on nothing can fail
         self.arrays = arrays
         self.batched, self.batch_size, self.now = batch_size is not None, rows, False
@@ -128,12 +134,6 @@ cdef class Stepper:
         """Copies of the states: for each layer h, and of an LSTM c, in a list."""
         return [[each[int(self.now)].copy() for each in self.states_of(k)]
                 for k in range(self.depth)]
-
-    @state.setter
-    def state(self, values):
-        for k, states in enumerate(values):
-            for array, value in zip(self.states_of(k), states):
-                array[int(self.now)] = value
 
     cdef list states_of(self, Py_ssize_t k):
         return self.arrays[k][: 2 if self.layers[k].kind.has_c else 1]
