@@ -89,6 +89,10 @@ def generator_state(value, name):
         generator.state = value
     except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"{name} is not a state of a generator: {error!r}") from None
+    has_half, increment = value["has_uint32"], value["state"]["inc"]  # NumPy takes any for these
+    whole = (has_half, increment, value["uinteger"], value["state"]["state"])
+    if not (all(type(each) is int for each in whole) and has_half in (0, 1) and increment % 2):
+        raise ValueError(f"{name} is not a state of a generator: {reprlib.repr(value)}")
     return generator.state
 
 

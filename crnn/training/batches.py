@@ -84,6 +84,10 @@ class _Batches:
     def __len__(self):
         return len(self._items)
 
+    def order(self, seed, epoch):
+        """Return the numbers of all batches in the order of an epoch; the first is number 0."""
+        return np.random.default_rng([seed, epoch]).permutation(len(self))
+
     def __getitem__(self, number):
         if number >= len(self):
             raise IndexError(number)
@@ -132,8 +136,18 @@ def _chunk(batch, loss, start, steps):
 
 def has_every_step(batch, loss):
     """Whether targets are for every step; their shapes are checked by the network."""
-    axes = batch.x.ndim if batch.x.dtype.kind in "iu" and batch.x.ndim < 3 else batch.x.ndim - 1
-    return batch.targets.ndim == axes + (loss != "softmax")
+    return batch.targets.ndim == _axes(batch) + (loss != "softmax")
+
+
+def batch_size(batch):
+    """Return B, or None of one sequence without an axis for the batch."""
+    return batch.x.shape[1] if _axes(batch) == 2 else None
+
+
+def _axes(batch):
+    """Return 2 for time and batch, 1 for time alone."""
+    is_tokens = batch.x.dtype.kind in "iu" and batch.x.ndim < 3
+    return batch.x.ndim - (not is_tokens)
 
 
 def count_targets(batch, loss):

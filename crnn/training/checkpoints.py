@@ -6,6 +6,7 @@ from crnn.base.sequences import state_widths
 from crnn.files import container, kinds
 from crnn.files.disk import FormatError
 from crnn.network.configuration import DEFAULTS
+from crnn.training import audit
 from crnn.training.history import History
 from crnn.training.progress import Progress
 
@@ -35,13 +36,20 @@ def save(path, net, optimizer, settings, progress):
     kinds.write(path, tensors, {"config": net.config(), "training": training})
 
 
-def restore(path, net, optimizer, settings):
+def restore(path, net, optimizer, settings, batches):
     """Put a checkpoint back into a network and an optimizer, and return its Progress.
+
+    Parameters
+    ----------
+    path, net, optimizer, settings
+        As for `save`.
+    batches : sequence of Batch
+        What is trained on.
 
     Raises
     ------
     FormatError
-        If the file is not a whole checkpoint.
+        If the file is not a whole checkpoint, or has a number that no training leads to.
     ValueError
         If it is of another network or other settings.
     OSError
@@ -55,11 +63,14 @@ def restore(path, net, optimizer, settings):
     shapes = {name: view.shape for name, view in net.parameters.items()}
     container.check_tensors(path, tensors, shapes, net.dtype)
     _check_vectors(path, net, vectors)
-    progress = _checked_progress(path, training["progress"])
+    progress = _checked_progress(path, training["progress"], settings)
     progress.state = _checked_state(path, net, states)
     progress.best_vector = vectors.get("best_vector")
     before = net.dropout_state
     try:
+        audit.check_vectors(tensors.values(), progress.best_vector, slots)
+        audit.check_position(progress, batches, settings, training["steps"])
+        audit.check_state(progress, batches, net.engine.layers)
         net.dropout_state = progress.dropout
         optimizer.restore(training["steps"], slots)
     except (TypeError, ValueError) as error:
@@ -75,8 +86,6 @@ def _read(path, net, settings):
     config, training = header["config"], header["training"]
     if not (isinstance(config, dict) and isinstance(training, dict)):
         raise FormatError(f"{path}: not a checkpoint")
-    if isinstance(training.get("progress"), dict):  # older checkpoints lack it
-        training["progress"].setdefault("dropout", net.dropout_state)
     container.check_names(path, training, ("settings", "steps", "progress"))
     _check_equal(path, "network", DEFAULTS | config, net.config())
     _check_equal(path, "kind of training", training["settings"], settings)
@@ -140,24 +149,15 @@ def _checked_state(path, net, arrays):
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
-def _checked_progress(path, numbers):
+def _checked_progress(path, numbers, settings):
     if not isinstance(numbers, dict):
         raise FormatError(f"{path}: the checkpoint's progress is not an object")
     container.check_names(path, numbers, Progress(seed=0).numbers())
-    wrong = [
-        name for name in Progress.COUNTS
-        if type(numbers[name]) is not int or numbers[name] < 0
-    ]
-    if type(numbers["loss_sum"]) is not float:
-        wrong.append("loss_sum")
-    if not (numbers["best_loss"] is None or type(numbers["best_loss"]) is float):
-        wrong.append("best_loss")
-    rows = numbers["history"]
-    if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
-        wrong.append("history")
-    if wrong:
-        raise FormatError(f"{path}: the checkpoint's {', '.join(wrong)} cannot be")
-    return Progress(**(numbers | {"history": History(rows)}))
+    try:
+        audit.check_numbers(numbers, settings)
+    except ValueError as error:
+        raise FormatError(f"{path}: not a whole checkpoint: {error}") from None
+    return Progress(**(numbers | {"history": History(numbers["history"])}))
 
 
 def _check_equal(path, what, found, wanted):

@@ -167,7 +167,7 @@ def fit(
         validation = checked_batches(net, validation, loss, truncation, "validation")
     loop = _Loop(net, optimizer, data, validation, settings)
     if resume:
-        loop.progress = checkpoints.restore(checkpoint, net, optimizer, loop.account)
+        loop.progress = checkpoints.restore(checkpoint, net, optimizer, loop.account, data)
     lr = optimizer.lr
     try:
         with DeferredInterrupt() as interrupted:
@@ -281,7 +281,8 @@ class _Loop:
         self.batches, self.validation = batches, validation
         self.account = settings.account(optimizer, batches.updates, validation is not None)
         self.lr, self.updates = optimizer.lr, settings.epochs * batches.updates
-        self.progress = Progress(seed=np.random.SeedSequence(settings.seed).entropy)
+        self.progress = Progress(
+            seed=np.random.SeedSequence(settings.seed).entropy, steps_before=optimizer.steps)
         self.before = np.empty_like(net.vector)  # the parameters before an update, if it goes wrong
 
     def run(self, interrupted):
@@ -309,15 +310,14 @@ class _Loop:
     def is_over(self):
         """Return what ends training here, "patience" or "epochs", or None."""
         settings, progress = self.settings, self.progress
-        if settings.patience is not None and progress.epochs_since_best >= settings.patience:
+        if settings.patience is not None and progress.epochs_since_best() >= settings.patience:
             return "patience"
         return "epochs" if progress.epoch >= settings.epochs else None
 
     def chunks(self):
         """Yield the chunks that are left of the epoch under way, in its order of batches."""
         progress, settings = self.progress, self.settings
-        order = np.random.default_rng([progress.seed, progress.epoch])
-        for number in order.permutation(len(self.batches))[progress.batch :]:
+        for number in self.batches.order(progress.seed, progress.epoch)[progress.batch :]:
             batch = self.batches[number]
             yield from chunks(batch, settings.loss, settings.truncation, progress.time)
             progress.end_batch()

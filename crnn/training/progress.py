@@ -18,15 +18,14 @@ class Progress:
     update: int = 0
     loss_sum: float = 0.0  # over all targets of this epoch
     targets: int = 0  # how many those are
-    best_loss: float | None = None
-    epochs_since_best: int = 0
+    steps_before: int = 0  # of the optimizer, before the first update
     history: History = dataclasses.field(default_factory=History)
     dropout: dict = dataclasses.field(default_factory=dict)  # the state of its generator
     state: object = None  # of the network, between two chunks of a batch
     best_vector: np.ndarray | None = None  # parameters of the best epoch, with validation data
 
     ARRAYS = ("state", "best_vector")
-    COUNTS = ("seed", "epoch", "batch", "time", "update", "targets", "epochs_since_best")
+    COUNTS = ("epoch", "batch", "time", "update", "targets", "steps_before")
 
     def pass_by(self, steps, state):
         """Count time steps without an update, and keep the state that they left."""
@@ -57,13 +56,16 @@ class Progress:
             "validation_loss": validation_loss,
         })
         self.epoch, self.batch, self.loss_sum, self.targets = self.epoch + 1, 0, 0.0, 0
-        watched = loss if validation_loss is None else validation_loss
-        is_best = self.best_loss is None or watched < self.best_loss
-        if is_best:
-            self.best_loss, self.epochs_since_best = watched, 0
-        else:
-            self.epochs_since_best += 1
-        return is_best
+        return self.epochs_since_best() == 0
+
+    def epochs_since_best(self):
+        """Return how many epochs there were since the first one with the lowest loss.
+
+        It is the loss on validation data, where there are any.
+        """
+        watched = [row["loss"] if row["validation_loss"] is None else row["validation_loss"]
+                   for row in self.history]
+        return len(watched) - 1 - watched.index(min(watched)) if watched else 0
 
     def numbers(self):
         """Return all that is not an array, ready for JSON."""

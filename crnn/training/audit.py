@@ -1,0 +1,129 @@
+"""Could a training have come to this? Every number of a checkpoint's progress is looked at.
+
+The checksum of a file says that it is whole, not who wrote it. A number that no training leads to
+would go on silently, as epochs that are never over or a best epoch that never was.
+"""
+
+import math
+
+import numpy as np
+
+from crnn.base.sequences import state_batch_size
+from crnn.training.batches import batch_size, chunks
+from crnn.training.progress import Progress
+
+LARGEST = 2**53  # of a count: the last one that a float holds exactly
+SIGNED_LOSSES = ("gaussian",)  # which can be below 0
+STATE_OF_GENERATOR = 2**128  # a seed that the system gave is below it
+
+
+def check_numbers(numbers, account):
+    """Raise ValueError if these cannot be the numbers of a `Progress` of that account.
+
+    Parameters
+    ----------
+    numbers : dict
+        Those that are not arrays, by their names.
+    account : dict
+        What the training was asked to do; of this, all has been checked.
+    """
+    for name in Progress.COUNTS:
+        _check(name, _is_count(numbers[name]))
+    seed = account["seed"]
+    _check("seed", _is_whole(numbers["seed"]) and (
+        numbers["seed"] < STATE_OF_GENERATOR if seed is None else numbers["seed"] == seed))
+    _check("loss_sum", _is_loss(numbers["loss_sum"], account))
+    _check_history(numbers["history"], account)
+    _check("epoch", numbers["epoch"] == len(numbers["history"]))
+
+
+def check_position(progress, batches, account, steps):
+    """Raise ValueError if training is never where the progress says, after that many steps.
+
+    Parameters
+    ----------
+    progress : Progress
+    batches : sequence of Batch
+    account : dict
+    steps : int
+        Of the optimizer.
+    """
+    order = batches.order(progress.seed, progress.epoch)
+    _check("batch", progress.batch < len(order))
+    time, passed = 0, []
+    for place, number in enumerate(order[: progress.batch + 1]):
+        batch, time = batches[number], 0
+        for chunk in chunks(batch, account["loss"], account["truncation"]):
+            if place == progress.batch and time == progress.time:
+                break
+            passed.append(chunk.count)
+            time += len(chunk.x)
+    _check("time", time == progress.time and (not passed or passed[-1] > 0))
+    in_epoch = sum(count > 0 for count in passed)
+    _check("update", progress.update == progress.epoch * batches.updates + in_epoch)
+    _check("targets", progress.targets == sum(passed))
+    _check("loss_sum", bool(passed) or progress.loss_sum == 0)
+    _check("steps", steps == progress.steps_before + progress.update)
+    has_best = account["validation"] and progress.epoch > 0
+    _check("best_vector", has_best == (progress.best_vector is not None))
+
+
+def check_state(progress, batches, layers):
+    """Raise ValueError if there is no state within a batch, or one between, or of another size."""
+    _check("state", (progress.state is None) == (not progress.time))
+    if progress.time:
+        number = batches.order(progress.seed, progress.epoch)[progress.batch]
+        found = state_batch_size(progress.state, layers)
+        _check("state", found == batch_size(batches[number]))
+
+
+def check_vectors(parameters, best_vector, slots):
+    """Raise ValueError if these are not numbers that a training leads to.
+
+    Parameters
+    ----------
+    parameters : iterable of ndarray
+    best_vector : ndarray or None
+    slots : dict of str to ndarray
+        Of the optimizer, by name.
+    """
+    _check("parameters", all(np.isfinite(each).all() for each in parameters))
+    _check("best_vector", best_vector is None or np.isfinite(best_vector).all())
+    for name, slot in slots.items():
+        _check(name, (slot >= 0 if name.startswith("square") else ~np.isnan(slot)).all())
+
+
+def _check_history(rows, account):
+    _check("history", isinstance(rows, list))
+    names = {"epoch", "update", "lr", "loss", "validation_loss"}
+    for epoch, row in enumerate(rows, start=1):
+        what = f"row {epoch} of history"
+        _check(what, isinstance(row, dict) and row.keys() == names)
+        for name, wanted in (("epoch", epoch), ("update", epoch * account["updates_per_epoch"])):
+            _check(what, _is_whole(row[name]) and row[name] == wanted)
+        _check(what, _is_number(row["lr"]) and row["lr"] > 0)
+        _check(what, _is_loss(row["loss"], account))
+        validation_loss = row["validation_loss"]
+        _check(what, _is_loss(validation_loss, account) if account["validation"]
+               else validation_loss is None)
+
+
+def _check(name, is_possible):
+    if not is_possible:
+        raise ValueError(f"no training leads to its {name}")
+
+
+def _is_whole(value):
+    return type(value) is int and value >= 0
+
+
+def _is_count(value):
+    return _is_whole(value) and value < LARGEST
+
+
+def _is_number(value):
+    return type(value) is float and math.isfinite(value)
+
+
+def _is_loss(value, account):
+    return _is_number(value) and (value >= 0 or account["loss"] in SIGNED_LOSSES)
