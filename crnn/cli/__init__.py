@@ -7,6 +7,7 @@ import sys
 
 from crnn._version import __version__
 from crnn.cli import commands, train
+from crnn.files.printable import printable
 
 DESCRIPTION = "Train a small recurrent network on text and let it write; on a CPU, in a minute."
 FAILED, INTERRUPTED = 1, 130
@@ -30,7 +31,7 @@ def main(arguments=None):
         options.run(options)
         sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
-        print(f"crnn: {str(interrupt) or 'interrupted'}", file=sys.stderr)
+        print(f"crnn: {printable(str(interrupt)) or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # whoever read our output has gone: no more of it, and no complaint at exit
@@ -43,10 +44,11 @@ def main(arguments=None):
 
 
 def one_line(error):
-    """Return an exception's message on one line."""
+    """Return an exception's message on one line, which no character of it can leave."""
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
+        name = f": {error.filename}" if error.filename else ""
+        return printable(error.strerror + name)
+    return printable(" ".join(str(error).split())) or type(error).__name__
 
 
 def parser():

@@ -5,7 +5,9 @@ import math
 from crnn import text
 from crnn.cli.options import HelpFormatter, count, probability, temperature, whole
 from crnn.cli.places import read_text
+from crnn.cli.screen import say, write
 from crnn.files import kinds
+from crnn.files.printable import printable
 from crnn.network.saving import network_from
 from crnn.training.fit import evaluate as mean_loss
 
@@ -47,9 +49,9 @@ def sample(options):
         net, vocabulary, prime=options.prime, temperature=options.temperature,
         top_k=options.top_k, top_p=options.top_p, seed=options.seed,
     )
-    print(options.prime, end="")
+    write(options.prime)
     for _ in range(options.length):
-        print(next(characters), end="")
+        write(next(characters))
     print()
 
 
@@ -64,7 +66,7 @@ def evaluate(options):
     net, vocabulary, _ = text.load_model(options.model)
     x, targets = text.streams(vocabulary.encode(read_text(options.text)), batch_size=1)
     loss = mean_loss(net, (x, targets))
-    print(f"{loss:.4f} nats and {loss / math.log(2):.4f} bits per character, {len(x):,} characters")
+    say(f"{loss:.4f} nats and {loss / math.log(2):.4f} bits per character, {len(x):,} characters")
 
 
 def _add_info(subparsers):
@@ -80,27 +82,31 @@ def info(options):
         shape = " x ".join(str(size) for size in view.shape)
         rows.append((name, shape, f"{view.size:,}", f"{view.nbytes:,}"))
     rows.append(("together", "", f"{net.num_parameters:,}", f"{net.vector.nbytes:,}"))
-    print(f"{options.model}: {net!r}")
+    say(f"{options.model}: {net!r}")
     outputs = "no readout" if net.output_size is None else f"{net.output_size} outputs"
     layers = f"{net.num_layers} layer{'s' * (net.num_layers > 1)}"
     directions = " in each of two directions" * net.bidirectional
     widths = net.hidden_size if isinstance(net.hidden_size, tuple) else (net.hidden_size,)
     hidden = ", ".join(map(str, widths))
-    print(f"{net.input_size} inputs, {layers} of {hidden} hidden units{directions},"
-          f" {outputs}\n")
+    say(f"{net.input_size} inputs, {layers} of {hidden} hidden units{directions}, {outputs}")
+    say()
     _print_table(rows)
     if content.kind == kinds.MODEL:
         _, vocabulary, training = text.model_from(options.model, content)
-        print(f"\nvocabulary of {len(vocabulary)} characters: {vocabulary.symbols!r}\n")
+        say()
+        say(f"vocabulary of {len(vocabulary)} characters: {vocabulary.symbols!r}")
+        if training:
+            say()
         _print_table([(name.replace("_", " "), str(value)) for name, value in training.items()])
 
 
 def _print_table(rows):
     """Print rows with their columns aligned: the first two to the left, numbers to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    rows = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [
             cell.ljust(width) if column < 2 else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        print("  ".join(cells).rstrip())
+        say("  ".join(cells).rstrip())

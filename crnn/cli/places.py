@@ -1,10 +1,9 @@
 """Files that a command reads and writes. What is wrong with them shows before the work."""
 
-import contextlib
 import os
-import shutil
 
 from crnn import plots
+from crnn.cli.screen import say
 from crnn.files import container, disk
 
 
@@ -64,12 +63,5 @@ def check_apart(paths):
 def keep_old(path):
     """Keep a copy of a file that is about to be replaced by another training's."""
     if os.path.exists(path):
-        copy = path + ".old.tmp"
-        try:
-            shutil.copy2(path, copy)
-            os.replace(copy, path + ".old")
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(copy)
-            raise
-        print(f"{path} was there; it is kept as {path}.old")
+        disk.copy(path, path + ".old")
+        say(f"{path} was there; it is kept as {path}.old")

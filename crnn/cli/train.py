@@ -7,6 +7,7 @@ import shlex
 from crnn import plots, text
 from crnn.cli.options import HelpFormatter, count, fraction, layers, positive, whole, widths
 from crnn.cli.places import check_places, read_text
+from crnn.cli.screen import say
 from crnn.cli.watcher import Watcher
 from crnn.network import cells, configuration
 from crnn.network.initialization import METHODS
@@ -97,12 +98,12 @@ def train(options):
     checkpoint = options.output + ".checkpoint"
     check_places(options)
     name = "text that comes with Python" if options.text is None else os.path.basename(options.text)
-    print(f"{name}: {len(content):,} characters, {len(vocabulary)} different;"
-          f" {net.num_parameters:,} parameters", flush=True)
+    say(f"{name}: {len(content):,} characters, {len(vocabulary)} different;"
+        f" {net.num_parameters:,} parameters")
     streams = training_data[0].shape[1]
     if streams < options.batch_size:
-        print(f"{streams} parallel stream{'s' * (streams > 1)}, not {options.batch_size}: more"
-              f" would be shorter than {TRAINING_CHUNKS} times --steps", flush=True)
+        say(f"{streams} parallel stream{'s' * (streams > 1)}, not {options.batch_size}: more"
+            f" would be shorter than {TRAINING_CHUNKS} times --steps")
     watcher = Watcher(options, vocabulary, name, len(content))
     try:
         history = fit(
@@ -123,12 +124,12 @@ def train(options):
     if options.plot:
         plots.loss_curves(history, options.plot, title=name)
     if watcher.first_update is None:
-        print(f"nothing left to do: {checkpoint} has {len(history)} epochs; give more --epochs")
+        say(f"nothing left to do: {checkpoint} has {len(history)} epochs; give more --epochs")
     elif os.path.exists(options.output):
         command = shlex.join(["crnn", "sample", options.output])
-        print(f"{options.output}: the model; let it write with: {command}")
+        say(f"{options.output}: the model; let it write with: {command}")
     else:
-        print(f"{options.output} is not there any more, and no epoch since was better than it")
+        say(f"{options.output} is not there any more, and no epoch since was better than it")
 
 
 def network_of(options, symbols):

@@ -9,6 +9,7 @@ from crnn import text
 from crnn._version import __version__
 from crnn.base.backends import build_info
 from crnn.cli.places import keep_old
+from crnn.cli.screen import say
 
 
 class Watcher:
@@ -58,7 +59,8 @@ class Watcher:
                 event.net, self.vocabulary, self.options.sample_length, temperature=0.8,
                 seed=event.epoch,
             )
-            self.print("\n".join("    | " + line for line in written.strip().splitlines()))
+            for part in written.strip().splitlines():
+                self.print("    | " + part)
 
     def save(self, event):
         now = datetime.datetime.now(datetime.timezone.utc)
@@ -77,7 +79,7 @@ class Watcher:
     def print(self, line):
         if self.bar is not None:
             self.bar.clear()
-        print(line, flush=True)
+        say(line)
 
     def speed(self):
         return self.seen / max(time.monotonic() - self.started, 1e-9)

@@ -21,7 +21,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import safetensors.numpy
 
-from crnn.files.disk import PathLike, bad, regular, write_bytes
+from crnn.files.disk import FormatError, PathLike, bad, regular, write_bytes
+from crnn.files.foreign import looks_like
 
 _FORMAT = "crnn 1"
 _ZEROS = "0" * 64
@@ -174,8 +175,17 @@ def _read_head(path: PathLike, file: BinaryIO, size: int) -> bytes:
     if len(prefix) < 8:
         raise bad(path, f"is not a crnn file: {len(prefix)} bytes are too few")
     if length > min(_MAX_HEADER, size - 8):
+        start = prefix + file.read(500)
+        if not start.startswith(b"{", 8):
+            raise _foreign(path, start)
         raise bad(path, f"is cut off or not a crnn file: {size} bytes, with a header of {length}")
     return prefix + file.read(length)
+
+
+def _foreign(path: PathLike, start: bytes) -> FormatError:
+    kind = looks_like(start)
+    hint = "" if kind is None else f": it looks like {kind}"
+    return bad(path, "is not a crnn file, which are safetensors files" + hint)
 
 
 def _parse_header(path: PathLike, text: bytes) -> dict[str, Any]:
@@ -201,7 +211,8 @@ def _pop_metadata(path: PathLike, header: dict[str, Any]) -> dict[str, str]:
             f"was made by a newer crnn (its format is {_short.repr(version)}, this "
             f"crnn reads {_FORMAT!r}); upgrade crnn",
         )
-    raise bad(path, "is not a crnn file: its metadata name no crnn format")
+    raise bad(path, "is not a crnn file: it looks like a safetensors file of another program, as"
+              " its metadata name no crnn format")
 
 
 def _check_digest(path: PathLike, head: bytes, body: bytes, digest: str) -> None:

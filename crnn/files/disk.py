@@ -11,6 +11,8 @@ import secrets
 import stat
 import time
 
+from crnn.files.printable import printable
+
 PathLike = str | os.PathLike[str]
 
 _KINDS = {"p": "FIFO", "s": "socket", "c": "character device", "b": "block device"}
@@ -18,14 +20,21 @@ _NO_DIRECTORY_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES}  # some network
 
 
 class FormatError(ValueError):
-    """A file that is not what it should be: damaged, of another kind, or from a newer crnn."""
+    """A file that is not what it should be: damaged, of another kind, or from a newer crnn.
+
+    The message is one line, whatever the file holds: see `printable`.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
-def write_bytes(path: PathLike, data: bytes) -> None:
+def write_bytes(path: PathLike, data: bytes, mode: int = 0o666) -> None:
     """Replace a file's content so that readers, and a crash, see all of the old or all of the new.
 
     The data go to a temporary file beside the target and to the disk before they take its name.
-    Symlinks are followed. A new file's mode obeys the umask; a private file stays private.
+    Symlinks are followed. A new file has the mode as far as the umask lets it; a private file stays
+    private.
     Temporary files that killed writers of this target left are removed once they are an hour old.
 
     Raises
@@ -38,7 +47,6 @@ def write_bytes(path: PathLike, data: bytes) -> None:
     """
     target = check_place(path)
     folder, name = os.path.split(target)
-    mode = 0o666
     with contextlib.suppress(FileNotFoundError):
         mode &= os.stat(target).st_mode
     _sweep(folder, name)
@@ -51,17 +59,36 @@ def write_bytes(path: PathLike, data: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         if isinstance(error, OSError):
-            error.filename = os.fsdecode(path)  # rather than none, or the temporary file's
-            if error.filename2 is not None:
-                del error.filename2
+            _name(error, path)
         raise
     if os.name != "nt":  # Windows cannot open directories
         try:
             _fill(os.open(folder, os.O_RDONLY), b"")  # nothing but the fsync
         except OSError as error:
             if error.errno not in _NO_DIRECTORY_SYNC:
-                error.filename = os.fsdecode(path)  # rather than none, or the folder
+                _name(error, path)
                 raise
+
+
+def copy(source: PathLike, path: PathLike) -> None:
+    """Replace a file by a copy of another, as `write_bytes` does; a private one stays private.
+
+    Raises
+    ------
+    OSError, FormatError
+        As `write_bytes`; or the source cannot be read.
+    """
+    with open(source, "rb") as file:
+        mode = os.fstat(file.fileno()).st_mode
+        data = file.read()
+    write_bytes(path, data, mode & 0o666)
+
+
+def _name(error: OSError, path: PathLike) -> None:
+    """Have an error name the file that was to be written, not none or the temporary one."""
+    error.filename = os.fsdecode(path)
+    if error.filename2 is not None:
+        del error.filename2
 
 
 def check_place(path: PathLike) -> str:

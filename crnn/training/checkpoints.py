@@ -5,6 +5,7 @@ import numpy as np
 from crnn.base.sequences import state_widths
 from crnn.files import container, kinds
 from crnn.files.disk import FormatError
+from crnn.files.printable import printable
 from crnn.network.configuration import DEFAULTS
 from crnn.training import audit
 from crnn.training.history import History
@@ -165,7 +166,7 @@ def _check_equal(path, what, found, wanted):
         return
     names = sorted(found.keys() | wanted.keys()) if isinstance(found, dict) else ()
     differences = [
-        f"{name} was {found.get(name)!r} and is {wanted.get(name)!r}"
+        f"{printable(name)} was {found.get(name)!r} and is {wanted.get(name)!r}"
         for name in names
         if found.get(name) != wanted.get(name)
     ]

@@ -194,6 +194,17 @@ def test_what_is_not_a_model_is_not_replaced(run, folder, model, arguments):
     } == before
 
 
+def test_an_old_model_is_not_kept_through_a_link(run, folder, model, trained):
+    """At no name that can be guessed, whatever lies there."""
+    (folder / "victim").write_text("precious")
+    for name in ("model.old.tmp", ".model.old.tmp", ".model.tmp"):
+        (folder / name).symlink_to(folder / "victim")
+    assert run("train", "prose.txt", "-o", model, *TWO)[0] == 0
+    assert (folder / "victim").read_text() == "precious"
+    assert not (folder / "model.old").is_symlink()
+    assert (folder / "model.old").read_bytes() == trained
+
+
 def test_a_text_where_the_old_model_would_be_kept(run, folder, model):
     (folder / "model.old").write_text(PROSE)
     code, out, err = run("train", "model.old", "-o", model, *TWO)

@@ -140,6 +140,33 @@ def test_an_error_of_the_folder_names_the_file_too(tmp_path, monkeypatch, number
     assert (tmp_path / "model").read_bytes() == b"new"
 
 
+def test_a_copy_takes_the_way_of_every_file(tmp_path, monkeypatch):
+    (tmp_path / "m").write_bytes(b"old")
+    calls = record_calls(monkeypatch)
+    disk.copy(tmp_path / "m", tmp_path / "m.old")
+    monkeypatch.undo()
+    assert [name for name, _ in calls[:5]] == ["open", "write", "fsync", "close", "replace"]
+    assert calls[0][1][1] & os.O_EXCL
+    assert (tmp_path / "m.old").read_bytes() == (tmp_path / "m").read_bytes() == b"old"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["m", "m.old"]
+
+
+@posix
+@pytest.mark.parametrize("there", [None, 0o644], ids=["new", "there"])
+@pytest.mark.parametrize(("mode", "wanted"), [(0o600, 0o600), (0o755, 0o644), (0o640, 0o640)])
+def test_a_copy_is_as_private_as_what_it_is_of(tmp_path, there, mode, wanted):
+    (tmp_path / "m").write_bytes(b"old")
+    (tmp_path / "m").chmod(mode)
+    if there is not None:
+        (tmp_path / "m.old").touch(there)
+    old = os.umask(0o022)
+    try:
+        disk.copy(tmp_path / "m", tmp_path / "m.old")
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "m.old").stat().st_mode) == wanted
+
+
 def test_short_writes(tmp_path, monkeypatch):
     write = os.write
     monkeypatch.setattr(container.os, "write", lambda descriptor, data: write(descriptor, data[:3]))

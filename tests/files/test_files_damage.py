@@ -7,10 +7,12 @@ too, and then nobody would notice that ours is gone.
 import contextlib
 import hashlib
 import json
+import pickle
 import re
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from forged_files import (
     OWN,
     ZEROS,
@@ -27,6 +29,7 @@ from hypothesis import strategies as st
 
 from crnn.files import container
 from crnn.files.disk import FormatError
+from crnn.files.foreign import looks_like
 
 pytestmark = pytest.mark.no_backend
 
@@ -98,6 +101,36 @@ def test_header_length_beyond_the_file(tmp_path, length):
 def test_header_length_just_beyond_the_file(tmp_path, change):
     length = len(forged({})) - 8 + change
     assert_refused(tmp_path / "m", length.to_bytes(8, "little") + forged({})[8:], "cut off")
+
+
+FOREIGN = {
+    "a PNG picture": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+    "a JPEG picture": b"\xff\xd8\xff\xe0\0\x10JFIF",
+    "a zip archive, as .npz": b"PK\x03\x04\x14\0\0\0\x08\0",
+    "a pickle": pickle.dumps({"weights": [1.5, 2.5]}),
+    "an HDF5 file": b"\x89HDF\r\n\x1a\n\0\0\0\0",
+    "an array of NumPy's": b"\x93NUMPY\x01\0v\0{'descr'",
+    "an ONNX model": b"\x08\x0a\x12\x07pytorch\x1a\x05",
+    "a text in UTF-16": "two words".encode("utf-16"),
+    "a text": "naïve 文字\n".encode() * 99,
+    "safetensors files$": bytes(range(1, 250)),
+}
+
+
+@pytest.mark.parametrize(("kind", "content"), FOREIGN.items(), ids=FOREIGN)
+def test_a_foreign_file_is_named(tmp_path, kind, content):
+    assert_refused(tmp_path / "m", content, f"is not a crnn file, which are .*{kind}")
+
+
+@pytest.mark.parametrize("cut", range(4))
+def test_a_text_is_seen_though_a_character_is_cut_through(cut):
+    start = ("€" * 200).encode()
+    assert looks_like(start[: len(start) - cut]) == "a text"
+
+
+def test_a_safetensors_file_of_another_program_is_named(tmp_path):
+    content = safetensors.numpy.save({"w": np.zeros(3)})
+    assert_refused(tmp_path / "m", content, "not a crnn file.*safetensors file of another program")
 
 
 @pytest.mark.parametrize("length", [0, 1, 7])

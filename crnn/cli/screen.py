@@ -1,0 +1,24 @@
+"""What commands show: nothing that comes from a file, or a file's name, rules the screen."""
+
+import sys
+
+from crnn.files.printable import escaped, is_printable, printable
+
+JOINERS = "\u200c\u200d"  # which Persian and Hindi are written with, and many emoji
+
+
+def say(line=""):
+    """Print one line, whatever is in it."""
+    print(printable(line), flush=True)
+
+
+def write(text):
+    """Print a text that a model writes: exactly, or on a terminal so that it can do no harm."""
+    print(harmless(text) if sys.stdout.isatty() else text, end="")
+
+
+def harmless(text):
+    """Return a text with escapes for all that is neither a character to see, line end nor tab."""
+    return "".join(
+        each if is_printable(each) or each in "\n\t" + JOINERS else escaped(each) for each in text
+    )
