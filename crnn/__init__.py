@@ -20,6 +20,7 @@ from crnn.network.cells import GRU, LSTM, RNN
 from crnn.network.parameters import Gradients
 from crnn.network.saving import load
 from crnn.network.streams import Stream
+from crnn.training.bucketing import batches
 from crnn.training.fit import Event, evaluate, fit
 from crnn.training.history import History
 from crnn.training.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
@@ -39,6 +40,7 @@ __all__ = [
     "History",
     "RMSprop",
     "Stream",
+    "batches",
     "build_info",
     "constant",
     "cosine",

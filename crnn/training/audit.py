@@ -37,30 +37,35 @@ def check_numbers(numbers, account):
     _check("epoch", numbers["epoch"] == len(numbers["history"]))
 
 
-def check_position(progress, batches, account, steps):
+def check_position(progress, data, account, steps):
     """Raise ValueError if training is never where the progress says, after that many steps.
 
     Parameters
     ----------
     progress : Progress
-    batches : sequence of Batch
+    data : sequence of Batch
+        With those of each epoch; see `checked_batches`.
     account : dict
     steps : int
         Of the optimizer.
     """
-    order = batches.order(progress.seed, progress.epoch)
-    _check("batch", progress.batch < len(order))
+    updates = 0
+    for epoch, row in enumerate(progress.history.rows):
+        updates += data.in_epoch(epoch, progress.seed).updates
+        _check(f"row {epoch + 1} of history", row["update"] == updates)
+    batches = data.in_epoch(progress.epoch, progress.seed)
+    _check("batch", progress.batch < len(batches))
     time, passed = 0, []
-    for place, number in enumerate(order[: progress.batch + 1]):
-        batch, time = batches[number], 0
-        for chunk in chunks(batch, account["loss"], account["truncation"]):
+    for place in range(progress.batch + 1):
+        time = 0
+        for chunk in chunks(batches[place], account["loss"], account["truncation"]):
             if place == progress.batch and time == progress.time:
                 break
             passed.append(chunk.count)
             time += len(chunk.x)
     _check("time", time == progress.time and (not passed or passed[-1] > 0))
     in_epoch = sum(count > 0 for count in passed)
-    _check("update", progress.update == progress.epoch * batches.updates + in_epoch)
+    _check("update", progress.update == updates + in_epoch)
     _check("targets", progress.targets == sum(passed))
     _check("loss_sum", bool(passed) or progress.loss_sum == 0)
     _check("steps", steps == progress.steps_before + progress.update)
@@ -68,13 +73,12 @@ def check_position(progress, batches, account, steps):
     _check("best_vector", has_best == (progress.best_vector is not None))
 
 
-def check_state(progress, batches, layers):
+def check_state(progress, data, layers):
     """Raise ValueError if there is no state within a batch, or one between, or of another size."""
     _check("state", (progress.state is None) == (not progress.time))
     if progress.time:
-        number = batches.order(progress.seed, progress.epoch)[progress.batch]
-        found = state_batch_size(progress.state, layers)
-        _check("state", found == batch_size(batches[number]))
+        batch = data.in_epoch(progress.epoch, progress.seed)[progress.batch]
+        _check("state", state_batch_size(progress.state, layers) == batch_size(batch))
 
 
 def check_vectors(parameters, best_vector, slots):
@@ -99,8 +103,8 @@ def _check_history(rows, account):
     for epoch, row in enumerate(rows, start=1):
         what = f"row {epoch} of history"
         _check(what, isinstance(row, dict) and row.keys() == names)
-        for name, wanted in (("epoch", epoch), ("update", epoch * account["updates_per_epoch"])):
-            _check(what, _is_whole(row[name]) and row[name] == wanted)
+        _check(what, _is_whole(row["epoch"]) and row["epoch"] == epoch)
+        _check(what, _is_whole(row["update"]))
         _check(what, _is_number(row["lr"]) and row["lr"] > 0)
         _check(what, _is_loss(row["loss"], account))
         validation_loss = row["validation_loss"]

@@ -1,11 +1,13 @@
 """What `crnn.fit` trains on: batches of sequences, cut into chunks of time steps."""
 
+import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from crnn.base.arrangement import arranged
+from crnn.training.bucketing import Batches
 
 
 class Batch(NamedTuple):
@@ -25,8 +27,10 @@ class Chunk(NamedTuple):
     count: int  # valid targets, over which its loss is the mean; without any there is no update
 
 
-def as_batches(net, data, loss, name="data"):
+def as_batches(net, data, loss, truncation, name="data"):
     """Return data, in the forms that `fit` takes, as a sequence of `Batch`."""
+    if isinstance(data, Batches):
+        return _Batches(net, loss, truncation, data, data.epoch(0, seed=0))
     if isinstance(data, tuple) and not any(isinstance(each, tuple) for each in data):
         data = [data]
     is_sequence = hasattr(data, "__len__") and hasattr(data, "__getitem__")
@@ -37,13 +41,12 @@ def as_batches(net, data, loss, name="data"):
         )
     if not len(data):
         raise ValueError(f"{name} has no batch")
-    return _Batches(net, data, loss)
+    return _Batches(net, loss, truncation, _Fixed(data), data)
 
 
 def checked_batches(net, data, loss, truncation, name="data"):
     """Return `as_batches` of data, all of which the network can train on."""
-    batches = as_batches(net, data, loss, name)
-    batches.updates = 0
+    batches, updates = as_batches(net, data, loss, truncation, name), 0
     for number in range(len(batches)):
         try:
             batch = batches[number]
@@ -63,8 +66,9 @@ def checked_batches(net, data, loss, truncation, name="data"):
                 f" but sequences of {len(batch.x)} steps would be cut after {truncation}; leave out"
                 " truncation"
             )
-        batches.updates += sum(chunk.count > 0 for chunk in chunks(batch, loss, truncation))
-    if not batches.updates:
+        updates += sum(chunk.count > 0 for chunk in chunks(batch, loss, truncation))
+    batches.updates = updates
+    if not updates:
         raise ValueError(
             f"{name} has no valid target: every one is missing (-1), or at a step beyond its"
             " sequence's length, or there are no steps or no sequences; there is nothing to take a"
@@ -76,17 +80,12 @@ def checked_batches(net, data, loss, truncation, name="data"):
 class _Batches:
     """Makes a `Batch` of each item when it is asked for, so that data may be read lazily."""
 
-    updates = None  # chunks of all batches that have a valid target; counted when checked
-
-    def __init__(self, net, items, loss):
-        self._net, self._items, self._loss = net, items, loss
+    def __init__(self, net, loss, truncation, source, items):
+        self._net, self._loss, self._truncation = net, loss, truncation
+        self._source, self._items = source, items
 
     def __len__(self):
         return len(self._items)
-
-    def order(self, seed, epoch):
-        """Return the numbers of all batches in the order of an epoch; the first is number 0."""
-        return np.random.default_rng([seed, epoch]).permutation(len(self))
 
     def __getitem__(self, number):
         if number >= len(self):
@@ -101,9 +100,52 @@ class _Batches:
         for what, each in (("x", x), ("targets", targets)):
             if each is None:
                 raise TypeError(f"{what} is None; an array is wanted")
-        given = arranged(x, lengths, batch_first=False)
+        given = arranged(x, lengths, self._source.batch_first)
         arrays = given.x, given.targets(targets, self._loss), given.lengths
         return Batch(*(None if each is None else np.asanyarray(each) for each in arrays))
+
+    @functools.cached_property
+    def updates(self):
+        """How many chunks all batches have with a valid target."""
+        return sum(
+            chunk.count > 0
+            for batch in self for chunk in chunks(batch, self._loss, self._truncation)
+        )
+
+    def in_epoch(self, number, seed):
+        """Return the batches of an epoch, in its order; the first epoch is number 0."""
+        items = self._source.epoch(number, seed)
+        batches = _Batches(self._net, self._loss, self._truncation, self._source, items)
+        if isinstance(self._source, _Fixed):
+            batches.updates = self.updates
+        return batches
+
+
+class _Fixed:
+    """Batches that are the same in every epoch, but for their order."""
+
+    batch_first = False
+
+    def __init__(self, items):
+        self._items = items
+
+    def epoch(self, number, seed):
+        """Return the batches in the order of an epoch."""
+        order = np.random.default_rng([seed, number]).permutation(len(self._items))
+        return _InOrder(self._items, order)
+
+
+class _InOrder:
+    """Items of a sequence in another order."""
+
+    def __init__(self, items, order):
+        self._items, self._order = items, order
+
+    def __len__(self):
+        return len(self._order)
+
+    def __getitem__(self, number):
+        return self._items[self._order[number]]
 
 
 def chunk_starts(steps, truncation):

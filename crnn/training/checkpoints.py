@@ -37,14 +37,14 @@ def save(path, net, optimizer, settings, progress):
     kinds.write(path, tensors, {"config": net.config(), "training": training})
 
 
-def restore(path, net, optimizer, settings, batches):
+def restore(path, net, optimizer, settings, data):
     """Put a checkpoint back into a network and an optimizer, and return its Progress.
 
     Parameters
     ----------
     path, net, optimizer, settings
         As for `save`.
-    batches : sequence of Batch
+    data : sequence of Batch
         What is trained on.
 
     Raises
@@ -70,8 +70,8 @@ def restore(path, net, optimizer, settings, batches):
     before = net.dropout_state
     try:
         audit.check_vectors(tensors.values(), progress.best_vector, slots)
-        audit.check_position(progress, batches, settings, training["steps"])
-        audit.check_state(progress, batches, net.engine.layers)
+        audit.check_position(progress, data, settings, training["steps"])
+        audit.check_state(progress, data, net.engine.layers)
         net.dropout_state = progress.dropout
         optimizer.restore(training["steps"], slots)
     except (TypeError, ValueError) as error:

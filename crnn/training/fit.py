@@ -28,7 +28,8 @@ class Event(NamedTuple):
     epoch, epochs : int
         The epoch under way or just over, from 1; how many there are to be.
     update, updates : int
-        Updates so far; how many all epochs have together.
+        Updates so far; how many all epochs have together (where that differs from epoch to epoch,
+        as with `crnn.batches` and truncation: if all to come had as many as this one).
     loss : float
         The loss of this update, or the mean of the epoch.
     targets : int
@@ -83,8 +84,8 @@ def fit(
     net : RNN, GRU or LSTM
     data : tuple or sequence of tuples
         One batch ``(x, targets)`` or ``(x, targets, lengths)``, or a sequence of such batches
-        (a list, or anything with a length and items). As for `RNN.loss`: x may be a list of
-        sequences of unequal lengths, too.
+        (a list, or anything with a length and items), or what `crnn.batches` returns. As for
+        `RNN.loss`: x may be a list of sequences of unequal lengths, too.
     optimizer : Optimizer
     epochs : int
     loss : {"softmax", "sigmoid", "mse"}
@@ -99,8 +100,9 @@ def fit(
         returns, be it for patience, the last epoch or a callback, the parameters are then those of
         the best epoch (while callbacks run, and in the checkpoint, those of the last update).
     schedule : callable, optional
-        Maps the fraction of all updates that is done, from 0 to below 1, to a factor above 0 on
-        ``optimizer.lr``; see `crnn.constant`, `crnn.exponential`, `crnn.cosine`.
+        Maps the fraction of all updates that is done (of the epochs, and of the updates of the one
+        under way), from 0 to below 1, to a factor above 0 on ``optimizer.lr``; see `crnn.constant`,
+        `crnn.exponential`, `crnn.cosine`.
     callbacks : sequence of callables
         Each is called with an `Event` after each update and each epoch; when one returns True,
         training stops there.
@@ -278,9 +280,10 @@ class _Loop:
 
     def __init__(self, net, optimizer, batches, validation, settings):
         self.net, self.optimizer, self.settings = net, optimizer, settings
-        self.batches, self.validation = batches, validation
+        self.data, self.validation = batches, validation
         self.account = settings.account(optimizer, batches.updates, validation is not None)
-        self.lr, self.updates = optimizer.lr, settings.epochs * batches.updates
+        self.lr, self.of_epoch = optimizer.lr, batches.updates  # updates of the epoch under way
+        self.updates = settings.epochs * batches.updates
         self.progress = Progress(
             seed=np.random.SeedSequence(settings.seed).entropy, steps_before=optimizer.steps)
         self.before = np.empty_like(net.vector)  # the parameters before an update, if it goes wrong
@@ -317,9 +320,13 @@ class _Loop:
     def chunks(self):
         """Yield the chunks that are left of the epoch under way, in its order of batches."""
         progress, settings = self.progress, self.settings
-        for number in self.batches.order(progress.seed, progress.epoch)[progress.batch :]:
-            batch = self.batches[number]
-            yield from chunks(batch, settings.loss, settings.truncation, progress.time)
+        batches = self.data.in_epoch(progress.epoch, progress.seed)
+        self.of_epoch = batches.updates
+        self.updates = progress.updates_of_epochs + self.of_epoch * (
+            settings.epochs - progress.epoch)
+        for number in range(progress.batch, len(batches)):
+            yield from chunks(
+                batches[number], settings.loss, settings.truncation, progress.time)
             progress.end_batch()
 
     def state_after(self, chunk):
@@ -353,7 +360,9 @@ class _Loop:
 
     def lr_of(self, update):
         """Return the learning rate of an update; the first is number 0."""
-        factor = self.settings.schedule(update / self.updates)
+        progress, epochs = self.progress, self.settings.epochs
+        done = progress.epoch * self.of_epoch + update - progress.updates_of_epochs
+        factor = self.settings.schedule(done / (epochs * self.of_epoch))
         return self.lr * checks.positive_number(factor, "what schedule returned")
 
     def last_lr(self):

@@ -41,6 +41,11 @@ class Progress:
         """Count a batch; the next one begins with a zero state."""
         self.batch, self.time, self.state = self.batch + 1, 0, None
 
+    @property
+    def updates_of_epochs(self):
+        """How many updates the epochs had that are over."""
+        return self.history.rows[-1]["update"] if self.history.rows else 0
+
     def mean_loss(self):
         """Return the mean loss of the epoch under way."""
         return self.loss_sum / self.targets
