@@ -81,7 +81,8 @@ def add_command(commands):
     training("--validation", type=fraction, default=0.1, metavar="FRACTION",
              help="the last part of the text, kept for validation; 0 for none")
     training("--patience", type=count, metavar="N",
-             help="stop after so many epochs without a better validation loss")
+             help="stop after so many epochs without a better validation loss; with --resume, a"
+             " larger one goes on")
     training("--sample-length", type=whole, default=200, metavar="N",
              help="characters to write after each epoch; 0 for none")
     training("--seed", type=whole, default=0, metavar="N",
@@ -123,9 +124,14 @@ def train(options):
         watcher.close()
     if options.plot:
         plots.loss_curves(history, options.plot, title=name)
-    if watcher.first_update is None:
+    if history.stopped_by == "patience":
+        say(f"patience ended it: {options.patience} epoch{'s' * (options.patience > 1)} without a"
+            " better validation loss; go on with --resume and a larger --patience")
+    elif watcher.first_update is None:
         say(f"nothing left to do: {checkpoint} has {len(history)} epochs; give more --epochs")
-    elif os.path.exists(options.output):
+    if watcher.first_update is None:
+        return
+    if os.path.exists(options.output):
         command = shlex.join(["crnn", "sample", options.output])
         say(f"{options.output}: the model; let it write with: {command}")
     else:

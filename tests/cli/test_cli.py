@@ -158,6 +158,25 @@ def test_patience(run):
     )
 
 
+def test_going_on_after_patience(run):
+    options = ["prose.txt", *SMALL, "--lr", "0.5", "--clip-norm", "99", "--schedule", "constant"]
+    _, out, _ = run("train", *options, "--epochs", "9", "--patience", "1")
+    assert "patience ended it: 1 epoch without" in out.splitlines()[-2]
+    epochs = out.count("\nepoch ")
+    for more in (["--epochs", "99"], ["--epochs", "9"]):
+        code, out, _ = run("train", *options, *more, "--patience", "1", "--resume")
+        assert code == 0
+        assert re.search("ended it: 1 epoch without .* go on with --resume and a larger", out)
+        assert "--epochs" not in out
+    code, out, _ = run("train", *options, "--epochs", "9", "--patience", "99", "--resume")
+    assert code == 0
+    assert out.splitlines()[1].startswith(f"epoch {epochs + 1}/9: ")
+    assert "patience" not in out
+    whole = run("train", *options, "--epochs", "9", "--patience", "99", "-o", "whole")[1]
+    assert whole.count("epoch ") == 9
+    assert numbers_of("model.safetensors") == numbers_of("whole")
+
+
 def test_a_model_that_is_there_is_kept(run, folder, model, trained):
     code, out, _ = run("train", "prose.txt", "-o", model, *TWO, "--seed", "1")
     assert (code, "model.old" in out) == (0, True)
