@@ -3,13 +3,15 @@
 import math
 
 from crnn import text
-from crnn.cli.options import HelpFormatter, count, probability, temperature, whole
-from crnn.cli.places import read_text
-from crnn.cli.screen import say, write
+from crnn.cli.options import HelpFormatter, count, encoding, probability, temperature, whole
+from crnn.cli.screen import say, warn, write
+from crnn.cli.texts import listed, read_texts, with_line_ends
 from crnn.files import kinds
 from crnn.files.printable import printable
 from crnn.network.saving import network_from
 from crnn.training.fit import evaluate as mean_loss
+
+CHUNK = 10_000  # characters that evaluate works on at a time: a text of any length fits in memory
 
 
 def add_commands(subparsers):
@@ -32,7 +34,9 @@ def _add_command(subparsers, name, run, summary):
 def _add_sample(subparsers):
     command = _add_command(subparsers, "sample", sample, "let a model write text")
     add = command.add_argument
-    add("--prime", default="", metavar="TEXT", help="text to go on from; it is printed first")
+    add("--prime", default="", metavar="TEXT",
+        help="text to go on from; it is printed first. Its line ends, of any system, are taken as"
+        " those of texts are")
     add("--length", type=whole, default=500, metavar="N", help="characters to write")
     add("--temperature", type=temperature, default=0.8, metavar="X",
         help="below 1 safer, above 1 wilder; 0 always takes the likeliest character")
@@ -45,11 +49,12 @@ def _add_sample(subparsers):
 def sample(options):
     """``crnn sample``."""
     net, vocabulary, _ = text.load_model(options.model)
+    prime = with_line_ends(options.prime)
     characters = text.generate(
-        net, vocabulary, prime=options.prime, temperature=options.temperature,
+        net, vocabulary, prime=prime, temperature=options.temperature,
         top_k=options.top_k, top_p=options.top_p, seed=options.seed,
     )
-    write(options.prime)
+    write(prime)
     for _ in range(options.length):
         write(next(characters))
     print()
@@ -58,15 +63,29 @@ def sample(options):
 def _add_evaluate(subparsers):
     summary = "tell how well a model predicts a text"
     command = _add_command(subparsers, "evaluate", evaluate, summary)
-    command.add_argument("text", metavar="TEXT", help="UTF-8 text file")
+    add = command.add_argument
+    add("texts", nargs="+", metavar="TEXT", help="text file; - is standard input")
+    add("--encoding", type=encoding, metavar="NAME", help="of the text; without this, UTF-8")
+    add("--strict", action="store_true",
+        help="refuse a text with characters that the model does not know, rather than skip them")
 
 
 def evaluate(options):
     """``crnn evaluate``."""
     net, vocabulary, _ = text.load_model(options.model)
-    x, targets = text.streams(vocabulary.encode(read_text(options.text)), batch_size=1)
-    loss = mean_loss(net, (x, targets))
+    content = read_texts(options.texts, options.encoding)
+    tokens = vocabulary.encode(content, skip_unknown=not options.strict)
+    if len(tokens) < 2:
+        raise ValueError(
+            f"the text is too short: {len(tokens)} of its characters are known to the model, 2 are"
+            " needed"
+        )
+    x, targets = text.streams(tokens, batch_size=1)
+    loss = mean_loss(net, (x, targets), truncation=CHUNK)
     say(f"{loss:.4f} nats and {loss / math.log(2):.4f} bits per character, {len(x):,} characters")
+    if skipped := len(content) - len(tokens):
+        warn(f"{skipped:,} of {len(content):,} characters skipped, which the model does not know:"
+             f" {listed(vocabulary.unknown(content))}")
 
 
 def _add_info(subparsers):

@@ -15,6 +15,17 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action)
 
 
+def encoding(text):
+    """Read the name of an encoding of texts."""
+    try:
+        "".encode(text)
+    except LookupError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an encoding of texts; utf-16 and windows-1252 are, for instance"
+        ) from None
+    return text
+
+
 def whole(text):
     """Read a whole number of at least 0."""
     return _number(text, int, "a whole number of at least 0", lambda value: value >= 0)

@@ -4,21 +4,8 @@ import os
 
 from crnn import plots
 from crnn.cli.screen import say
+from crnn.cli.texts import STDIN
 from crnn.files import container, disk
-
-
-def read_text(path):
-    """Return the content of a UTF-8 text file that is not empty."""
-    with open(path, encoding="utf-8-sig") as file:
-        try:
-            content = file.read()
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{path} is not UTF-8 text: {error.reason} at byte {error.start}"
-            ) from None
-    if not content:
-        raise ValueError(f"{path} is empty; a text is wanted")
-    return content
 
 
 def check_places(options):
@@ -33,7 +20,9 @@ def check_places(options):
     if not options.resume:
         written |= {f"the old file of {name}": path + ".old" for name, path in written.items()
                     if os.path.exists(path)}
-    check_apart({"the text": options.text, "--plot": options.plot} | written)
+    check_apart(
+        [("the text", path) for path in options.texts if path != STDIN]
+        + [("--plot", options.plot)] * bool(options.plot) + list(written.items()))
     for path in written.values():
         disk.check_place(path)
         if os.path.exists(path) and os.path.getsize(path) and not options.resume:
@@ -51,13 +40,12 @@ def check_replaceable(path):
 
 
 def check_apart(paths):
-    """Refuse two paths of the same file; ``paths`` maps what each is for to a path, or None."""
+    """Refuse two paths of the same file, given what each is for and the path."""
     seen = {}
-    for name, path in paths.items():
-        if path is not None:
-            other = seen.setdefault(os.path.realpath(path), name)
-            if other != name:
-                raise ValueError(f"{other} and {name} are the same file, {path}; give another name")
+    for name, path in paths:
+        other = seen.setdefault(os.path.realpath(path), name)
+        if other != name:
+            raise ValueError(f"{other} and {name} are the same file, {path}; give another name")
 
 
 def keep_old(path):

@@ -12,6 +12,11 @@ def say(line=""):
     print(printable(line), flush=True)
 
 
+def warn(line):
+    """Print one line beside what was asked for, on standard error."""
+    print(printable(f"crnn: {line}"), file=sys.stderr)
+
+
 def write(text):
     """Print a text that a model writes: exactly, or on a terminal so that it can do no harm."""
     print(harmless(text) if sys.stdout.isatty() else text, end="")

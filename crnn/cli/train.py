@@ -5,9 +5,19 @@ import os
 import shlex
 
 from crnn import plots, text
-from crnn.cli.options import HelpFormatter, count, fraction, layers, positive, whole, widths
-from crnn.cli.places import check_places, read_text
+from crnn.cli.options import (
+    HelpFormatter,
+    count,
+    encoding,
+    fraction,
+    layers,
+    positive,
+    whole,
+    widths,
+)
+from crnn.cli.places import check_places
 from crnn.cli.screen import say
+from crnn.cli.texts import STDIN, read_texts
 from crnn.cli.watcher import Watcher
 from crnn.network import cells, configuration
 from crnn.network.initialization import METHODS
@@ -42,8 +52,10 @@ def add_command(commands):
     )
     command.set_defaults(run=train)
     add = command.add_argument
-    add("text", nargs="?", metavar="TEXT",
-        help="UTF-8 text file; without one, the language reference that comes with Python")
+    add("texts", nargs="*", metavar="TEXT",
+        help="text file; - is standard input; of several, one follows another; without one, the"
+        " language reference that comes with Python")
+    add("--encoding", type=encoding, metavar="NAME", help="of the text; without this, UTF-8")
     add("-o", "--output", default=DEFAULT_MODEL, metavar="MODEL",
         help="model file to write; one that is there is kept as MODEL.old")
     add("--resume", action="store_true",
@@ -91,14 +103,13 @@ def add_command(commands):
 
 def train(options):
     """``crnn train``."""
-    content = text.builtin_text() if options.text is None else read_text(options.text)
+    content, name = text_of(options)
     vocabulary = text.Vocabulary.of(content)
     training_data, validation_data = split(vocabulary.encode(content), options)
     net = network_of(options, len(vocabulary))
     optimizer = OPTIMIZERS[options.optimizer](lr=options.lr)
     checkpoint = options.output + ".checkpoint"
     check_places(options)
-    name = "text that comes with Python" if options.text is None else os.path.basename(options.text)
     say(f"{name}: {len(content):,} characters, {len(vocabulary)} different;"
         f" {net.num_parameters:,} parameters")
     streams = training_data[0].shape[1]
@@ -136,6 +147,15 @@ def train(options):
         say(f"{options.output}: the model; let it write with: {command}")
     else:
         say(f"{options.output} is not there any more, and no epoch since was better than it")
+
+
+def text_of(options):
+    """Return the text to train on, and what it is called."""
+    if not options.texts:
+        return text.builtin_text(), "text that comes with Python"
+    names = ["standard input" if path == STDIN else os.path.basename(path)
+             for path in options.texts]
+    return read_texts(options.texts, options.encoding), ", ".join(names)
 
 
 def network_of(options, symbols):

@@ -62,7 +62,17 @@ def test_encode_and_decode_are_inverse(content):
     pytest.param(lambda: Vocabulary(""), ValueError, "at least one", id="empty"),
     pytest.param(lambda: Vocabulary.of(""), ValueError, "at least one", id="of nothing"),
     pytest.param(lambda: Vocabulary("abca"), ValueError, "once", id="twice"),
-    pytest.param(lambda: Vocabulary(["a", "b"]), TypeError, "list", id="list"),
+    pytest.param(lambda: Vocabulary([]), ValueError, "at least one", id="empty list"),
+    pytest.param(lambda: Vocabulary(["a", "b", "a"]), ValueError, "once", id="word twice"),
+    pytest.param(lambda: Vocabulary(["a", ""]), ValueError, "none is empty", id="empty word"),
+    pytest.param(lambda: Vocabulary(["a", 1]), TypeError, "a symbol is 1", id="number"),
+    pytest.param(lambda: Vocabulary(["a", "b"]).encode("ab"), TypeError, "list", id="str"),
+    pytest.param(lambda: Vocabulary(["a", "b"]).encode(["b", "c"]), ValueError,
+                 r"word 'c' \(number 2 of the text\).* 2 that", id="unknown word"),
+    pytest.param(lambda: Vocabulary(["a"]).encode([["a"]]), TypeError, r"\['a'\] in it",
+                 id="a list of lists"),
+    pytest.param(lambda: Vocabulary("ab").encode(3), TypeError, "text is 3", id="no text"),
+    pytest.param(lambda: Vocabulary("ab").encode(["ab"]), ValueError, "'ab'", id="two at once"),
     pytest.param(lambda: Vocabulary(b"ab"), TypeError, "bytes", id="bytes"),
     pytest.param(lambda: Vocabulary(None), TypeError, "NoneType", id="None"),
     pytest.param(lambda: Vocabulary("abc").encode("cabxa"), ValueError,
@@ -75,6 +85,35 @@ def test_encode_and_decode_are_inverse(content):
 def test_vocabulary_refuses(make, error, match):
     with pytest.raises(error, match=match):
         make()
+
+
+@no_backend
+def test_vocabulary_of_words():
+    text = ["the", "cat", "sat", "on", "the", "mat"]
+    vocabulary = Vocabulary.of(text)
+    assert vocabulary.symbols == ("cat", "mat", "on", "sat", "the")
+    tokens = vocabulary.encode(text)
+    assert (tokens.tolist(), tokens.dtype) == ([4, 0, 3, 2, 4, 1], np.intp)
+    assert vocabulary.decode(tokens) == text
+    assert vocabulary.decode([]) == []
+    assert vocabulary.encode(["mat", "dog", "cat", "dog"], skip_unknown=True).tolist() == [1, 0]
+    assert vocabulary.unknown(["mat", "dog", "cat", "dog", "cow"]) == {"dog": 2, "cow": 1}
+    assert repr(vocabulary) == "Vocabulary(['cat', 'mat', 'on', 'sat', 'the'])"
+    assert Vocabulary(list(vocabulary.symbols)) == vocabulary
+    assert Vocabulary(["a", "b"]) != Vocabulary("ab")  # their texts are of other kinds
+
+
+@no_backend
+def test_what_is_unknown_can_be_skipped():
+    """In a text of more than one block, too."""
+    content = "abcab" * 40_000
+    tokens = Vocabulary("ba").encode(content, skip_unknown=True)
+    assert np.array_equal(tokens, np.tile([1, 0, 1, 0], 40_000))
+    assert Vocabulary("ba").unknown(content) == {"c": 40_000}
+    with pytest.raises(ValueError, match=r"'c' \(number 3 of"):
+        Vocabulary("ba").encode(content)
+    with pytest.raises(ValueError, match=r"'x' \(number 200001 of"):
+        Vocabulary("bac").encode(content + "x")
 
 
 @no_backend
@@ -102,8 +141,8 @@ def test_streams(batch_size, size):
     steps = (size - 1) // batch_size
     assert x.shape == targets.shape == (steps, batch_size)
     assert x.dtype == targets.dtype == np.intp
-    assert x.flags.c_contiguous
-    assert targets.flags.c_contiguous
+    assert np.shares_memory(x, tokens)  # a long text is there once
+    assert np.shares_memory(targets, tokens)
     # tokens count up, so that this says: each one's target is what follows it in the text, streams
     # follow each other, and what is left over is at the end and shorter than a row
     assert np.array_equal(targets, x + 1)
@@ -265,9 +304,24 @@ def test_outputs_that_are_not_finite(value, temperature):
 TRAINING = {"text": "naïve\n\udcff.txt", "epochs": 3, "validation_loss": None, "loss": 1.5}
 
 
+def test_a_model_that_writes_words(tmp_path):
+    words = Vocabulary(["a", "day", "the", "was", "\n"])
+    net = known()
+    written = sample(net, words, 2000, seed=1)
+    assert written[0] in words
+    wanted = dict(zip("abcde", words.symbols, strict=True))
+    assert written == [wanted[each] for each in write(net, 2000)]
+    assert sample(net, words, 3, prime=["the", "day"], top_k=1) == ["a", "a", "a"]
+    with pytest.raises(ValueError, match="'night'"):
+        sample(net, words, 3, prime=["the", "night"])
+    assert sample(net, words, 9, seed=2) == sample(net, words, 9, prime=["\n"], seed=2)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_model_files_round_trip(tmp_path, dtype):
-    net, vocabulary = crnn.RNN(5, 7, 5, dtype=dtype, seed=0), Vocabulary('a"\\é\U0001f600')
+@pytest.mark.parametrize("symbols", ['a"\\é\U0001f600', ['a"\\', "é", "\n", "a b", "ß" * 99]],
+                         ids=["characters", "words"])
+def test_model_files_round_trip(tmp_path, dtype, symbols):
+    net, vocabulary = crnn.RNN(5, 7, 5, dtype=dtype, seed=0), Vocabulary(symbols)
     text.save_model(tmp_path / "model", net, vocabulary, TRAINING)
     found, symbols, training = text.load_model(tmp_path / "model")
     assert np.array_equal(found.vector, net.vector)
@@ -289,7 +343,8 @@ CONFIG = crnn.RNN(3, 2, 3).config()
     pytest.param({"vocabulary": '"ab"'}, "2 characters", id="vocabulary too short"),
     pytest.param({"vocabulary": '"abcd"'}, "4 characters", id="vocabulary too long"),
     pytest.param({"vocabulary": '"aba"'}, "once", id="a character twice"),
-    pytest.param({"vocabulary": '["a", "b", "c"]'}, "list", id="vocabulary a list"),
+    pytest.param({"vocabulary": '["a", "b", 3]'}, "symbol is 3", id="a symbol a number"),
+    pytest.param({"vocabulary": '{"a": 0}'}, "dict", id="vocabulary an object"),
     pytest.param({"vocabulary": "abc"}, "JSON", id="vocabulary no JSON"),
     pytest.param({"training": None}, "training", id="no training"),
     pytest.param({"training": "[]"}, "training", id="training a list"),

@@ -1,0 +1,106 @@
+"""What a model writes."""
+
+import itertools
+
+import numpy as np
+
+from crnn.base import checks
+from crnn.network.network import Network
+
+
+def generate(net, vocabulary, *, prime="", temperature=1.0, top_k=None, top_p=None, seed=None):
+    """Yield symbols that the model writes, one after another, without end.
+
+    Parameters
+    ----------
+    net : RNN, GRU or LSTM
+        Trained on numbers of the vocabulary, with as many inputs as outputs. Its own state is not
+        touched.
+    vocabulary : Vocabulary
+    prime : str, or list of str
+        The text that is continued. Without one the model starts after a line's end, or where there
+        is none after the vocabulary's first symbol.
+    temperature : float
+        Logits are divided by it: below 1 the text is safer, above 1 wilder; 0 always takes the
+        likeliest symbol.
+    top_k : int, optional
+        Choose among the k likeliest only.
+    top_p : float, optional
+        Choose among the likeliest that together have this probability (Holtzman et al. 2020).
+    seed : int, optional
+        The same seed gives the same text.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as above or the prime has an unknown symbol.
+    """
+    checks.option("net", net, Network, "a network")
+    if not net.input_size == net.output_size == len(vocabulary):
+        raise ValueError(
+            f"the network has {net.input_size} inputs and {net.output_size} outputs; the vocabulary"
+            f" has {len(vocabulary)} {vocabulary.unit}s"
+        )
+    chooser = _Chooser(temperature, top_k, top_p, seed)
+    first = "\n" if "\n" in vocabulary else vocabulary.symbols[0]
+    tokens = vocabulary.encode(prime or [first])
+    return _symbols(net.stream(), vocabulary, tokens, chooser)
+
+
+def _symbols(stream, vocabulary, tokens, chooser):
+    for token in tokens:
+        logits = stream.step(token)
+    while True:
+        token = chooser.choose(logits)
+        yield vocabulary.symbols[token]
+        logits = stream.step(token, out=logits)
+
+
+def sample(net, vocabulary, length, **options):
+    """Return ``length`` symbols of `generate`; the options are its own.
+
+    Returns
+    -------
+    str, or of a vocabulary of words list of str
+
+    Examples
+    --------
+    >>> import crnn
+    >>> vocabulary = crnn.text.Vocabulary("ab")
+    >>> len(sample(crnn.RNN(2, 5, 2, seed=0), vocabulary, 10, seed=0))
+    10
+    """
+    length = checks.whole_number(length, "length", minimum=0)
+    written = list(itertools.islice(generate(net, vocabulary, **options), length))
+    return "".join(written) if vocabulary.is_of_characters else written
+
+
+class _Chooser:
+    """Draws a token from logits."""
+
+    def __init__(self, temperature, top_k, top_p, seed):
+        if temperature != 0:
+            temperature = checks.positive_number(temperature, "temperature")
+        if top_p is not None and checks.positive_number(top_p, "top_p") > 1:
+            raise ValueError(f"top_p is a probability, got {top_p}")
+        self._temperature = temperature
+        self._top_k = None if top_k is None else checks.whole_number(top_k, "top_k")
+        self._top_p = top_p
+        self._generator = np.random.default_rng(seed)
+
+    def choose(self, logits):
+        if not np.isfinite(logits).all():
+            raise FloatingPointError("the network's outputs are not finite; was its training?")
+        if self._temperature == 0:
+            return int(logits.argmax())
+        # likeliest first; the kind of sort makes ties fall the same way everywhere
+        order = np.argsort(-logits, kind="stable")[: self._top_k]
+        with np.errstate(over="ignore"):  # far below the largest is -inf: probability 0
+            below = (logits[order].astype(np.float64) - logits[order[0]]) / self._temperature
+        probabilities = np.exp(below)
+        probabilities /= probabilities.sum()
+        if self._top_p is not None:
+            before = np.cumsum(probabilities) - probabilities
+            probabilities = probabilities[before < self._top_p]
+            probabilities /= probabilities.sum()
+        return int(order[self._generator.choice(len(probabilities), p=probabilities)])

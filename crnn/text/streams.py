@@ -1,0 +1,63 @@
+"""Texts, cut into what a network is trained on."""
+
+import numpy as np
+
+from crnn.base import checks
+
+
+def builtin_text():
+    """Return English prose that comes with every CPython: its own language reference.
+
+    The topics of ``pydoc_data.topics`` in alphabetical order; about half a million characters,
+    which differ a little between versions of Python.
+    """
+    from pydoc_data.topics import topics
+
+    return "\n\n".join(topics[name] for name in sorted(topics))
+
+
+def streams(tokens, batch_size):
+    """Cut a text into parallel streams for next-symbol training.
+
+    Stream b is the b-th of ``batch_size`` consecutive parts of the text, so that the state at the
+    end of one chunk of time steps is the state at the start of the next.
+
+    Parameters
+    ----------
+    tokens : array_like of int (n,)
+    batch_size : int
+        B.
+
+    Returns
+    -------
+    x, targets : ndarray of intp (T, B)
+        ``targets`` is x one symbol later. T = (n - 1) // B; up to B - 1 symbols at the end are left
+        over. Both are views of the tokens, if these are intp: a long text is there once.
+
+    Raises
+    ------
+    ValueError
+        If the text is too short to give every stream one step.
+
+    Examples
+    --------
+    >>> x, targets = streams([0, 1, 2, 3, 4, 5, 6], batch_size=2)
+    >>> x.T
+    array([[0, 1, 2],
+           [3, 4, 5]])
+    >>> targets.T
+    array([[1, 2, 3],
+           [4, 5, 6]])
+    """
+    tokens = np.asarray(checks.whole_array(tokens, "tokens"), np.intp)
+    batch_size = checks.whole_number(batch_size, "batch_size")
+    steps = (tokens.size - 1) // batch_size
+    if steps < 1:
+        raise ValueError(
+            f"a text of {tokens.size} characters is too short for {batch_size} streams;"
+            f" {batch_size + 1} are needed"
+        )
+    rows = steps * batch_size
+    x = tokens[:rows].reshape(batch_size, steps).T
+    targets = tokens[1 : rows + 1].reshape(batch_size, steps).T
+    return x, targets
