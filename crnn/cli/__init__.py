@@ -8,15 +8,17 @@ import sys
 from crnn._version import __version__
 from crnn.cli import commands, train
 from crnn.files.printable import printable
+from crnn.training.interrupts import Terminated
 
 DESCRIPTION = "Train a small recurrent network on text and let it write; on a CPU, in a minute."
-FAILED, INTERRUPTED = 1, 130
+FAILED, INTERRUPTED, TERMINATED = 1, 130, 143
 
 
 def main(arguments=None):
     """Run the command line and return its exit code.
 
-    0: done; 1: failed, with one line on standard error; 2: usage; 130: Ctrl-C.
+    0: done; 1: failed, with one line on standard error; 2: usage; 130: Ctrl-C; 143: SIGTERM
+    to ``crnn train``.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # whoever started this has closed it
@@ -32,7 +34,7 @@ def main(arguments=None):
         sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
         print(f"crnn: {printable(str(interrupt)) or 'interrupted'}", file=sys.stderr)
-        return INTERRUPTED
+        return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
     except BrokenPipeError:
         # whoever read our output has gone: no more of it, and no complaint at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -22,6 +22,7 @@ from crnn.cli.watcher import Watcher
 from crnn.network import cells, configuration
 from crnn.network.initialization import METHODS
 from crnn.training.fit import fit
+from crnn.training.interrupts import terminable
 from crnn.training.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from crnn.training.schedules import schedule
 
@@ -47,7 +48,7 @@ def add_command(commands):
         description="Train a character model on a text. After each epoch the loss on the last part"
         " of the text, which is not trained on, is printed with a sample of what the model writes;"
         " the best model so far is kept in the model file. Beside it, MODEL.checkpoint holds what"
-        " --resume needs.",
+        " --resume needs; it is written after each epoch, and on Ctrl-C and SIGTERM.",
         formatter_class=HelpFormatter,
     )
     command.set_defaults(run=train)
@@ -103,6 +104,11 @@ def add_command(commands):
 
 def train(options):
     """``crnn train``."""
+    with terminable():
+        _train(options)
+
+
+def _train(options):
     content, name = text_of(options)
     vocabulary = text.Vocabulary.of(content)
     training_data, validation_data = split(vocabulary.encode(content), options)
@@ -128,7 +134,7 @@ def train(options):
     except KeyboardInterrupt as interrupt:
         if not interrupt.args:  # not from fit, which saves first
             raise
-        raise KeyboardInterrupt(
+        raise type(interrupt)(
             f"stopped, all of it saved in {checkpoint}; go on with: {resume_command(options)}"
         ) from None
     finally:

@@ -406,7 +406,7 @@ class _Loop:
         """Save, and answer Ctrl-C if it came; a callback has asked for it otherwise."""
         self.save()
         if interrupted:
-            raise KeyboardInterrupt(f"training stopped after update {self.progress.update}")
+            raise interrupted.error(f"training stopped after update {self.progress.update}")
         self.finish("callback")
 
     def finish(self, stopped_by):

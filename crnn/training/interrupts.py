@@ -1,39 +1,79 @@
-"""Ctrl-C, answered where nothing is half done."""
+"""Ctrl-C and SIGTERM, answered where nothing is half done."""
 
+import contextlib
 import signal
 import threading
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which is answered as Ctrl-C is."""
+
+
+def raise_terminated(signum, frame):
+    """Answer SIGTERM as Python answers Ctrl-C: what `terminable` makes its handler."""
+    raise Terminated
+
+
+ERRORS = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
+HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: raise_terminated}
+
+
+@contextlib.contextmanager
+def terminable():
+    """A context in which SIGTERM raises `Terminated`, rather than ending the process at once.
+
+    Outside the main thread, or where the signal has another handler, nothing is changed.
+    """
+    changes = _in_main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if changes:
+        signal.signal(signal.SIGTERM, raise_terminated)
+    try:
+        yield
+    finally:
+        if changes:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class DeferredInterrupt:
     """A context in which a first Ctrl-C interrupts nothing: it only makes this object true.
 
     A second Ctrl-C raises at once. If only one came, it raises when the context ends, unless
-    KeyboardInterrupt has been raised by then. Outside the main thread, or where the signal has
-    another handler, nothing is changed.
+    KeyboardInterrupt has been raised by then. Inside `terminable`, SIGTERM is deferred likewise.
+    Outside the main thread, or where a signal has another handler, nothing is changed.
+
+    Attributes
+    ----------
+    error : type
+        What is to be raised for the signal that came: KeyboardInterrupt, or `Terminated`.
     """
 
     def __init__(self):
-        self._came = self._handles = False
+        self.error, self._deferred = None, []
 
     def __bool__(self):
-        return self._came
+        return self.error is not None
 
     def __enter__(self):
-        in_main = threading.current_thread() is threading.main_thread()
-        self._handles = in_main and (
-            signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        )
-        if self._handles:
-            signal.signal(signal.SIGINT, self._handle)
+        if _in_main_thread():
+            self._deferred = [
+                signum for signum, handler in HANDLERS.items()
+                if signal.getsignal(signum) is handler
+            ]
+        for signum in self._deferred:
+            signal.signal(signum, self._handle)
         return self
 
     def _handle(self, signum, frame):
-        if self._came:
-            signal.default_int_handler(signum, frame)
-        self._came = True
+        if self.error is not None:
+            HANDLERS[signum](signum, frame)
+        self.error = ERRORS[signum]
 
     def __exit__(self, kind, error, traceback):
-        if self._handles:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        if self._came and not isinstance(error, KeyboardInterrupt):
-            raise KeyboardInterrupt from error
+        for signum in self._deferred:
+            signal.signal(signum, HANDLERS[signum])
+        if self.error is not None and not isinstance(error, KeyboardInterrupt):
+            raise self.error from error
+
+
+def _in_main_thread():
+    return threading.current_thread() is threading.main_thread()

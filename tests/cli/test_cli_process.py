@@ -1,5 +1,6 @@
 """The command line as a process: Ctrl-C, pipes, odd file names, terminals."""
 
+import contextlib
 import os
 import re
 import shlex
@@ -22,13 +23,14 @@ trained, model = command_line.trained, command_line.model
 
 posix = pytest.mark.skipif(os.name == "nt", reason="signals and terminals of POSIX")
 
-# For a run in the background, whose children would ignore Ctrl-C.
-LISTENING = """
+# For a run in the background, whose children would ignore Ctrl-C; or of which it is certain.
+STARTED = """
 import signal, sys
 from crnn.cli import main
-signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGINT, signal.{})
 sys.exit(main())
 """
+LISTENING, DEAF = STARTED.format("default_int_handler"), STARTED.format("SIG_IGN")
 
 
 def child(*arguments, how=("-m", "crnn"), **options):
@@ -37,17 +39,32 @@ def child(*arguments, how=("-m", "crnn"), **options):
     return subprocess.Popen(command, **({"stderr": subprocess.PIPE} | options))
 
 
+@contextlib.contextmanager
+def handled():
+    """Handlers as a process of its own has them, whatever runs the tests."""
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, signal.SIG_DFL),
+    }
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
 @posix
-def test_ctrl_c_and_the_command_that_goes_on(run, folder):
+@pytest.mark.parametrize(("signum", "code", "how"), [
+    (signal.SIGINT, 130, LISTENING), (signal.SIGTERM, 143, LISTENING), (signal.SIGTERM, 143, DEAF),
+], ids=["Ctrl-C", "SIGTERM", "SIGTERM where Ctrl-C is ignored"])
+def test_ctrl_c_and_the_command_that_goes_on(run, folder, signum, code, how):
     arguments = ["train", "prose.txt", "-o", "stopped", "--epochs", "100", *SMALL]
-    with child(
-        *arguments, how=("-c", LISTENING), stdout=subprocess.PIPE, text=True
-    ) as process:
+    with child(*arguments, how=("-c", how), stdout=subprocess.PIPE, text=True) as process:
         while not process.stdout.readline().startswith("epoch 1/"):
             assert process.poll() is None
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signum)
         _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert err.startswith("crnn: stopped")
     assert err.count("\n") == 1
     assert text.load_model("stopped")[2]["epochs"] < 100
@@ -69,27 +86,52 @@ def test_the_command_that_goes_on_can_be_pasted_into_a_shell(run, folder, monkey
 
     monkeypatch.setattr(sys, "argv", ["crnn", *arguments])
     monkeypatch.setattr(text, "save_model", interrupted)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    code, _, err = run(*arguments)
-    signal.signal(signal.SIGINT, before)
+    with handled():
+        code, _, err = run(*arguments)
     assert code == 130
     assert shlex.split(err.partition("go on with: ")[2]) == ["crnn", *arguments, "--resume"]
 
 
-def test_ctrl_c_twice_promises_no_checkpoint(run, folder, monkeypatch):
+@posix
+@pytest.mark.parametrize(("signals", "wanted"), [
+    ((signal.SIGINT, signal.SIGINT), 130), ((signal.SIGTERM, signal.SIGTERM), 143),
+    ((signal.SIGTERM, signal.SIGINT), 130), ((signal.SIGINT, signal.SIGTERM), 143),
+], ids=str)
+def test_ctrl_c_twice_promises_no_checkpoint(run, folder, monkeypatch, signals, wanted):
     """The second one does not wait for anything to be saved."""
     def interrupted(*args):
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
+        for signum in signals:
+            signal.raise_signal(signum)
 
     monkeypatch.setattr(text, "save_model", interrupted)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    code, _, err = run("train", "prose.txt", *TWO)
-    signal.signal(signal.SIGINT, before)
-    assert code == 130
+    with handled():
+        code, _, err = run("train", "prose.txt", *TWO)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert code == wanted
     assert_one_line(err)
     assert not (folder / "model.safetensors.checkpoint").exists()
     assert "saved" not in err
+
+
+@posix
+def test_a_handler_of_sigterm_stays(run, folder, monkeypatch):
+    """And is called: it is for whoever set it to say what becomes of the training."""
+    came = []
+    monkeypatch.setattr(text, "save_model", lambda *args: signal.raise_signal(signal.SIGTERM))
+    with handled():
+        signal.signal(signal.SIGTERM, handler := lambda *args: came.append(args))
+        assert run("train", "prose.txt", *TWO)[0] == 0
+        assert signal.getsignal(signal.SIGTERM) is handler
+    assert came
+
+
+@posix
+def test_terminated_before_the_training(run, monkeypatch):
+    monkeypatch.setattr(text, "builtin_text", lambda: signal.raise_signal(signal.SIGTERM))
+    with handled():
+        assert run("train") == (143, "", "crnn: interrupted\n")
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_interrupted_elsewhere(run, model, monkeypatch):
