@@ -1,8 +1,10 @@
 """``crnn sample``, ``evaluate`` and ``info``: what is done with a model file."""
 
+import itertools
 import math
 
 from crnn import text
+from crnn.cli.material import lines_in_order
 from crnn.cli.options import HelpFormatter, count, encoding, probability, temperature, whole
 from crnn.cli.screen import say, warn, write
 from crnn.cli.texts import listed, read_texts, with_line_ends
@@ -11,6 +13,7 @@ from crnn.files.printable import printable
 from crnn.network.saving import network_from
 from crnn.training.fit import evaluate as mean_loss
 
+LINES = 10  # that sample writes
 CHUNK = 10_000  # characters that evaluate works on at a time: a text of any length fits in memory
 
 
@@ -37,7 +40,10 @@ def _add_sample(subparsers):
     add("--prime", default="", metavar="TEXT",
         help="text to go on from; it is printed first. Its line ends, of any system, are taken as"
         " those of texts are")
-    add("--length", type=whole, default=500, metavar="N", help="characters to write")
+    add("--length", type=whole, default=500, metavar="N",
+        help="characters to write; of a model of lines, at most so many in each")
+    add("--lines", type=count, metavar="N",
+        help="lines to write, of a model that 'crnn train --lines' made; 10 without this")
     add("--temperature", type=temperature, default=0.8, metavar="X",
         help="below 1 safer, above 1 wilder; 0 always takes the likeliest character")
     add("--top-k", type=count, metavar="K", help="choose among the K likeliest characters only")
@@ -48,16 +54,33 @@ def _add_sample(subparsers):
 
 def sample(options):
     """``crnn sample``."""
-    net, vocabulary, _ = text.load_model(options.model)
-    prime = with_line_ends(options.prime)
-    characters = text.generate(
-        net, vocabulary, prime=prime, temperature=options.temperature,
-        top_k=options.top_k, top_p=options.top_p, seed=options.seed,
-    )
-    write(prime)
-    for _ in range(options.length):
-        write(next(characters))
+    net, vocabulary, training = text.load_model(options.model)
+    prime = parts(with_line_ends(options.prime), vocabulary)
+    how = {"temperature": options.temperature, "top_k": options.top_k, "top_p": options.top_p,
+           "seed": options.seed}
+    if training.get("lines"):
+        lines = text.generate_lines(net, vocabulary, prime=prime, longest=options.length, **how)
+        for line in itertools.islice(lines, options.lines or LINES):
+            write(joined(line) + "\n")
+        return
+    if options.lines:
+        raise ValueError("--lines is for models that 'crnn train --lines' made; give --length")
+    symbols = text.generate(net, vocabulary, prime=prime, **how)
+    gap = "" if vocabulary.is_of_characters else " "
+    write(joined(prime) + gap * bool(prime))
+    for symbol in itertools.islice(symbols, options.length):
+        write(symbol + gap)
     print()
+
+
+def parts(content, vocabulary):
+    """Return what a text consists of: itself, or its words."""
+    return content if vocabulary.is_of_characters else content.split()
+
+
+def joined(written):
+    """Return a text as a string, of words with spaces between them."""
+    return written if isinstance(written, str) else " ".join(written)
 
 
 def _add_evaluate(subparsers):
@@ -72,20 +95,23 @@ def _add_evaluate(subparsers):
 
 def evaluate(options):
     """``crnn evaluate``."""
-    net, vocabulary, _ = text.load_model(options.model)
+    net, vocabulary, training = text.load_model(options.model)
     content = read_texts(options.texts, options.encoding)
-    tokens = vocabulary.encode(content, skip_unknown=not options.strict)
-    if len(tokens) < 2:
-        raise ValueError(
-            f"the text is too short: {len(tokens)} of its characters are known to the model, 2 are"
-            " needed"
-        )
-    x, targets = text.streams(tokens, batch_size=1)
-    loss = mean_loss(net, (x, targets), truncation=CHUNK)
-    say(f"{loss:.4f} nats and {loss / math.log(2):.4f} bits per character, {len(x):,} characters")
-    if skipped := len(content) - len(tokens):
-        warn(f"{skipped:,} of {len(content):,} characters skipped, which the model does not know:"
-             f" {listed(vocabulary.unknown(content))}")
+    symbols = parts(content, vocabulary)
+    unknown = vocabulary.unknown(symbols)
+    if training.get("lines"):
+        lines = text.lines(content, vocabulary, skip_unknown=not options.strict)
+        data, count = lines_in_order(lines), sum(len(line) - 1 for line in lines)
+        over = f"{count:,} {vocabulary.unit}s of {len(lines):,} lines"
+    else:
+        tokens = vocabulary.encode(symbols, skip_unknown=not options.strict)
+        data, count = text.streams(tokens, batch_size=1), len(tokens) - 1
+        over = f"{count:,} {vocabulary.unit}s"
+    loss = mean_loss(net, data, truncation=CHUNK)
+    say(f"{loss:.4f} nats and {loss / math.log(2):.4f} bits per {vocabulary.unit}, {over}")
+    if unknown:
+        warn(f"{sum(unknown.values()):,} of {len(symbols):,} {vocabulary.unit}s skipped, which the"
+             f" model does not know: {listed(unknown)}")
 
 
 def _add_info(subparsers):
@@ -113,7 +139,8 @@ def info(options):
     if content.kind == kinds.MODEL:
         _, vocabulary, training = text.model_from(options.model, content)
         say()
-        say(f"vocabulary of {len(vocabulary)} characters: {vocabulary.symbols!r}")
+        symbols = vocabulary.joined(list(vocabulary.symbols))
+        say(f"vocabulary of {len(vocabulary)} {vocabulary.unit}s: {symbols!r}")
         if training:
             say()
         _print_table([(name.replace("_", " "), str(value)) for name, value in training.items()])

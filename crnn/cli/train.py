@@ -5,6 +5,7 @@ import os
 import shlex
 
 from crnn import plots, text
+from crnn.cli.material import TRAINING_CHUNKS, material
 from crnn.cli.options import (
     HelpFormatter,
     count,
@@ -17,7 +18,7 @@ from crnn.cli.options import (
 )
 from crnn.cli.places import check_places
 from crnn.cli.screen import say
-from crnn.cli.texts import STDIN, read_texts
+from crnn.cli.texts import STDIN, listed, read_texts
 from crnn.cli.watcher import Watcher
 from crnn.network import cells, configuration
 from crnn.network.initialization import METHODS
@@ -27,10 +28,11 @@ from crnn.training.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from crnn.training.schedules import schedule
 
 DEFAULT_MODEL = "model.safetensors"
-# A parallel stream starts without knowing what went before it, which costs some thirty nats where a
-# text is known by heart: streams are this long at least, so that the mean loss hardly shows it.
-TRAINING_CHUNKS, VALIDATION_CHARACTERS = 8, 2000
 CELLS = {name.lower(): cell for name, cell in cells.CELLS.items()}
+NETWORK = {  # what options of the network are by default
+    "cell": "rnn", "hidden": 128, "layers": 1, "dropout": 0.0, "nonlinearity": None,
+    "init": "uniform", "dtype": "float32",
+}
 OPTIMIZERS = {
     "sgd": SGD,
     "adagrad": Adagrad,
@@ -57,6 +59,12 @@ def add_command(commands):
         help="text file; - is standard input; of several, one follows another; without one, the"
         " language reference that comes with Python")
     add("--encoding", type=encoding, metavar="NAME", help="of the text; without this, UTF-8")
+    add("--lines", action="store_true",
+        help="take each line of the text as a sequence of its own, in random order: for names,"
+        " titles, commands; 'crnn sample' then writes lines")
+    add("--init-from", metavar="FILE",
+        help="go on with the network of a model that was trained before, on this text, which may"
+        " have no character that it does not know; options of the network are left out then")
     add("-o", "--output", default=DEFAULT_MODEL, metavar="MODEL",
         help="model file to write; one that is there is kept as MODEL.old")
     add("--resume", action="store_true",
@@ -64,24 +72,24 @@ def add_command(commands):
     add("--plot", metavar="FILE", help="draw the loss curves (PNG, SVG or PDF by the name's end)")
 
     model = command.add_argument_group("network").add_argument
-    model("--cell", choices=CELLS, default="rnn", help="what the network is made of")
-    model("--hidden", type=widths, default=128, metavar="H",
+    model("--cell", choices=CELLS, help="what the network is made of")
+    model("--hidden", type=widths, metavar="H",
           help="hidden units of a layer; with commas, as in 128,64, those of each layer, which also"
           " says how many there are")
-    model("--layers", type=layers, default=1, metavar="N", help="layers, one upon another")
-    model("--dropout", type=fraction, default=0.0, metavar="P",
+    model("--layers", type=layers, metavar="N", help="layers, one upon another")
+    model("--dropout", type=fraction, metavar="P",
           help="share of what goes from layer to layer that training zeroes; 0 for none")
     model("--nonlinearity", choices=configuration.NONLINEARITIES,
           help="of the hidden units of --cell rnn, which is tanh without this")
-    model("--init", choices=METHODS, default="uniform", help="initial recurrent weights")
-    model("--dtype", choices=("float32", "float64"), default="float32",
-          help="precision of everything")
+    model("--init", choices=METHODS, help="initial recurrent weights")
+    model("--dtype", choices=("float32", "float64"), help="precision of everything")
+    command.set_defaults(**NETWORK)
 
     training = command.add_argument_group("training").add_argument
     training("--epochs", type=count, default=16, metavar="N", help="times through the text")
     training("--batch-size", type=count, default=32, metavar="B",
              help="parallel streams; fewer where they would be shorter than"
-             f" {TRAINING_CHUNKS} times --steps")
+             f" {TRAINING_CHUNKS} times --steps. With --lines, how many go together")
     training("--truncation", "--steps", type=count, default=64, metavar="T",
              help="characters that gradients go back through")
     training("--optimizer", choices=OPTIMIZERS, default="adam",
@@ -92,7 +100,8 @@ def add_command(commands):
     training("--clip-norm", type=positive, default=1.0, metavar="X",
              help="largest norm of a gradient")
     training("--validation", type=fraction, default=0.1, metavar="FRACTION",
-             help="the last part of the text, kept for validation; 0 for none")
+             help="the last part of the text, or of the shuffled lines, kept for validation; 0 for"
+             " none")
     training("--patience", type=count, metavar="N",
              help="stop after so many epochs without a better validation loss; with --resume, a"
              " larger one goes on")
@@ -110,23 +119,20 @@ def train(options):
 
 def _train(options):
     content, name = text_of(options)
-    vocabulary = text.Vocabulary.of(content)
-    training_data, validation_data = split(vocabulary.encode(content), options)
-    net = network_of(options, len(vocabulary))
+    net, vocabulary = network_and_vocabulary(content, options)
+    data = material(content, vocabulary, options)
     optimizer = OPTIMIZERS[options.optimizer](lr=options.lr)
     checkpoint = options.output + ".checkpoint"
     check_places(options)
     say(f"{name}: {len(content):,} characters, {len(vocabulary)} different;"
         f" {net.num_parameters:,} parameters")
-    streams = training_data[0].shape[1]
-    if streams < options.batch_size:
-        say(f"{streams} parallel stream{'s' * (streams > 1)}, not {options.batch_size}: more"
-            f" would be shorter than {TRAINING_CHUNKS} times --steps")
-    watcher = Watcher(options, vocabulary, name, len(content))
+    if data.note:
+        say(data.note)
+    watcher = Watcher(options, vocabulary, trained_on(content, name, options))
     try:
         history = fit(
-            net, training_data, optimizer, epochs=options.epochs, truncation=options.truncation,
-            clip_norm=options.clip_norm, validation=validation_data, patience=options.patience,
+            net, data.training, optimizer, epochs=options.epochs, truncation=options.truncation,
+            clip_norm=options.clip_norm, validation=data.validation, patience=options.patience,
             schedule=schedule(options.schedule), callbacks=[watcher], checkpoint=checkpoint,
             resume=options.resume, seed=options.seed,
             identity=identity(content, options),
@@ -164,6 +170,35 @@ def text_of(options):
     return read_texts(options.texts, options.encoding), ", ".join(names)
 
 
+def trained_on(content, name, options):
+    """Return the account of what a model is trained on, which goes into its file."""
+    account = {"text": name, "characters": len(content)}
+    if options.lines:
+        account["lines"] = True
+    if options.init_from:
+        account["started_from"] = os.path.basename(options.init_from)
+    return account
+
+
+def network_and_vocabulary(content, options):
+    """Return the network to train and the vocabulary: new ones, or those of --init-from."""
+    if not options.init_from:
+        vocabulary = text.Vocabulary.of(content + "\n" * options.lines)
+        return network_of(options, len(vocabulary)), vocabulary
+    given = [name for name, value in NETWORK.items() if getattr(options, name) != value]
+    if given:
+        raise ValueError(
+            f"the network is that of --init-from; leave out {', '.join('--' + n for n in given)}"
+        )
+    net, vocabulary, _ = text.load_model(options.init_from)
+    if unknown := vocabulary.unknown(content + "\n" * options.lines):
+        raise ValueError(
+            f"the text has what {options.init_from} does not know: {listed(unknown)}; leave it out"
+            " of the text, or train a new model"
+        )
+    return net, vocabulary
+
+
 def network_of(options, symbols):
     """Return the untrained network that the options ask for."""
     own = {} if options.nonlinearity is None else {"nonlinearity": options.nonlinearity}
@@ -193,37 +228,7 @@ def identity(content, options):
     """Return what --resume must find unchanged and neither network nor optimizer know."""
     digest = hashlib.sha256(content.encode()).hexdigest()
     return (f"text {digest[:16]}, validation {options.validation}, batch size {options.batch_size},"
-            f" schedule {options.schedule}, init {options.init}")
-
-
-def split(tokens, options):
-    """Return training and validation data; the latter, the text's end, may be None."""
-    border = len(tokens) - int(len(tokens) * options.validation)
-    if border < 2:
-        raise ValueError(f"the text has {len(tokens)} characters, too short; take a longer one")
-    training_data = text.streams(tokens[:border], training_streams(border, options))
-    if border == len(tokens):
-        if options.patience:
-            raise ValueError("--patience watches the validation loss; --validation 0 leaves none")
-        return training_data, None
-    rest = tokens[border:]
-    if len(rest) < 2:
-        raise ValueError(
-            f"the part of the text for validation is too short, {len(rest)} characters; take a"
-            " longer text or --validation 0"
-        )
-    return training_data, text.streams(rest, validation_streams(len(rest), options))
-
-
-def training_streams(characters, options):
-    """Return how many parallel streams a text is trained on in."""
-    shortest = TRAINING_CHUNKS * options.truncation
-    return max(1, min(options.batch_size, (characters - 1) // shortest))
-
-
-def validation_streams(characters, options):
-    """Return how many: so few that the loss is that of the text in one piece, as evaluate says."""
-    return max(1, min(options.batch_size, (characters - 1) // VALIDATION_CHARACTERS))
+            f" schedule {options.schedule}, init {options.init}" + ", lines" * options.lines)
 
 
 def resume_command(options):

@@ -1,6 +1,7 @@
 """What ``crnn train`` shows of a training under way, and when it saves the model."""
 
 import datetime
+import itertools
 import math
 import sys
 import time
@@ -11,6 +12,8 @@ from crnn.base.backends import build_info
 from crnn.cli.places import keep_old
 from crnn.cli.screen import say
 
+SAMPLE_LINES = 8  # that a model of lines writes after each epoch
+
 
 class Watcher:
     """Shows how training goes and saves the model whenever it is the best so far.
@@ -18,9 +21,8 @@ class Watcher:
     With tqdm, on a terminal, a bar is drawn; elsewhere each epoch is a line.
     """
 
-    def __init__(self, options, vocabulary, text_name, characters):
-        self.options, self.vocabulary = options, vocabulary
-        self.trained_on = {"text": text_name, "characters": characters}
+    def __init__(self, options, vocabulary, trained_on):
+        self.options, self.vocabulary, self.trained_on = options, vocabulary, trained_on
         self.started = time.monotonic()
         self.seen = 0  # characters since the start
         self.first_update = None
@@ -54,13 +56,16 @@ class Watcher:
             line += f", validation {nats_and_bits(event.validation_loss)}"
         line += f" per character; {self.speed():,.0f} characters/s, {self.time_left(event)} left"
         self.print(line)
-        if self.options.sample_length:
-            written = text.sample(
-                event.net, self.vocabulary, self.options.sample_length, temperature=0.8,
-                seed=event.epoch,
-            )
-            for part in written.strip().splitlines():
-                self.print("    | " + part)
+        for written in self.sample(event):
+            self.print("    | " + written)
+
+    def sample(self, event):
+        """Return lines that the model writes now."""
+        length, options = self.options.sample_length, {"temperature": 0.8, "seed": event.epoch}
+        if not self.options.lines:
+            return text.sample(event.net, self.vocabulary, length, **options).strip().splitlines()
+        lines = text.generate_lines(event.net, self.vocabulary, longest=length, **options)
+        return itertools.islice(lines, SAMPLE_LINES if length else 0)
 
     def save(self, event):
         now = datetime.datetime.now(datetime.timezone.utc)

@@ -6,6 +6,7 @@ import numpy as np
 
 from crnn.base import checks
 from crnn.network.network import Network
+from crnn.text.sequences import END
 
 
 def generate(net, vocabulary, *, prime="", temperature=1.0, top_k=None, top_p=None, seed=None):
@@ -35,16 +36,70 @@ def generate(net, vocabulary, *, prime="", temperature=1.0, top_k=None, top_p=No
     TypeError, ValueError
         If an argument is not as above or the prime has an unknown symbol.
     """
+    _check_fits(net, vocabulary)
+    chooser = _Chooser(temperature, top_k, top_p, seed)
+    first = END if END in vocabulary else vocabulary.symbols[0]
+    return _symbols(net.stream(), vocabulary, vocabulary.encode(prime or [first]), chooser)
+
+
+def generate_lines(
+    net, vocabulary, *, prime="", longest=1000, temperature=1.0, top_k=None, top_p=None, seed=None,
+):
+    """Yield lines that the model writes, without their ends, one after another, without end.
+
+    Parameters
+    ----------
+    net, vocabulary
+        As for `generate`; trained on `lines`, so that the vocabulary has the end of a line.
+    prime : str, or list of str
+        What each line begins with.
+    longest : int
+        Symbols after which a line ends where the model goes on.
+    temperature, top_k, top_p, seed
+        As for `generate`.
+
+    Yields
+    ------
+    str, or of a vocabulary of words list of str
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `generate`; and if the vocabulary has no end of a line.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> vocabulary = crnn.text.Vocabulary("\\nab")
+    >>> lines = generate_lines(crnn.GRU(3, 5, 3, seed=0), vocabulary, prime="ab", seed=0)
+    >>> next(lines).startswith("ab"), next(lines).startswith("ab")
+    (True, True)
+    """
+    _check_fits(net, vocabulary)
+    longest = checks.whole_number(longest, "longest", minimum=0)
+    chooser = _Chooser(temperature, top_k, top_p, seed)
+    if END not in vocabulary:
+        raise ValueError(f"the vocabulary has no {END!r}, which ends the lines of a model of lines")
+    prime = vocabulary.encode(prime or [])
+    return _lines(net.stream(), vocabulary, prime, chooser, longest)
+
+
+def _check_fits(net, vocabulary):
     checks.option("net", net, Network, "a network")
     if not net.input_size == net.output_size == len(vocabulary):
         raise ValueError(
             f"the network has {net.input_size} inputs and {net.output_size} outputs; the vocabulary"
             f" has {len(vocabulary)} {vocabulary.unit}s"
         )
-    chooser = _Chooser(temperature, top_k, top_p, seed)
-    first = "\n" if "\n" in vocabulary else vocabulary.symbols[0]
-    tokens = vocabulary.encode(prime or [first])
-    return _symbols(net.stream(), vocabulary, tokens, chooser)
+
+
+def _lines(stream, vocabulary, prime, chooser, longest):
+    tokens = [*vocabulary.encode([END]), *prime]
+    while True:
+        stream.reset()
+        symbols = itertools.islice(_symbols(stream, vocabulary, tokens, chooser), longest)
+        written = itertools.takewhile(lambda symbol: symbol != END, symbols)
+        yield vocabulary.joined([*(vocabulary.symbols[token] for token in prime), *written])
 
 
 def _symbols(stream, vocabulary, tokens, chooser):
@@ -72,7 +127,7 @@ def sample(net, vocabulary, length, **options):
     """
     length = checks.whole_number(length, "length", minimum=0)
     written = list(itertools.islice(generate(net, vocabulary, **options), length))
-    return "".join(written) if vocabulary.is_of_characters else written
+    return vocabulary.joined(written)
 
 
 class _Chooser:

@@ -1,4 +1,4 @@
-"""The symbols that a model knows, and their numbers."""
+"""What texts consist of, characters or words, and their numbers."""
 
 from collections.abc import Iterable
 
@@ -183,9 +183,9 @@ class Vocabulary:
         >>> Vocabulary("abc").unknown("daddy")
         {'d': 3, 'y': 1}
         """
-        counts = {}
-        for symbol in text:
-            if symbol not in self._number:
+        unknown, counts = set(text) - self._number.keys(), {}
+        for symbol in text if unknown else ():
+            if symbol in unknown:
                 counts[symbol] = counts.get(symbol, 0) + 1
         return counts
 
@@ -198,7 +198,10 @@ class Vocabulary:
             If a number is not in the vocabulary.
         """
         numbers = checks.tokens(checks.whole_array(tokens, "tokens"), len(self), "tokens")
-        symbols = [self.symbols[number] for number in numbers.ravel()]
+        return self.joined([self.symbols[number] for number in numbers.ravel()])
+
+    def joined(self, symbols):
+        """Return a list of symbols as a text."""
         return "".join(symbols) if self.is_of_characters else symbols
 
 

@@ -1,8 +1,10 @@
-"""Texts, cut into what a network is trained on."""
+"""Texts, cut into sequences that a network is trained on."""
 
 import numpy as np
 
 from crnn.base import checks
+
+END = "\n"  # of a line
 
 
 def builtin_text():
@@ -61,3 +63,44 @@ def streams(tokens, batch_size):
     x = tokens[:rows].reshape(batch_size, steps).T
     targets = tokens[1 : rows + 1].reshape(batch_size, steps).T
     return x, targets
+
+
+def lines(text, vocabulary, *, skip_unknown=False):
+    """Return the lines of a text as sequences of their own, those that are not empty.
+
+    Each begins and ends with the end of a line, so that a model learns how lines begin, and when
+    to stop.
+
+    Parameters
+    ----------
+    text : str
+    vocabulary : Vocabulary
+        With the end of a line. Of words, a line is those between its spaces.
+    skip_unknown : bool
+        Leave out symbols that the vocabulary does not have, rather than refuse the text.
+
+    Returns
+    -------
+    list of ndarray of intp (n + 2,)
+
+    Raises
+    ------
+    ValueError
+        If the text has a symbol that is not in the vocabulary, which is told with its line.
+
+    Examples
+    --------
+    >>> from crnn.text import Vocabulary
+    >>> [each.tolist() for each in lines("ab\\n\\na\\n", Vocabulary("\\nab"))]
+    [[0, 1, 2, 0], [0, 1, 0]]
+    """
+    end, found = vocabulary.encode([END]), []
+    for number, line in enumerate(text.split(END), 1):
+        if line:
+            symbols = line if vocabulary.is_of_characters else line.split()
+            try:
+                tokens = vocabulary.encode(symbols, skip_unknown=skip_unknown)
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}") from None
+            found.append(np.concatenate([end, tokens, end]))
+    return found

@@ -1,0 +1,76 @@
+"""What a character model is trained on and evaluated with: a text in parallel streams, or lines."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from crnn import text
+from crnn.training.bucketing import batches
+
+# A parallel stream starts without knowing what went before it, which costs some thirty nats where a
+# text is known by heart: streams are this long at least, so that the mean loss hardly shows it.
+TRAINING_CHUNKS, VALIDATION_CHARACTERS = 8, 2000
+SPLIT_SEED = 0  # whatever --seed is: models of one text are compared on the same lines
+
+
+class Material(NamedTuple):
+    """Data as `crnn.fit` takes them, and a line about them, or none."""
+
+    training: object
+    validation: object
+    note: str
+
+
+def material(content, vocabulary, options):
+    """Return what the options ask to train on and to validate with, which may be None."""
+    if options.patience and not options.validation:
+        raise ValueError("--patience watches the validation loss; --validation 0 leaves none")
+    return (_lines if options.lines else _streams)(content, vocabulary, options)
+
+
+def _streams(content, vocabulary, options):
+    tokens = vocabulary.encode(content)
+    border = len(tokens) - int(len(tokens) * options.validation)
+    if border < 2:
+        raise ValueError(f"the text has {len(tokens)} characters, too short; take a longer one")
+    most, shortest = options.batch_size, TRAINING_CHUNKS * options.truncation
+    count = max(1, min(most, (border - 1) // shortest))
+    note = "" if count == most else (
+        f"{count} parallel stream{'s' * (count > 1)}, not {most}: more would be shorter than"
+        f" {TRAINING_CHUNKS} times --steps")
+    training, rest = text.streams(tokens[:border], count), tokens[border:]
+    if not len(rest):
+        return Material(training, None, note)
+    if len(rest) < 2:
+        raise ValueError(
+            f"the part of the text for validation is too short, {len(rest)} characters; take a"
+            " longer text or --validation 0"
+        )
+    # as in one piece, which is how evaluate reads it
+    count = max(1, min(most, (len(rest) - 1) // VALIDATION_CHARACTERS))
+    return Material(training, text.streams(rest, count), note)
+
+
+def _lines(content, vocabulary, options):
+    lines = text.lines(content, vocabulary)
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(lines))
+    kept = int(len(lines) * options.validation)
+    training, validation = (
+        [lines[k] for k in part] for part in np.split(order, [len(lines) - kept]))
+    if not training or (options.validation and not kept):
+        raise ValueError(
+            f"the text has {len(lines)} line{'s' * (len(lines) != 1)} that are not empty, too few"
+            " to train on some and keep others for validation; take a longer one, or --validation 0"
+        )
+    return Material(
+        batches(training, batch_size=options.batch_size),
+        lines_in_order(validation) if kept else None,
+        f"{len(training):,} lines to train on, {kept:,} for validation",
+    )
+
+
+def lines_in_order(lines):
+    """Return lines as data to take a mean loss of, which does not depend on their order."""
+    if not lines:
+        raise ValueError("the text has no lines that are not empty")
+    return batches(lines, batch_size=256, shuffle=False)
