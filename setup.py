@@ -3,10 +3,12 @@
 import contextlib
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
 import sysconfig
+from pathlib import Path
 
 import numpy
 from Cython.Build import cythonize
@@ -34,6 +36,12 @@ IS_GCC = compiles_with_gcc()
 if IS_GCC:
     # Short copies are not to become memcpy, for which gcc moves sums from registers to memory.
     OPTIMIZE += ["-fno-tree-loop-distribute-patterns"]
+    # Modules would be a tenth larger by what makes nothing faster: loops over sequences that are
+    # there once for those that go on and once for those that are over, small functions that are
+    # copied into Python's calls, and gaps before functions and the targets of jumps (loops do start
+    # on a line of their own).
+    OPTIMIZE += ["-fno-split-loops", "--param", "early-inlining-insns=6", "-fno-align-functions",
+                 "-fno-align-jumps", "-fno-align-labels"]
 # Code and constants share a page of memory where one ends and the other begins: pages of their own
 # are zeros, 4 kB and more of each module.
 LINK = ["-Wl,-z,noseparate-code"] if sys.platform == "linux" else []
@@ -56,6 +64,8 @@ HAS_MORE_BUILDS = (
 )
 if HAS_MORE_BUILDS:
     # kernels/cpu.pyx asks the processor for exactly these features
+    if IS_GCC:      # for few processors, those from before 2013: no function is there twice
+        INSTRUCTION_SETS["baseline"] += ["-fno-ipa-cp-clone", "--param", "max-inline-insns-auto=15"]
     INSTRUCTION_SETS["avx2"] = ["-mavx2", "-mfma", *unrolled(3)]
     INSTRUCTION_SETS["avx512"] = [
         *("-mavx2", "-mfma", *unrolled(7)),
@@ -99,14 +109,42 @@ def kernel(name, flags=(), macros=(), kind="pyx"):
         f"crnn.kernels.{name}",
         [f"crnn/kernels/{name}.{kind}"],
         include_dirs=[numpy.get_include()],
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), *macros],
+        define_macros=[
+            ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
+            # a second constructor of each class, for those that make thousands of objects a second
+            ("CYTHON_VECTORCALL_TPNEW", "0"),
+            *macros,
+        ],
         extra_compile_args=compile_args,
         extra_link_args=LINK,
     )
 
 
+# Functions in Cython's C that run once a plan or a network, and edges for tests. A loop in them
+# would not be vectorized, nor one in a function that nothing else calls.
+COLD = re.compile(
+    r"^static (?=[\w ]+[ *](?:__pyx_tp_|__pyx_[gs]etprop_|__pyx_p[wf]_\w*?(?:__\w+__|prepare_\w+"
+    r"|set_\w+|reset|linear|linear_gradients|row_losses)\())",
+    re.MULTILINE,
+)
+
+
+def mark_cold(path):
+    """Have the functions named above compiled for size, beside loops that are compiled for speed.
+
+    They were a quarter of each module, and are half as large this way. Cython has no word for it,
+    so that its C is changed.
+    """
+    if sys.platform == "win32":
+        return
+    text = Path(path).read_text(encoding="utf-8")
+    marked = COLD.sub("static __attribute__((cold)) ", text)
+    if marked != text:
+        Path(path).write_text(marked, encoding="utf-8")
+
+
 extensions = [kernel("cpu", macros=[("CRNN_X86_64_BUILDS", None)] if HAS_MORE_BUILDS else [])]
-extensions += [kernel("memory"), kernel("pool")]
+extensions += [kernel("memory", ["-Os"]), kernel("pool", ["-Os"])]
 extensions += [
     kernel(f"{name}_{dtype}", flags, macros)
     for name, flags in INSTRUCTION_SETS.items() for dtype, macros in DTYPES.items()
@@ -114,12 +152,15 @@ extensions += [
 # Cython's own code behind memoryviews, which would be part of every module; cythonize writes it. It
 # runs once a call, if at all, and is a quarter smaller this way.
 extensions += [kernel("_shared", ["-Os"], kind="c")]
+extensions = cythonize(
+    extensions,
+    compiler_directives=DIRECTIVES,
+    shared_utility_qualified_name="crnn.kernels._shared",
+)
+for extension in extensions:
+    mark_cold(extension.sources[0])
 setup(
-    ext_modules=cythonize(
-        extensions,
-        compiler_directives=DIRECTIVES,
-        shared_utility_qualified_name="crnn.kernels._shared",
-    ),
+    ext_modules=extensions,
     cmdclass={"build_ext": BuildKernels},
     options={"build_ext": {"parallel": True}},
 )

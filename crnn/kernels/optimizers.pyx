@@ -94,57 +94,71 @@ cdef inline double squared_sum(const real *x, Py_ssize_t n) noexcept nogil:
     return sums[0]
 
 
-def sgd_update(
-    real[::1] w not None, real[::1] m, const real[::1] g not None,
-    double lr, double momentum, bint nesterov, double weight_decay,
-):
-    cdef real *velocity = NULL if m is None else &m[0]
-    with nogil:
-        sgd(&w[0], velocity, &g[0], <real> lr, <real> momentum, nesterov, <real> weight_decay,
-            w.shape[0])
+cdef Py_ssize_t vectors(real **to, tuple arrays) except -1:
+    # where w (n,) begins, its slots (n,) or None, and g (n,), the last; returns n. Memoryviews do
+    # so, too, but are most of an update's code, and of its time for small networks.
+    cdef Py_ssize_t i, last = len(arrays) - 1
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(<cnp.ndarray?> arrays[last])
+    all_numbers(to, arrays)
+    if to[0] == NULL:
+        raise TypeError("w is None")
+    for i in range(last):
+        if to[i] != NULL and cnp.PyArray_SIZE(<cnp.ndarray> arrays[i]) != n:
+            raise ValueError("vectors of one length are wanted")
+        if to[i] != NULL and not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> arrays[i]):
+            raise ValueError("w and its slots are written to, and one of them is read-only")
+    return n
 
 
-def adagrad_update(
-    real[::1] w not None, real[::1] s not None, const real[::1] g not None,
-    double rate, double eps, double weight_decay,
-):
+def sgd_update(w, m, g, double lr, double momentum, bint nesterov, double weight_decay):
+    cdef real *to[3]
+    cdef Py_ssize_t n = vectors(to, (w, m, g))
     with nogil:
-        adagrad(&w[0], &s[0], &g[0], <real> rate, <real> eps, <real> weight_decay, w.shape[0])
+        sgd(to[0], to[1], to[2], <real> lr, <real> momentum, nesterov, <real> weight_decay, n)
+
+
+def adagrad_update(w, s, g, double rate, double eps, double weight_decay):
+    cdef real *to[3]
+    cdef Py_ssize_t n = vectors(to, (w, s, g))
+    with nogil:
+        adagrad(to[0], to[1], to[2], <real> rate, <real> eps, <real> weight_decay, n)
 
 
 def rmsprop_update(
-    real[::1] w not None, real[::1] v not None, real[::1] a, real[::1] m,
-    const real[::1] g not None,
-    double lr, double alpha, double eps, double weight_decay, double momentum,
+    w, v, a, m, g, double lr, double alpha, double eps, double weight_decay, double momentum
 ):
-    cdef real *average = NULL if a is None else &a[0]
-    cdef real *velocity = NULL if m is None else &m[0]
+    cdef real *to[5]
+    cdef Py_ssize_t n = vectors(to, (w, v, a, m, g))
     with nogil:
-        rmsprop(&w[0], &v[0], average, velocity, &g[0], <real> lr, <real> alpha,
-                <real> (1 - alpha), <real> eps, <real> weight_decay, <real> momentum, w.shape[0])
+        rmsprop(to[0], to[1], to[2], to[3], to[4], <real> lr, <real> alpha, <real> (1 - alpha),
+                <real> eps, <real> weight_decay, <real> momentum, n)
 
 
 def adam_update(
-    real[::1] w not None, real[::1] m not None, real[::1] v not None, const real[::1] g not None,
-    double lr, double beta1, double beta2, double correction1, double correction2, double eps,
-    double weight_decay, double keep,
+    w, m, v, g, double lr, double beta1, double beta2, double correction1, double correction2,
+    double eps, double weight_decay, double keep,
 ):
+    cdef real *to[4]
+    cdef Py_ssize_t n = vectors(to, (w, m, v, g))
     with nogil:
-        adam(&w[0], &m[0], &v[0], &g[0], <real> (lr / correction1), <real> beta1,
+        adam(to[0], to[1], to[2], to[3], <real> (lr / correction1), <real> beta1,
              <real> (1 - beta1), <real> beta2, <real> (1 - beta2), <real> (1 / sqrt(correction2)),
-             <real> eps, <real> weight_decay, <real> keep, w.shape[0])
+             <real> eps, <real> weight_decay, <real> keep, n)
 
 
-def norm(const real[::1] x not None):
+def norm(x):
+    cdef real *to[1]
+    cdef Py_ssize_t n = vectors(to, (x,))
     cdef double total
     with nogil:
-        total = squared_sum(&x[0], x.shape[0])
+        total = squared_sum(to[0], n)
     return sqrt(total)
 
 
-def is_finite(const real[::1] x not None):
-    cdef Py_ssize_t j, others = 0
+def is_finite(x):
+    cdef real *to[1]
+    cdef Py_ssize_t j, n = vectors(to, (x,)), others = 0
     with nogil:
-        for j in range(x.shape[0]):
-            others += x[j] - x[j] != 0      # infinity - infinity is NaN, and NaN is not 0
+        for j in range(n):
+            others += to[0][j] - to[0][j] != 0      # infinity - infinity is NaN, and NaN is not 0
     return others == 0

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pytest
 from builds import DTYPES, kernels_of
 
-from crnn.kernels import cpu, memory
+from crnn.kernels import cpu, memory, pool
 
 pytestmark = [
     pytest.mark.no_backend,
@@ -115,6 +115,12 @@ def test_tanh_sigmoid_and_the_exponential_are_vectorised(build):
     assert polynomials.count((True, False)) >= 1
 
 
+def test_square_roots_of_the_optimizers_are_vectorised(build):
+    """AdaGrad, RMSprop and Adam. What setup.py has compiled for size has no vectors."""
+    roots = counts(loops_of(build.functions), "v?sqrt", build.suffix, REGISTERS[build.isa])
+    assert sum(count > 0 for count, _ in roots) >= 3
+
+
 def test_floats_become_doubles_only_where_a_loss_or_a_norm_is_added_up(build):
     """In Cython a bare 1 is a double, and what it is subtracted from becomes one."""
     if build.suffix == "pd":
@@ -124,7 +130,7 @@ def test_floats_become_doubles_only_where_a_loss_or_a_norm_is_added_up(build):
              if any(converting.match(each.text) for each in body)}
     in_double = (
         "Readout_row_loss", "Readout_rows_loss", "softmax_rows", "sigmoid_row", "sigmoid_lanes",
-        "norm", "row_losses",
+        "norm", "squared_sum", "row_losses",
     )
     assert found
     assert not {name for name in found if not name.endswith(in_double)}
@@ -155,12 +161,12 @@ def test_narrow_or_spilled_loops_are_seen(build):
 def test_modules_do_not_grow(tmp_path):
     """All together, without the names that only a debugger needs.
 
-    The goal is 2 MB. They are 2.52 MB; most of it is that all of kernels/ is there six times.
+    They are 2.00 MB, and may be 2 MiB; most of it is that all of kernels/ is there six times.
     """
     sizes = []
     builds = [kernels_of(*each) for each in itertools.product(cpu.instruction_sets(), DTYPES)]
-    for module in (*builds, cpu, memory, importlib.import_module("crnn.kernels._shared")):
+    for module in (*builds, cpu, memory, pool, importlib.import_module("crnn.kernels._shared")):
         stripped = tmp_path / module.__name__
         subprocess.run(["strip", "-o", stripped, module.__file__], check=True)
         sizes.append(stripped.stat().st_size)
-    assert sum(sizes) < 2.6e6
+    assert sum(sizes) <= 2 * 2**20
