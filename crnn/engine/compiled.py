@@ -4,10 +4,9 @@
 analyses know of what computes. Every pass goes one way: the plan of the last pass is asked whether
 it can take the arguments as they are. If not, they are checked and converted, or refused, and a
 plan for their shape takes them: one that was kept, or a new one. The plan runs, and its results
-are handed out. Only `forward` and `backward` make new plans each time, as a tape keeps its own.
+are handed out. Only `backward` needs no plan of its own question: it goes back from the one that
+has run forward.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 
@@ -17,19 +16,10 @@ from crnn.base.objective import REDUCTIONS, Objective, checked_objective
 from crnn.base.sequences import checked_sequence, checked_states, valid_steps
 from crnn.engine.dropout import Dropout
 from crnn.engine.packing import PackedWeights
-from crnn.engine.plans import Plan, Plans, Question
+from crnn.engine.plans import Plan, Plans, Question, Tape
 from crnn.kernels.memory import aligned_empty
 
 NO_OBJECTIVE = Objective("", None, None, 1.0, False)
-
-
-class Tape(NamedTuple):
-    """What `Engine.backward` needs of an `Engine.forward`; several may go back from it at once."""
-
-    plan: Plan
-    x: np.ndarray  # in the form that a plan takes
-    lengths: np.ndarray | None
-    masks: list  # of what dropout has left
 
 
 class Engine:
@@ -78,34 +68,43 @@ class Engine:
 
     def forward(self, x, state, lengths):
         """Run over a whole sequence, with dropout; return y, the last state, and the tape."""
-        sequence = checked_sequence(x, state, lengths, self.layers, self._dtype)
-        if not isinstance(x, np.ndarray) or np.may_share_memory(sequence.x, x):
-            sequence = sequence._replace(x=sequence.x.copy())  # the caller may overwrite its array
-        plan = self._plan_of("forward", sequence)
+        plan = self._plans.take_latest("forward")
+        if plan is None or lengths is not None or not plan.arguments.take(x, None, state):
+            plan = self._plan_for("forward", plan, x, None, state, lengths)
+        q, lengths = plan.question, plan.arguments.given_lengths
         y, masks = self._dropout.run(
-            lambda masks: (plan.forward(masks), masks), sequence.steps, sequence.batch_size)
-        last = plan.arguments.public()
-        tape = Tape(plan, sequence.unbatch(sequence.x), sequence.lengths, masks)
-        return sequence.unbatch(y), last, tape
+            lambda masks: (plan.forward(masks), masks), q.steps, q.batch)
+        last, tape = plan.arguments.public(), Tape(plan, lengths, masks)
+        self._plans.give_back(plan)
+        return y if q.batched else y[:, 0], last, tape
 
     def backward(self, tape, dy, dstate):
-        """Return the `Gradients`, given those of y and of the last state, or None."""
-        plan, gradients = tape.plan.way_back(), self.parameters.new_gradients()
-        q = plan.question
+        """Return the `Gradients`, given those of y and of the last state, or None.
+
+        Several threads may go back over the same tape at once.
+        """
+        if tape.plan.tape() is not tape:  # the garbage collector clears weak references first
+            raise ValueError("cache is being collected as garbage: call forward again")
+        q = tape.plan.question
         batch = (q.batch,) if q.batched else ()
         dy = checks.real_array(dy, "dy", self._dtype, (q.steps, *batch, self.output_size))
         dy = dy.reshape(q.steps, q.batch, self.output_size)
-        dstates = checked_states(dstate, q.batch if q.batched else None, self.layers, self._dtype,
-                                 "dstate")
-        plan.arguments.take(tape.x, None, None)
-        plan.arguments.put(tape.lengths, None, 1.0)
-        put_states(plan.arguments.gradients, dstates)
         if tape.lengths is not None:
             valid = valid_steps(tape.lengths, q.steps)
             dy = np.where(valid[:, :, None], dy, self._dtype.type(0))
+        dstates = None
+        if dstate is not None:
+            dstates = checked_states(dstate, q.batch if q.batched else None, self.layers,
+                                     self._dtype, "dstate")
+        plan, gradients = tape.plan.take_way_back(), self.parameters.new_gradients()
+        plan.arguments.put(tape.lengths, None, 1.0)
+        if dstates is not None:
+            put_states(plan.arguments.gradients, dstates)
         dx = self._new_dx(q, wants_x=True)
         plan.backward(np.require(dy, None, ["C", "W"]), gradients.vector, tape.masks, dx)
-        return self._filled(gradients, plan, dx)
+        self._filled(gradients, plan, dx)
+        self._plans.give_way_back(tape.plan, plan)
+        return gradients
 
     def loss(self, x, targets, state, loss, reduction, lengths):
         """Return the loss over a whole sequence, and the last state; no tape is kept."""
@@ -173,7 +172,7 @@ class Engine:
             latest.arguments.let_go()  # of what it had taken before it refused the rest
             self._plans.put_aside(latest)
         sequence = checked_sequence(x, state, lengths, self.layers, self._dtype)
-        if kind == "infer":
+        if kind in ("infer", "forward"):
             return self._plan_of(kind, sequence)
         objective = checked_objective(
             loss, targets, sequence, self.output_size, reduction, self._dtype)

@@ -1,14 +1,16 @@
 """Plans: the arrays and compiled objects that answer one question about one shape of input.
 
-The first call with a shape makes the plan that the next one uses; only a pass that leaves a tape
-makes its own, and the way back over the tape another. A training pass is shared among
-threads in one of two ways. By groups: each thread takes some sequences forward and back at once, in
-L2, and waits for no other; small weights are trained this way. By phases: threads share the
-sequences of the batch and, after a barrier, the rows of the gradients; large weights are trained
-this way, as groups would read their gradients too often. Which way, and which groups, depends on
-shapes alone.
+The first call with a shape makes the plan that the next one uses. A pass that leaves a tape lends
+its plan to the tape, and another pass may use the plan when the tape is gone.
+
+A training pass is shared among threads in one of two ways. By groups: each thread takes some
+sequences forward and back at once, in L2, and waits for no other; small weights are trained this
+way. By phases: threads share the sequences of the batch and, after a barrier, the rows of the
+gradients; large weights are trained this way, as groups would read their gradients too often. Which
+way, and which groups, depends on shapes alone.
 """
 
+import weakref
 from typing import NamedTuple
 
 import numpy as np
@@ -78,6 +80,25 @@ def group_bounds(weights, question):
     return groups if fits else []
 
 
+class Tape:
+    """What the way back needs of a pass forward.
+
+    Parameters
+    ----------
+    plan : Plan
+        It has run forward, and serves nothing else while there is this tape.
+    lengths : ndarray of intp (B,), or None
+    masks : list
+        Of what dropout has left.
+    """
+
+    __slots__ = "__weakref__", "lengths", "masks", "plan"
+
+    def __init__(self, plan, lengths, masks):
+        self.plan, self.lengths, self.masks = plan, lengths, masks
+        plan.tape = weakref.ref(self)
+
+
 class Plan:
     """The arrays and compiled objects that answer one question.
 
@@ -88,8 +109,9 @@ class Plan:
     weights : PackedWeights
     question : Question
     dropout : float
-    tokens, classes : ndarray of intp, optional
-        Checked ones, which the plan then owns.
+    x, classes : ndarray, optional
+        Checked tokens and classes, which the plan then owns; of the question "backward" the x that
+        a pass forward has read.
     filled : list of LayerArrays, optional
         What a pass forward has left, for the question "backward".
 
@@ -98,21 +120,23 @@ class Plan:
     question : Question
     arguments : kernels.PassArguments
         Takes what the pass is given, and holds what it gives.
+    tape : weakref.ref of Tape, or None
+        Of the last pass forward.
+    ways_back : list of Plan
+        The one for `backward` over what `forward` leaves here, unless it is in use.
     is_counted : bool
         Whether `Plans` has made room for all arrays that there are.
     """
 
-    def __init__(
-        self, kernels, weights, question, dropout=0.0, tokens=None, classes=None, filled=None,
-    ):
-        self.question, self.is_counted = question, False
+    def __init__(self, kernels, weights, question, dropout=0.0, x=None, classes=None, filled=None):
+        self.question, self.is_counted, self.tape, self.ways_back = question, False, None, []
         self._changes = weights.changes.item()  # of what changes from here on, nothing is missed
         self._memory = Memory(weights.dtype)
         self._kernels, self._weights, self._dropout = kernels, weights, dropout
         self._multiplications = question.steps * question.batch * weights.work(question.is_tokens)
         self._block = block_steps(weights, question)
         get_num_threads()  # so that the environment has been asked before the first pass
-        self.arguments = self._new_arguments(tokens, classes)
+        self.arguments = self._new_arguments(x, classes)
         groups = group_bounds(weights, question) if question.kind == "train" else []
         self._lanes, self._sizes, self._threads = None, [], 0
         if len(groups) > 1:
@@ -122,7 +146,7 @@ class Plan:
             self._sizes = sorted({last - first for first, last in groups})
         else:
             loss_arrays = self._classes, None, None, self._losses
-            self._arrays = self._new_arrays(question.batch, self._block, self._tokens, loss_arrays,
+            self._arrays = self._new_arrays(question.batch, self._block, self._x, loss_arrays,
                                         filled=filled)
             self._y_shape = (question.steps + self._arrays.states_are_outputs, question.batch,
                              weights.output_size)
@@ -130,7 +154,12 @@ class Plan:
     @property
     def bytes(self):
         """The size of all arrays."""
-        return self._memory.bytes
+        return self._memory.bytes + sum(each.bytes for each in self.ways_back)
+
+    @property
+    def is_lent(self):
+        """Whether there is a tape that needs what the plan holds."""
+        return self.tape is not None and self.tape() is not None
 
     # --- passes ---------------------------------------------------------------------------------
 
@@ -161,11 +190,20 @@ class Plan:
         self._run_by_phases(self._arrays.compiled_pass)
         return y
 
-    def way_back(self):
-        """Return a plan for `backward` over what `forward` has left here, its own otherwise."""
-        question = self.question._replace(kind="backward", wants_x=not self.question.is_tokens)
-        return Plan(self._kernels, self._weights, question, self._dropout, self._tokens,
-                    filled=self._arrays.layer_arrays)
+    def take_way_back(self):
+        """Return a plan for `backward` over what `forward` has left here, its own otherwise.
+
+        It has taken x; each thread that goes back gets one of its own.
+        """
+        try:
+            plan = self.ways_back.pop()
+        except IndexError:
+            question = self.question._replace(kind="backward", wants_x=not self.question.is_tokens)
+            plan = Plan(self._kernels, self._weights, question, self._dropout, self._x,
+                        filled=self._arrays.layer_arrays)
+            self.is_counted = False
+        plan.arguments.take(self._x if self.question.batched else self._x[:, 0], None, None)
+        return plan
 
     def backward(self, dy, vector, masks, dx):
         """Go back, with the gradients of y; add to the vector, fill in dx."""
@@ -206,19 +244,23 @@ class Plan:
     def _new(self, *shape, dtype=None):
         return self._memory.new(*shape, dtype=dtype)
 
-    def _new_arguments(self, tokens, classes):
+    def _new_arguments(self, x, classes):
         q, w = self.question, self._weights
         self._target_steps = 1 if q.last_only else q.steps
-        self._tokens = self._classes = self._losses = None
-        if q.is_tokens:
-            self._tokens = self._memory.own(tokens, q.steps, q.batch)
+        self._x = self._classes = self._losses = None
+        if q.kind == "backward":
+            self._x = x
+        elif q.is_tokens:
+            self._x = self._memory.own(x, q.steps, q.batch)
+        elif q.kind == "forward":
+            self._x = self._new_input(q.batch)
         if q.loss:
             self._losses = self._new(self._target_steps, q.batch, dtype=np.float64)
         if q.loss == "softmax":
             self._classes = self._memory.own(classes, self._target_steps, q.batch)
         states, gradients, joined = self._new_states(q.has_tape)
         return self._kernels.PassArguments(
-            w, q.steps, q.batch, q.batched, self._tokens, self._classes, self._losses, states,
+            w, q.steps, q.batch, q.batched, self._x, self._classes, self._losses, states,
             gradients, joined,
         )
 
@@ -282,17 +324,28 @@ class Plans:
         self._latest, self._spare = {}, {}  # by kind of question; by question, the oldest first
 
     def take_latest(self, kind):
-        """Return the plan that was used last for a kind of question, or None."""
-        return self._latest.pop(kind, None)
+        """Return the plan that was used last for a kind of question, or None.
+
+        If it is lent to a tape, another one for the same question.
+        """
+        plan = self._latest.pop(kind, None)
+        if plan is None or not plan.is_lent:
+            return plan
+        self._latest.setdefault(kind, plan)
+        return self.take(plan.question)
 
     def take(self, question):
-        """Return the plan for a question, or None."""
-        return self._spare.pop(question, None)
+        """Return a plan for a question, which is not lent, or None."""
+        plan = self._spare.pop(question, None)
+        if plan is None or not plan.is_lent:
+            return plan
+        self._spare.setdefault(question, plan)
+        return None
 
     def give_back(self, plan):
         """Keep a plan, and of those before as many as there is room for."""
         kind = plan.question.kind
-        before = self._latest.get(kind)  # of another thread
+        before = self._latest.pop(kind, None)  # of another thread; taken out, lest a third has it
         self._latest[kind] = plan
         if before is None and plan.is_counted:
             return
@@ -307,6 +360,15 @@ class Plans:
         """Keep a plan that is not the latest one."""
         self._spare[plan.question] = plan
         self._make_room()
+
+    def give_way_back(self, plan, way_back):
+        """Keep a way back with its plan, if that is kept and there is room for both."""
+        kept = self._latest.get(plan.question.kind), self._spare.get(plan.question)
+        if plan in kept and plan.bytes + way_back.bytes <= SPARE_BYTES:
+            plan.ways_back[:] = [way_back]
+            if not plan.is_counted:
+                plan.is_counted = True
+                self._make_room()
 
     def _make_room(self):
         """Drop the oldest plans until the others are small enough, the latest ones last."""

@@ -188,6 +188,182 @@ def test_the_sum_and_the_mean_share_a_plan(made, tokens, classes):
     assert len(made) == 1 + 4
 
 
+# --- tapes ---------------------------------------------------------------------------------------
+
+
+def gradients_of(net, cache, dy, dstate=None):
+    grads = net.backward(cache, dy, dstate)
+    x = [] if grads.x is None else [grads.x]
+    return [bits(each) for each in (grads.vector, *x, *parts_of(grads.state))]
+
+
+def forward_and_back(net, x, *state, **options):
+    """Return all that both passes give, as bits."""
+    y, last, cache = net.forward(x, *state, **options)
+    back = gradients_of(net, cache, np.cos(y), last)
+    return [bits(each) for each in (y, *parts_of(last))] + back
+
+
+def kinds_made(made):
+    return [each.kind for each in made]
+
+
+@each_kind
+@each_readout
+@pytest.mark.parametrize("options", [{}, *NETS], ids=str)
+def test_a_plan_serves_the_next_pass_when_its_cache_is_gone(
+    made, x, tokens, kind, readout, options
+):
+    net = network(kind, readout, **options)
+    for n in range(CALLS):
+        for each in (x + n, tokens[n]):
+            new = network(kind, readout, **options)
+            assert forward_and_back(net, each) == forward_and_back(new, each)
+            new = network(kind, readout, **options)
+            lengths = [T - n, 0, 3]
+            assert forward_and_back(net, each, lengths=lengths) == forward_and_back(
+                new, each, lengths=lengths)
+    assert kinds_made(made).count("forward") == 2 + 4 * CALLS
+    assert len(plans_of(net)) == 2
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_two_plans_take_turns_where_a_cache_lives_until_the_next_one(made, x, times):
+    net = network("lstm", num_layers=2)
+    for n in range(2 * times):
+        each = (x + n).astype("float64")  # which is converted
+        y, last, cache = net.forward(each)
+        assert gradients_of(net, cache, y, last) == gradients_of(
+            *(fresh := network("lstm", num_layers=2), fresh.forward(each)[2]), y, last)
+        y, last, cache = net.forward(each)
+        net.loss(each, each, loss="mse")
+    own = [each for each in plans_of(net) if each.question.kind == "forward"]
+    assert len(own) == 2
+    assert kinds_made(made).count("forward") == 2 + 2 * times
+
+
+@each_kind
+@pytest.mark.parametrize("options", [{}, *NETS], ids=str)
+def test_a_cache_that_lives_is_nobody_elses(x, tokens, kind, options):
+    """Any number of them, while the same and other passes go on."""
+    net = network(kind, **options)
+    inputs = [each for n in range(CALLS) for each in (x + n, tokens[n], x[1:] - n, x[:, 0] * n)]
+    wanted = [forward_and_back(network(kind, **options), each) for each in inputs]
+    passes = [net.forward(each) for each in inputs]
+    for _ in range(2):
+        for (y, last, cache), each, all_of_it in zip(passes, inputs, wanted, strict=True):
+            assert forward_and_back(net, each) == all_of_it
+            assert gradients_of(net, cache, np.cos(y), last) == all_of_it[-len(
+                gradients_of(net, cache, y)):]
+        del passes[::2], inputs[::2], wanted[::2]
+
+
+def test_the_way_back_is_made_once_for_a_plan(made, x):
+    net = network("lstm", bidirectional=True)
+    for n in range(CALLS):
+        y, _, cache = net.forward(x + n)
+        first = gradients_of(net, cache, y)
+        assert gradients_of(net, cache, 2 * y) != first
+        assert gradients_of(net, cache, y) == first
+        del cache
+    assert kinds_made(made) == ["forward"]
+    assert len(plans_of(net)) == 1
+
+
+def test_of_many_caches_few_hold_a_way_back(x):
+    """A list of caches is not to grow as backward goes through it."""
+    net = network("lstm", num_layers=2)
+    passes = [net.forward(x) for _ in range(CALLS)]
+    for y, _, cache in passes:
+        net.backward(cache, y)
+    assert sum(len(cache._tape.plan.ways_back) for *_, cache in passes) <= 2 < CALLS
+
+
+def test_parameters_that_change_between_tapes(rng, x):
+    net = network("gru-before-tanh", num_layers=2)
+    y, last, cache = net.forward(x)
+    for _ in range(2 * CALLS):
+        net.vector = rng.uniform(-0.5, 0.5, net.num_parameters)
+        with pytest.raises(ValueError, match="call forward again"):
+            net.backward(cache, y)
+        new = network("gru-before-tanh", num_layers=2)
+        new.vector = net.vector
+        y, last, cache = net.forward(x)
+        assert gradients_of(net, cache, np.cos(y), last) == forward_and_back(new, x)[2:]
+
+
+def test_a_cache_whose_network_nobody_else_holds(x):
+    caches = []
+    for n in range(CALLS):
+        net = network("lstm")
+        y, _, cache = net.forward(x + n)
+        caches.append((cache, y, gradients_of(net, cache, y)))
+    del net
+    gc.collect()
+    for cache, y, wanted in caches:
+        assert gradients_of(cache._network, cache, y) == wanted
+
+
+def test_a_cache_that_is_collected_as_garbage_is_refused(x):
+    """A destructor may use one when another pass already has its plan."""
+    net, found = network("lstm"), []
+    y, _, cache = network("lstm").forward(x)
+    right = gradients_of(cache._network, cache, y)
+
+    class Keeper:
+        def __init__(self):
+            (self.y, _, self.cache), self.me = net.forward(x), self
+
+        def __del__(self):
+            net.forward(-x)
+            try:
+                found.append(gradients_of(net, self.cache, self.y))
+            except ValueError as error:
+                found.append(str(error))
+
+    Keeper()
+    gc.collect()  # newer collectors let destructors go first
+    assert found in (["cache is being collected as garbage: call forward again"], [right])
+
+
+@pytest.mark.parametrize("wrong", [
+    lambda net, cache, y: net.forward(y[:, :, :2]), lambda net, cache, y: net.forward(y, "state"),
+    lambda net, cache, y: net.backward(cache, y[1:]),
+    lambda net, cache, y: net.backward(cache, y, "state"),
+    lambda net, cache, y: net.backward(cache, None),
+], ids=["x", "state", "dy", "dstate", "no dy"])
+def test_a_refusal_changes_no_tape(made, x, wrong):
+    net = network("lstm")
+    y, _, cache = net.forward(x)
+    first = gradients_of(net, cache, y)
+    for keeps in (True, True, False):
+        if not keeps:
+            other = net.forward(x)[2]
+        with pytest.raises((TypeError, ValueError)):
+            wrong(net, cache, y)
+        assert gradients_of(net, cache, y) == first
+    del cache, other
+    net.forward(x)
+    assert len(made) == 2
+
+
+def test_an_interrupt_on_the_way_back_changes_no_tape(monkeypatch, x):
+    net = network("lstm", num_layers=2)
+    y, _, cache = net.forward(x)
+    first = gradients_of(net, cache, y)
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plans.Plan, "_run_by_phases", interrupted)
+        for action in (lambda: net.backward(cache, y), lambda: net.forward(x)):
+            with pytest.raises(KeyboardInterrupt):
+                action()
+    assert gradients_of(net, cache, y) == first
+    assert forward_and_back(net, x) == forward_and_back(network("lstm", num_layers=2), x)
+
+
 # --- results -------------------------------------------------------------------------------------
 
 
@@ -704,17 +880,43 @@ def test_fit_gives_all_back(tokens, classes):
     assert plans_of(net) == []
 
 
-def test_a_tape_goes_with_its_cache(x):
+@pytest.mark.parametrize("options", [{}, NETS[2]], ids=str)
+def test_what_the_way_back_holds_counts(monkeypatch, kept, x, options):
+    net = network("lstm", **options)
+    y, _, cache = net.forward(x)
+    (plan,), arrays = plans_of(net), len(kept)
+    forward = plan.bytes
+    assert forward == sum(each.nbytes for each in kept)
+    net.backward(cache, y)
+    assert plans_of(net) == [plan]
+    assert forward < plan.bytes == sum(each.nbytes for each in kept)
+    net.backward(cache, y)
+    assert len(kept) > arrays
+    for bound in (plan.bytes - 1, forward - 1):
+        net.engine.free_memory()
+        monkeypatch.setattr(plans, "SPARE_BYTES", bound)
+        _, _, cache = net.forward(x)
+        kept.clear()
+        net.backward(cache, y)
+        once = len(kept)
+        net.backward(cache, y)
+        assert len(kept) == 2 * once  # as there is no room to keep it
+        assert bytes_kept(net) == forward * (forward <= bound)
+
+
+def test_a_plan_goes_with_the_last_cache_that_needs_it(x):
     net = network("gru-after-tanh", num_layers=2)
     gc.collect()
     gc.disable()
     try:
         y, _, cache = net.forward(x)
-        net.backward(cache, y)
-        tape = weakref.ref(cache._tape.plan)
-        assert plans_of(net) == []  # it is no other's
+        wanted = gradients_of(net, cache, y)
+        plan = weakref.ref(cache._tape.plan)
+        net.engine.free_memory()
+        net.forward(-x)
+        assert gradients_of(net, cache, y) == wanted
         del cache
-        assert tape() is None
+        assert plan() is None
     finally:
         gc.enable()
 
@@ -789,6 +991,49 @@ def test_threads_that_share_a_cache(rng, switching, options):
     with ThreadPoolExecutor(4) as pool:
         for _ in range(10):
             assert list(pool.map(back, gradients)) == wanted
+
+
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "dropout": 0.3}, NETS[2]], ids=str)
+def test_threads_with_caches_of_their_own(rng, switching, options):
+    """Each goes forward and back, while caches come and go, and shares one with all others."""
+    net, passes = network("lstm", **options), []
+    cases = normal(rng, "float32", 8, T, B, I)
+    shared = net.forward(cases[0])
+    wanted_of_shared = gradients_of(net, shared[2], shared[0])
+    has_dropout = "dropout" in options
+
+    def run(n):
+        y, last, cache = net.forward(cases[n % 8])
+        first = gradients_of(net, cache, y, last)
+        assert gradients_of(net, shared[2], shared[0]) == wanted_of_shared
+        assert gradients_of(net, cache, y, last) == first
+        passes.append(cache) if n % 3 == 0 else None
+        return first
+
+    wanted = [] if has_dropout else [run(n) for n in range(8)]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(run, range(160)))
+    assert has_dropout or found == wanted * 20
+
+
+def test_no_plan_is_taken_twice_while_it_is_put_aside(x):
+    """One that is given back while a second thread's is there, and a third comes for that."""
+    net, taken = network(), []
+    own = net.engine._plans
+    net(x)
+    mine = own.take_latest("infer")
+    net(x)  # of the second thread
+
+    class Meanwhile(dict):
+        def __setitem__(self, kind, plan):
+            taken.append(own.take_latest(kind))
+            super().__setitem__(kind, plan)
+
+    own._latest = Meanwhile(own._latest)
+    own.give_back(mine)
+    taken += [own.take(mine.question), own.take_latest("infer")]
+    found = [id(each) for each in taken if each is not None]
+    assert len(found) == len(set(found)) == 2
 
 
 # --- these checks can fail -----------------------------------------------------------------------

@@ -21,8 +21,8 @@ cdef class PassArguments:
     steps, batch : int
     batched : bool
         Whether arguments have an axis for the batch.
-    tokens : ndarray of intp (T, B), or None
-        Where tokens are copied to; None: x is floats.
+    x : ndarray of intp (T, B), of floats (T, B, I), or None
+        Where tokens, or floats, are copied to; None: x is floats, which are held.
     classes : ndarray of intp (T or 1, B), or None
         Where the targets of softmax are copied to.
     losses : ndarray of float64 (T or 1, B), or None
@@ -31,6 +31,11 @@ cdef class PassArguments:
         gradients of the last ones, and then of the initial ones.
     joined : tuple of two lists of ndarray (L * D, B, H), or None
         Where all widths are equal, the arrays of which `states` and `gradients` are parts.
+
+    Attributes
+    ----------
+    given_lengths : ndarray of intp (B,), or None
+        Of the pass that is to come.
     """
 
     cdef readonly Py_ssize_t steps, batch
@@ -39,12 +44,14 @@ cdef class PassArguments:
     cdef readonly list states, gradients
     cdef object joined
     cdef const real[:, :, ::1] x
+    cdef real[:, :, ::1] own_x          # where x is copied to, or None
     cdef Py_ssize_t[:, ::1] tokens
     cdef Py_ssize_t[:, ::1] classes
     cdef const real[:, :, ::1] targets
     cdef const unsigned char[:, ::1] valid
     cdef double[:, ::1] losses
-    cdef const Py_ssize_t *lengths      # (B,), or NULL
+    cdef readonly object given_lengths
+    cdef const Py_ssize_t *lengths      # (B,): where those lie, or NULL
     cdef real[:, :, ::1] dx
     cdef const unsigned char **masks    # of each layer's outputs, or NULL
     cdef real **places                  # of h, c, dh and dc of each layer and direction
@@ -52,7 +59,7 @@ cdef class PassArguments:
     cdef double scale
     cdef list held
 
-    def __cinit__(self, weights, Py_ssize_t steps, Py_ssize_t batch, bint batched, tokens, classes,
+    def __cinit__(self, weights, Py_ssize_t steps, Py_ssize_t batch, bint batched, x, classes,
                   losses, list states, *rest):
         self.masks = <const unsigned char **> PyMem_Calloc(len(states), sizeof(void *))
         self.places = <real **> PyMem_Calloc(4 * len(states), sizeof(void *))
@@ -65,12 +72,14 @@ cdef class PassArguments:
         PyMem_Free(self.places)
         PyMem_Free(self.hidden)
 
-    def __init__(self, weights, Py_ssize_t steps, Py_ssize_t batch, bint batched, tokens, classes,
+    def __init__(self, weights, Py_ssize_t steps, Py_ssize_t batch, bint batched, x, classes,
                  losses, list states, list gradients, joined):
         cdef Py_ssize_t k
         self.steps, self.batch, self.batched = steps, batch, batched
         self.inputs, self.outputs = weights.input_size, weights.output_size
-        self.tokens, self.classes, self.losses = tokens, classes, losses
+        is_tokens = x is not None and x.ndim == 2
+        self.tokens, self.own_x = x if is_tokens else None, None if is_tokens else x
+        self.classes, self.losses = classes, losses
         self.states, self.gradients, self.joined = states, gradients, joined
         self.lengths, self.scale, self.held = NULL, 1, []
         for k in range(len(states)):
@@ -104,10 +113,11 @@ cdef class PassArguments:
 
         They fit if they are arrays of the right types and shapes, C-contiguous and in range, and
         the state is None or as the network returns it. Tokens, classes and states are copied, so
-        that what was checked cannot change; floats are held.
+        that what was checked cannot change; floats are held, but for an x that has a place of its
+        own.
         """
         self.held = []
-        self.lengths, self.valid, self.scale = NULL, None, 1
+        self.given_lengths, self.lengths, self.valid, self.scale = None, NULL, None, 1
         if not self.take_x(x):
             return False
         if targets is not None and not self.take_targets(targets, mean):
@@ -121,7 +131,12 @@ cdef class PassArguments:
             return False
         if not has_shape(x, self.steps, self.batch, self.batched, self.inputs):
             return False
-        self.x = x if self.batched else x[:, None]
+        if self.own_x is None:
+            self.x = x if self.batched else x[:, None]
+            return True
+        self.x = self.own_x
+        if &self.own_x[0, 0, 0] != pointer(x):      # else it lies there already
+            memcpy(&self.own_x[0, 0, 0], pointer(x), cnp.PyArray_NBYTES(x))
         return True
 
     cdef bint take_targets(self, targets, bint mean) except -1:
@@ -186,10 +201,8 @@ cdef class PassArguments:
 
     def put(self, lengths, valid, double scale):
         """Take what else was checked: lengths (B,) or None, valid (T, B) or None, the scale."""
-        self.held += [lengths, valid]
+        self.given_lengths, self.lengths = lengths, indices(lengths)
         self.valid, self.scale = valid, scale
-        if lengths is not None:
-            self.lengths = indices(lengths)
 
     def set_dx(self, dx):
         """Take where the gradient of x (T, B, I) is to go, or None."""
@@ -207,6 +220,7 @@ cdef class PassArguments:
     def let_go(self):
         """Hold nothing any more that was given, but for what was copied."""
         self.x, self.targets, self.valid, self.dx, self.held = None, None, None, None, []
+        self.given_lengths, self.lengths = None, NULL
 
     def loss(self):
         """Return the losses, added up in their order, times the scale."""
