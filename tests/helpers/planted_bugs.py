@@ -202,7 +202,7 @@ BUGS = [
         "        self._states = [(h, *c) for (_, *c), (h, *_) in"
         " zip(now, self._states)]", "s", module=ENGINE),
     Bug("states of a stream shared by its layers", "[[np.array(each) for each in state]"
-        " for state in values]", "[[np.array(each) for each in values[0]] for _ in values]", "s",
+        " for state in states]", "[[np.array(each) for each in states[0]] for _ in states]", "s",
         module=ENGINE),
     Bug("a step from states of zeros", "y, states = self.infer(x[None], states)",
         "y, states = self.infer(x[None], [[0 * each for each in state] for state in states])",
