@@ -51,12 +51,12 @@ def gradcheck(
     """
     checks.option("net", net, Network, "a network")
     max_entries = checks.whole_number(max_entries, "max_entries")
-    given = arranged(x, lengths, batch_first=False)
+    given = arranged(x, lengths, net.batch_first, net.input_size)
     x, targets, lengths = given.x, given.targets(targets, loss), given.lengths
     options = {"loss": loss, "reduction": reduction, "lengths": lengths}
-    config = net.config() | {"dropout": 0.0}
+    config = net.config() | {"dropout": 0.0, "batch_first": False}
     del config["cell"]
-    if net.dropout:  # what it zeroes differs from pass to pass
+    if net.dropout or net.batch_first:  # what dropout zeroes differs from pass to pass
         vector, net = net.vector, type(net)(**config, backend=net.backend)
         net.vector = vector
     _, gradients, last = net.loss_and_gradients(x, targets, state, **options)

@@ -69,7 +69,7 @@ def gradient_flow(net, x, targets, state=None, *, loss="softmax", reduction="mea
     """
     checks.option("net", net, Network, "a network")
     layers = net.engine.layers
-    given = arranged(x, lengths, batch_first=False)
+    given = arranged(x, lengths, net.batch_first, net.input_size)
     sequence = checked_sequence(given.x, state, given.lengths, layers, net.dtype)
     targets = given.targets(targets, loss)
     objective = checked_objective(

@@ -8,9 +8,10 @@ import numpy as np
 
 from crnn.base import checks
 from crnn.base.padding import checked_arrays, is_list_of_arrays, padded, unpadded
+from crnn.base.sequences import check_features, warn_of_features
 
 
-def arranged(x, lengths, batch_first):
+def arranged(x, lengths, batch_first, input_size):
     """Return the `TimeFirst`, `BatchFirst` or `Separate` of an input.
 
     Parameters
@@ -18,7 +19,7 @@ def arranged(x, lengths, batch_first):
     x : array_like, or list of array_like
     lengths : array_like or None
     batch_first : bool
-        What the network was built with.
+    input_size : int
     """
     if is_list_of_arrays(x):
         if lengths is not None:
@@ -26,7 +27,7 @@ def arranged(x, lengths, batch_first):
                 "x is a list of sequences, which have their own lengths; leave out lengths"
             )
         return Separate(x)
-    return BatchFirst(x, lengths) if batch_first else TimeFirst(x, lengths)
+    return BatchFirst(x, lengths, input_size) if batch_first else TimeFirst(x, lengths)
 
 
 class TimeFirst:
@@ -57,35 +58,45 @@ class TimeFirst:
 class BatchFirst(TimeFirst):
     """Sequences (B, T, I), or (B, T) of tokens; a single one has no B."""
 
-    def __init__(self, x, lengths):
+    def __init__(self, x, lengths, input_size):
         array = checks.plain_array(x, "x")
-        self._is_batch = array.ndim == (2 if array.dtype.kind in "iu" and array.ndim < 3 else 3)
+        is_tokens = array.dtype.kind in "iu" and array.ndim in (1, 2)
+        self._is_batch = array.ndim == (2 if is_tokens else 3)
+        if not is_tokens:
+            check_features(array, input_size, batch_first=True)
+        elif self._is_batch:
+            warn_of_features(array, input_size, "x[None]")
         self._shape = array.shape[:2]
         super().__init__(self._swapped(array), lengths)
+        if self._is_batch and lengths is not None:
+            self._check("lengths", checks.whole_array(lengths, "lengths").shape, self._shape[:1])
 
     def targets(self, targets, loss):
         array = checks.plain_array(targets, "targets")
-        if not self._is_batch or array.ndim < (2 if loss == "softmax" else 3):
+        has_every_step = array.ndim == (2 if loss == "softmax" else 3)
+        if self._is_batch and not has_every_step:
+            self._check("targets", array.shape[:1], self._shape[:1])
             return array
         return self.along(array, "targets")
 
     def along(self, array, name):
         array = checks.plain_array(array, name)
-        if self._is_batch and array.ndim > 1 and array.shape[:2] != self._shape:
-            raise ValueError(
-                f"{name} has shape {array.shape}, but x has B = {self._shape[0]} sequences of"
-                f" T = {self._shape[1]} steps (batch_first); {self._shape} is wanted, and features"
-                " after it"
-            )
+        if self._is_batch:
+            self._check(name, array.shape[:2], self._shape)
         return self._swapped(array)
 
     def public(self, array):
         return array.swapaxes(0, 1) if self._is_batch and array is not None else array
 
     def _swapped(self, array):
-        if self._is_batch and array.ndim > 1:
-            return np.ascontiguousarray(array.swapaxes(0, 1))
-        return array
+        return np.ascontiguousarray(array.swapaxes(0, 1)) if self._is_batch else array
+
+    def _check(self, name, shape, wanted):
+        if shape != wanted:
+            raise ValueError(
+                f"{name} begins with the axes {shape}; {wanted} is wanted: with batch_first=True x"
+                f" was read as B = {self._shape[0]} sequences of T = {self._shape[1]} steps"
+            )
 
 
 class Separate(TimeFirst):

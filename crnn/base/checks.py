@@ -9,6 +9,8 @@ import math
 import numbers
 import operator
 import reprlib
+import sys
+import warnings
 
 import numpy as np
 
@@ -111,6 +113,14 @@ def float_dtype(dtype, backend):
     return np.dtype(name)
 
 
+def warn(message):
+    """Warn with the place in a user's code that called crnn."""
+    frame, level = sys._getframe(), 1
+    while frame and frame.f_globals.get("__name__", "").split(".")[0] == "crnn":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, UserWarning, stacklevel=level)
+
+
 def plain_array(value, name):
     """Return value as a base-class ndarray of numbers or booleans, of any dtype and layout."""
     if type(value) is np.ndarray and value.dtype.kind in "biufc":
@@ -132,7 +142,11 @@ def plain_array(value, name):
     if array.dtype.names is not None:
         raise ValueError(f"{name} has the structured dtype {array.dtype}; pass one of its fields")
     if array.dtype.kind not in "biufc":
-        raise TypeError(f"{name} has dtype {array.dtype}; numbers are wanted")
+        hint = "" if array.dtype.kind != "U" else (
+            "; texts become tokens by vocabulary.encode(text), or crnn.pad(texts,"
+            " vocabulary=vocabulary): see crnn.text.Vocabulary"
+        )
+        raise TypeError(f"{name} has dtype {array.dtype}; numbers are wanted{hint}")
     return array
 
 

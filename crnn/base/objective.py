@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from crnn.base import checks
-from crnn.base.sequences import valid_steps
+from crnn.base.sequences import how_read, valid_steps
 from crnn.kernels.memory import count_between
 
 LOSSES = ("softmax", "sigmoid", "mse")
@@ -43,7 +43,12 @@ def checked_objective(loss, targets, sequence, output_size, reduction, dtype):
     each = (batch_size,) if sequence.batched else ()
     features = () if loss == "softmax" else (output_size,)
     array = checks.plain_array(targets, "targets")
-    last_only = _counts_last_only(array, (steps, *each), each, features)
+    try:
+        last_only = _counts_last_only(array, (steps, *each), each, features)
+    except ValueError as error:
+        hint = _one_hot_hint(array, loss, sequence, output_size)
+        read = how_read(steps, batch_size, sequence.batched)
+        raise ValueError(f"{error}{hint}{read}") from error
     if loss == "softmax":
         array = _classes(array, output_size)
     else:
@@ -79,7 +84,20 @@ def _counts_last_only(array, all_steps, last_step, features):
     )
 
 
+def _one_hot_hint(array, loss, sequence, output_size):
+    """Return what to do about a row of O numbers where a class is wanted."""
+    of_steps = (sequence.steps, *sequence.batch, output_size)
+    if loss != "softmax" or array.shape not in (of_steps, of_steps[1:]):
+        return ""
+    return "; they are numbers of classes: of one-hot rows these are targets.argmax(-1)"
+
+
 def _classes(array, output_size):
+    if array.dtype.kind == "f" and array.size:
+        raise TypeError(
+            f"targets have dtype {array.dtype}; classes are integers: targets.astype(int)"
+            " (loss='mse' takes numbers)"
+        )
     given = np.array(checks.whole_array(array, "targets"))  # checked and used: it must not change
     array = checks.ready(given, checks.INTP)
     if given.dtype != checks.INTP or count_between(array, -1, output_size) < array.size:

@@ -64,33 +64,76 @@ def checked_sequence(x, state, lengths, layers, dtype):
     if is_tokens:
         batched = array.ndim == 2
         array = checks.tokens(array, input_size)
+        if batched:
+            warn_of_features(array, input_size)
     else:
         batched = array.ndim == 3
-        _check_features(array, input_size, batched)
+        check_features(array, input_size)
         array = checks.real_array(array, "x", dtype, array.shape)
     if not batched:
         array = np.expand_dims(array, 1)
     steps, batch_size = array.shape[:2]
-    states = checked_states(state, batch_size if batched else None, layers, dtype)
-    if lengths is not None:
-        lengths = _lengths(lengths, steps, batch_size if batched else None)
-        if not is_tokens:  # what lies beyond the end must not reach any sum, not even a NaN
-            array = np.where(valid_steps(lengths, steps)[:, :, None], array, dtype.type(0))
+    try:
+        states = checked_states(state, batch_size if batched else None, layers, dtype)
+        if lengths is not None:
+            lengths = _lengths(lengths, steps, batch_size if batched else None)
+    except ValueError as error:
+        raise ValueError(f"{error}{how_read(steps, batch_size, batched)}") from error
+    if lengths is not None and not is_tokens:  # no sum may get what lies beyond the end, not a NaN
+        array = np.where(valid_steps(lengths, steps)[:, :, None], array, dtype.type(0))
     return Sequence(array, states, lengths, batched)
 
 
-def _check_features(array, input_size, batched):
+def check_features(array, input_size, batch_first=False):
+    """Check the shape of an input of floats."""
+    axes = ("B, T" if batch_first else "T, B"), "T"
     if array.ndim not in (2, 3):
         raise ValueError(
-            f"x has shape {array.shape}; (T, B, {input_size}) or (T, {input_size}) floats, or"
-            " (T, B) or (T,) integer tokens are wanted"
+            f"x has shape {array.shape}; ({axes[0]}, {input_size}) or (T, {input_size}) floats, or"
+            f" ({axes[0]}) or (T,) integer tokens are wanted"
         )
-    if array.shape[-1] != input_size:
-        hint = "" if batched else " (one sequence; a batch is (T, B, I), tokens are integers)"
-        raise ValueError(
-            f"x has shape {array.shape}{hint}: {array.shape[-1]} features a step; this network"
-            f" was built with input_size={input_size}"
-        )
+    if array.shape[-1] == input_size:
+        return
+    *sizes, features = array.shape
+    if array.ndim == 2:
+        read = f"one sequence of T = {sizes[0]} steps"
+        hint = f" (a batch is ({axes[0]}, {input_size}), tokens are integers)"
+    elif batch_first:
+        read, hint = f"B = {sizes[0]} sequences of T = {sizes[1]} steps", ""
+    else:
+        read, hint = f"T = {sizes[0]} steps of B = {sizes[1]} sequences", ""
+    raise ValueError(
+        f"x has shape {array.shape} and was read as {read} with {features} features each{hint};"
+        f" this network was built with input_size={input_size}"
+    )
+
+
+def how_read(steps, batch_size, batched):
+    """Return the end of a message of something that does not fit x."""
+    if not batched:
+        return ""
+    return (
+        f" (x was read as T = {steps} steps of B = {batch_size} sequences; a network that is built"
+        " with batch_first=True takes the batch first)"
+    )
+
+
+def warn_of_features(tokens, input_size, as_batch="x[:, None]"):
+    """Warn of tokens (T, B), or (B,) of a step, that look like the features of one sequence.
+
+    ``as_batch`` is what makes a batch of one sequence's features.
+    """
+    is_step = tokens.ndim == 1
+    if tokens.shape[-1] != input_size or input_size < 3 or not (is_step or len(tokens) > 1):
+        return
+    if not np.isin(tokens, (0, 1)).all():
+        return
+    wanted = "" if is_step else f", or {as_batch} as a batch of one sequence"
+    checks.warn(
+        f"x is integers of shape {tokens.shape} and was read as tokens of {input_size} sequences;"
+        f" but it is 0 and 1 only, input_size = {input_size} in a row, as features are. If they"
+        f" are, pass floats: x.astype(float){wanted}"
+    )
 
 
 def _lengths(lengths, steps, batch_size):

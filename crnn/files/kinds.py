@@ -62,6 +62,8 @@ def write(
     TypeError, ValueError, OSError
         As `container.write`; ValueError also for a key in metadata that is crnn's own.
     """
+    if not isinstance(metadata, Mapping | None):
+        raise TypeError(f"metadata is a {type(metadata).__name__}; a dict of str to str is wanted")
     metadata = dict(metadata or {})
     for key in sorted(NAMES):
         if key in metadata:

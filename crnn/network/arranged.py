@@ -57,7 +57,7 @@ class ArrangedPasses:
         return value, self._public(gradients, given), last
 
     def _arranged(self, x, lengths):
-        return arranged(x, lengths, self._batch_first)
+        return arranged(x, lengths, self._batch_first, self._engine.layers[0].input_size)
 
     def _public(self, gradients, given):
         gradients.x = given.public(gradients.x)

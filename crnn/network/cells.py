@@ -29,11 +29,14 @@ class RNN(Network):
     bidirectional : bool
         Whether each layer has a second direction, D = 2, which runs from each sequence's last step
         to its first; what it puts out is laid beside the first one's.
+    batch_first : bool
+        Whether the batch comes before time wherever sequences go in or come out: x (B, T, I) or
+        (B, T), y (B, T, O), and what belongs to their steps. States stay (L * D, B, H).
     nonlinearity : {"tanh", "relu"}
     dropout : float
         The share of each layer's outputs that training zeroes, except the top layer's; the rest is
-        scaled up by 1 / (1 - dropout). With one layer nothing is zeroed. `forward` and
-        `loss_and_gradients` drop out; calls, `loss` and `step` do not.
+        scaled up by 1 / (1 - dropout). With one layer nothing is zeroed, and a UserWarning says so.
+        `forward` and `loss_and_gradients` drop out; calls, `loss` and `step` do not.
     init : {"uniform", "orthogonal", "identity"}
         "uniform": everything from U(-1/sqrt(H), 1/sqrt(H)), as PyTorch does, the readout with the
         H of the top layer. "orthogonal": W_hh is a random orthogonal matrix. "identity": W_hh is
@@ -90,6 +93,7 @@ class RNN(Network):
         *,
         num_layers=1,
         bidirectional=False,
+        batch_first=False,
         nonlinearity="tanh",
         dropout=0.0,
         init="uniform",
@@ -100,7 +104,8 @@ class RNN(Network):
         super().__init__(
             Configuration.checked(
                 "RNN", input_size=input_size, hidden_size=hidden_size, output_size=output_size,
-                num_layers=num_layers, bidirectional=bidirectional, dropout=dropout, dtype=dtype,
+                num_layers=num_layers, bidirectional=bidirectional, batch_first=batch_first,
+                dropout=dropout, dtype=dtype,
                 backend=backend, nonlinearity=nonlinearity,
             ),
             init, seed,
@@ -127,7 +132,8 @@ class GRU(Network):
 
     Parameters
     ----------
-    input_size, hidden_size, output_size, num_layers, bidirectional, dropout, dtype, seed, backend
+    input_size, hidden_size, output_size, num_layers, bidirectional, batch_first, dropout, dtype,
+    seed, backend
         As for `RNN`.
     reset_after : bool
         Whether the reset gate comes after the product with the state, as in PyTorch and in Keras,
@@ -171,6 +177,7 @@ class GRU(Network):
         *,
         num_layers=1,
         bidirectional=False,
+        batch_first=False,
         reset_after=True,
         candidate="tanh",
         dropout=0.0,
@@ -182,7 +189,8 @@ class GRU(Network):
         super().__init__(
             Configuration.checked(
                 "GRU", input_size=input_size, hidden_size=hidden_size, output_size=output_size,
-                num_layers=num_layers, bidirectional=bidirectional, dropout=dropout, dtype=dtype,
+                num_layers=num_layers, bidirectional=bidirectional, batch_first=batch_first,
+                dropout=dropout, dtype=dtype,
                 backend=backend, reset_after=reset_after, candidate=candidate,
             ),
             init, seed,
@@ -214,7 +222,8 @@ class LSTM(Network):
 
     Parameters
     ----------
-    input_size, hidden_size, output_size, num_layers, bidirectional, dropout, dtype, seed, backend
+    input_size, hidden_size, output_size, num_layers, bidirectional, batch_first, dropout, dtype,
+    seed, backend
         As for `RNN`.
     forget_bias : float
         Initial value of b_h of the forget gate: 1 lets the cell remember (Jozefowicz, Zaremba &
@@ -259,6 +268,7 @@ class LSTM(Network):
         *,
         num_layers=1,
         bidirectional=False,
+        batch_first=False,
         forget_bias=1.0,
         dropout=0.0,
         init="uniform",
@@ -270,7 +280,8 @@ class LSTM(Network):
         super().__init__(
             Configuration.checked(
                 "LSTM", input_size=input_size, hidden_size=hidden_size, output_size=output_size,
-                num_layers=num_layers, bidirectional=bidirectional, dropout=dropout, dtype=dtype,
+                num_layers=num_layers, bidirectional=bidirectional, batch_first=batch_first,
+                dropout=dropout, dtype=dtype,
                 backend=backend,
             ),
             init, seed, forget_bias,

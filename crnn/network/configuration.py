@@ -15,10 +15,13 @@ MOST_LAYERS = 1000  # the names alone of 2**40 layers would fill memory
 
 # The names of a network's configuration in files; its cell's own options come on top.
 CONFIG_NAMES = (
-    "cell", "input_size", "hidden_size", "output_size", "num_layers", "bidirectional", "dropout",
+    "cell", "input_size", "hidden_size", "output_size", "num_layers", "bidirectional",
+    "batch_first", "dropout",
     "dtype",
 )
-DEFAULTS = {"num_layers": 1, "bidirectional": False, "dropout": 0.0}  # older files lack them
+DEFAULTS = {  # older files lack them
+    "num_layers": 1, "bidirectional": False, "batch_first": False, "dropout": 0.0,
+}
 
 KINDS = {
     "RNN": CellKind("RNN", gates=1),
@@ -58,6 +61,7 @@ class Configuration:
         One for each layer, from the input up.
     output_size : int or None
     bidirectional : bool
+    batch_first : bool
     dropout : float
     dtype : numpy.dtype
     backend : {"compiled", "reference"}
@@ -68,21 +72,22 @@ class Configuration:
     hidden_sizes: tuple
     output_size: int | None
     bidirectional: bool
+    batch_first: bool
     dropout: float
     dtype: np.dtype
     backend: str
 
     @classmethod
     def checked(
-        cls, cell, *, input_size, hidden_size, output_size, num_layers, bidirectional, dropout,
-        dtype, backend, **options,
+        cls, cell, *, input_size, hidden_size, output_size, num_layers, bidirectional,
+        batch_first, dropout, dtype, backend, **options,
     ):
         """Return the configuration of a network, or raise TypeError or ValueError.
 
         The options are the cell's own.
         """
         kind, backend = cell_kind(cell, options), choose_backend(backend)
-        return cls(
+        configuration = cls(
             kind,
             dtype=checks.float_dtype(dtype, backend),
             input_size=checks.whole_number(input_size, "input_size"),
@@ -91,11 +96,18 @@ class Configuration:
                 None if output_size is None else checks.whole_number(output_size, "output_size")
             ),
             bidirectional=checks.flag(bidirectional, "bidirectional"),
+            batch_first=checks.flag(batch_first, "batch_first"),
             dropout=checks.option(
                 "dropout", dropout, numbers.Real, "a number from 0 to below 1", lambda p: 0 <= p < 1
             ),
             backend=backend,
         )
+        if configuration.dropout and configuration.num_layers == 1:
+            checks.warn(
+                f"dropout={dropout} does nothing with num_layers=1: it is between layers; use"
+                " num_layers=2 or more, or leave it out"
+            )
+        return configuration
 
     @functools.cached_property
     def layers(self):
@@ -151,6 +163,11 @@ class Configuration:
 def _hidden_sizes(hidden_size, num_layers):
     """Return the H of each layer, given one number for all layers or one for each."""
     num_layers = checks.whole_number(num_layers, "num_layers", maximum=MOST_LAYERS)
+    if isinstance(hidden_size, (range, np.ndarray)) and np.ndim(hidden_size):
+        raise TypeError(
+            f"hidden_size is {hidden_size!r}; a whole number is wanted, or a tuple or list with one"
+            " for each layer"
+        )
     if not isinstance(hidden_size, (tuple, list)):
         return (checks.whole_number(hidden_size, "hidden_size"),) * num_layers
     if not 0 < len(hidden_size) <= MOST_LAYERS:

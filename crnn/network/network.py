@@ -66,7 +66,8 @@ class Network:
         self._parameters = Parameters(layout, vector, configuration.backend)
         engine = ENGINES[configuration.backend]
         self.engine = engine(layers, self._parameters, configuration.dropout, self._generator)
-        self._passes = ArrangedPasses(self.engine, batch_first=False)  # over what is no array
+        self._passes = ArrangedPasses(self.engine, configuration.batch_first)
+        self._passes_over_arrays = self._passes if configuration.batch_first else self.engine
         self._stream = None if configuration.bidirectional else Stream(self.engine)
         if type(self).step is Network.step and self._stream is not None:
             self.step = self._stream.step  # itself, unless a subclass has its own
@@ -97,6 +98,11 @@ class Network:
     def bidirectional(self):
         """Whether each layer also runs from the last step to the first."""
         return self._configuration.bidirectional
+
+    @property
+    def batch_first(self):
+        """Whether the batch comes before time in x, y and targets."""
+        return self._configuration.batch_first
 
     @property
     def dropout(self):
@@ -151,7 +157,8 @@ class Network:
         x : array_like, or list of arrays
             (T, B, I) floats, or (T, B) integer tokens, which stand for one-hot rows. Without B
             for one sequence. Or B sequences of any lengths, a list of arrays (T_i, I) or of
-            tokens (T_i,).
+            tokens (T_i,). With ``batch_first`` B comes before T, here and in all that lies as x
+            does.
         state : array_like, optional
             The initial state (L * D, B, H), or (L * D, H) for one sequence. Where the layers have
             different widths, this and all states below are lists of L * D arrays, (B, H) or (H,).
@@ -270,8 +277,8 @@ class Network:
         return passes.loss_and_gradients(x, targets, state, loss, reduction, lengths)
 
     def _passes_over(self, x):
-        """Return the engine for arrays, which it takes as they are, and for others what asks it."""
-        return self.engine if type(x) is np.ndarray else self._passes
+        """Return what takes x as it lies: for arrays, time first, the engine itself."""
+        return self._passes_over_arrays if type(x) is np.ndarray else self._passes
 
     # --- one step at a time --------------------------------------------------------------------
 

@@ -1,7 +1,12 @@
 """Streams: a network run one time step at a time."""
 
 from crnn.base import checks
-from crnn.base.sequences import checked_states, public_state, state_batch_size
+from crnn.base.sequences import (
+    checked_states,
+    public_state,
+    state_batch_size,
+    warn_of_features,
+)
 
 
 class Stream:
@@ -118,6 +123,8 @@ class _Preparer:
             shape = (*array.shape[:-1], self._input_size)
             array = checks.real_array(array, "x", self._dtype, shape)
         takes_batch = batch_size is not None and _stands_for_any_batch(stepper)
+        if is_tokens and takes_batch:
+            warn_of_features(array, self._input_size)
         if not takes_batch:
             _check_batch(stepper, batch_size)
         if out is not None:

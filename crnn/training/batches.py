@@ -41,7 +41,7 @@ def as_batches(net, data, loss, truncation, name="data"):
         )
     if not len(data):
         raise ValueError(f"{name} has no batch")
-    return _Batches(net, loss, truncation, _Fixed(data), data)
+    return _Batches(net, loss, truncation, _Fixed(data, net.batch_first), data)
 
 
 def checked_batches(net, data, loss, truncation, name="data"):
@@ -100,7 +100,7 @@ class _Batches:
         for what, each in (("x", x), ("targets", targets)):
             if each is None:
                 raise TypeError(f"{what} is None; an array is wanted")
-        given = arranged(x, lengths, self._source.batch_first)
+        given = arranged(x, lengths, self._source.batch_first, self._net.input_size)
         arrays = given.x, given.targets(targets, self._loss), given.lengths
         return Batch(*(None if each is None else np.asanyarray(each) for each in arrays))
 
@@ -124,10 +124,8 @@ class _Batches:
 class _Fixed:
     """Batches that are the same in every epoch, but for their order."""
 
-    batch_first = False
-
-    def __init__(self, items):
-        self._items = items
+    def __init__(self, items, batch_first):
+        self._items, self.batch_first = items, batch_first
 
     def epoch(self, number, seed):
         """Return the batches in the order of an epoch."""

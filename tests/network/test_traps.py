@@ -1,0 +1,167 @@
+"""What is easily mistaken: it is warned of, or refused with what to do."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import crnn
+
+T, B, I, H, O = 6, 4, 5, 3, 7  # noqa: E741
+ROLL = np.eye(I, dtype=np.int64)[[0, 1, 4, 2, 3, 2]]  # one-hot rows (T, I)
+PLAIN = np.arange(T * I).reshape(T, I) % I           # tokens (T, B), with B = I
+
+
+def make(**options):
+    return crnn.GRU(I, H, O, seed=0, **options)
+
+
+# --- integer features ------------------------------------------------------------------------
+
+CLASSES = np.zeros((T, I), int)
+USES = {
+    "call": lambda net, x: net(x),
+    "forward": lambda net, x: net.forward(x),
+    "loss": lambda net, x: net.loss(x, CLASSES[: len(x), : x.shape[1]]),
+    "loss_and_gradients":
+        lambda net, x: net.loss_and_gradients(x, CLASSES[: len(x), : x.shape[1]]),
+    "fit": lambda net, x: crnn.fit(
+        net, (x, CLASSES[: len(x), : x.shape[1]]), crnn.SGD(0.1), epochs=1),
+    "evaluate": lambda net, x: crnn.evaluate(net, (x, CLASSES[: len(x), : x.shape[1]])),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("dtype", ["int64", "int8", "uint8"])
+def test_features_that_are_integers_are_warned_of(use, dtype, backend):
+    with pytest.warns(UserWarning, match=r"\(6, 5\).*x\.astype\(float\).*x\[:, None\]") as seen:
+        USES[use](make(), ROLL.astype(dtype))
+    assert {each.filename for each in seen} == {__file__}  # the caller's line, not crnn's
+
+
+TOKENS = {
+    "tokens": PLAIN,
+    "more than 0 and 1": np.where(ROLL, 2, 0),
+    "another batch": ROLL[:, :4],
+    "one step": ROLL[:1],
+    "one sequence": np.array([0, 1, 1, 0, 1]),
+    "no step": ROLL[:0],
+}
+
+
+@pytest.mark.parametrize("case", TOKENS)
+def test_tokens_are_not_warned_of(case, backend):
+    x = TOKENS[case]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make()(x)
+        make().loss(x, np.zeros(x.shape, int))
+        make().loss(x, np.zeros(x.shape, int))
+
+
+def test_two_inputs_are_tokens(backend):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        crnn.RNN(2, 3, 2)(np.array([[0, 1], [1, 1]]))
+
+
+def test_features_as_floats_or_as_a_batch_of_one_are_not_warned_of(backend):
+    net = make()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        expected = net(ROLL.astype(float))[0]
+        assert np.array_equal(net(ROLL[:, None])[0][:, 0], expected)
+        net([ROLL, ROLL[:3]])
+
+
+def test_a_step_that_looks_like_features_is_warned_of(backend):
+    net = make()
+    with pytest.warns(UserWarning, match="astype"):
+        net.step(ROLL[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make().step(ROLL[0].astype(float))
+        make().step(PLAIN[0])
+        stream = make().stream(I)
+        stream.step(ROLL[0])                              # a batch was asked for: tokens
+        make().step(ROLL[0, :2])
+        make().step(1)
+
+
+def test_batch_first_looks_at_x_as_it_came(backend):
+    net = make(batch_first=True)
+    with pytest.warns(UserWarning, match=r"\(6, 5\)"):
+        net(ROLL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net(PLAIN)
+        net(ROLL[:, :3])
+
+
+# --- dropout ---------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("cell", [crnn.RNN, crnn.GRU, crnn.LSTM])
+def test_dropout_of_one_layer_is_warned_of(cell, backend):
+    with pytest.warns(UserWarning, match=r"dropout=0\.2 does nothing.*num_layers=2") as seen:
+        cell(I, H, dropout=0.2)
+    assert [each.filename for each in seen] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cell(I, H, dropout=0.2, num_layers=2)
+        cell(I, H)
+        cell(I, (H, 2), dropout=0.2)
+
+
+# --- shapes ----------------------------------------------------------------------------------
+
+X = np.zeros((32, 50, I))
+REFUSED = {
+    "features": (lambda net: net(X[..., :3]), ValueError,
+                 r"\(32, 50, 3\).*T = 32 steps of B = 50 sequences with 3 features.*=5"),
+    "features of one sequence": (lambda net: net(X[0, :, :3]), ValueError,
+                                 r"one sequence of T = 50 steps.*\(T, B, 5\)"),
+    "lengths": (lambda net: net(X, lengths=[50] * 32), ValueError,
+                r"\(32,\).*T = 32 steps of B = 50 sequences.*batch_first=True"),
+    "targets": (lambda net: net.loss(X, np.zeros(32, int)), ValueError,
+                r"\(32,\).*T = 32 steps of B = 50 sequences.*batch_first=True"),
+    "state": (lambda net: net(X, np.zeros((1, 32, H))), ValueError,
+              r"\(1, 32, 3\).*\(1, 50, 3\).*T = 32 steps of B = 50.*batch_first=True"),
+    "targets in training": (
+        lambda net: crnn.fit(net, (X, np.zeros(32, int)), crnn.SGD(0.1), epochs=1), ValueError,
+        "T = 32 steps of B = 50 sequences.*batch_first=True"),
+    "one-hot": (lambda net: net.loss(X, np.zeros((32, 50, O))), ValueError,
+                r"\(32, 50, 7\).*argmax\(-1\)"),
+    "one-hot integers": (lambda net: net.loss(X, np.zeros((50, O), int)), ValueError,
+                         r"\(50, 7\).*argmax\(-1\)"),
+    "one-hot of one sequence": (lambda net: net.loss(X[:, 0], np.zeros((32, O))), ValueError,
+                                r"\(32, 7\).*argmax\(-1\)"),
+    "float classes": (lambda net: net.loss(X, np.zeros((32, 50))), TypeError,
+                      r"float64.*integers.*astype\(int\)"),
+    "strings": (lambda net: net(["abc", "de"]), TypeError, "vocabulary.*encode"),
+    "a string": (lambda net: net("abc"), TypeError, "vocabulary.*encode"),
+    "ragged": (lambda net: net([np.zeros(3), np.zeros(4)]), ValueError, r"list of arrays.*None"),
+    "ragged lists": (lambda net: net([[0, 1], [2]]), ValueError, "list of arrays.*np.asarray"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_does_not_fit_is_refused_with_what_to_do(case, backend):
+    action, kind, message = REFUSED[case]
+    with pytest.raises(kind, match=message):
+        action(make())
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize("sizes", [range(3, 5), np.array([3, 4])], ids=["range", "array"])
+def test_widths_are_a_tuple_or_a_list(sizes):
+    with pytest.raises(TypeError, match=r"hidden_size is .*tuple or list"):
+        crnn.RNN(I, sizes)
+
+
+@pytest.mark.parametrize("metadata", ["abc", ["ab"], 3, {"a": 1}, {1: "a"}])
+def test_metadata_of_another_kind_is_a_type_error(metadata, tmp_path, backend):
+    with pytest.raises(TypeError, match="metadata"):
+        make().save(tmp_path / "net.safetensors", metadata=metadata)
+    assert not list(tmp_path.iterdir())
