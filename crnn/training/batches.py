@@ -114,9 +114,11 @@ class _Batches:
 
     def in_epoch(self, number, seed):
         """Return the batches of an epoch, in its order; the first epoch is number 0."""
-        items = self._source.epoch(number, seed)
+        items, is_fixed = self._source.epoch(number, seed), isinstance(self._source, _Fixed)
+        if not is_fixed:
+            items = list(items)  # padded once, and then counted and trained on
         batches = _Batches(self._net, self._loss, self._truncation, self._source, items)
-        if isinstance(self._source, _Fixed):
+        if is_fixed:
             batches.updates = self.updates
         return batches
 
