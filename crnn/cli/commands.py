@@ -14,7 +14,7 @@ from crnn.network.saving import network_from
 from crnn.training.fit import evaluate as mean_loss
 
 LINES = 10  # that sample writes
-CHUNK = 10_000  # characters that evaluate works on at a time: a text of any length fits in memory
+CHUNK = 1000  # characters that evaluate works on at a time: a text of any length fits in memory
 
 
 def add_commands(subparsers):
@@ -104,7 +104,8 @@ def evaluate(options):
         data, count = lines_in_order(lines), sum(len(line) - 1 for line in lines)
         over = f"{count:,} {vocabulary.unit}s of {len(lines):,} lines"
     else:
-        tokens = vocabulary.encode(symbols, skip_unknown=not options.strict)
+        tokens = vocabulary.encode(
+            symbols, skip_unknown=not options.strict, dtype=vocabulary.smallest_dtype)
         data, count = text.streams(tokens, batch_size=1), len(tokens) - 1
         over = f"{count:,} {vocabulary.unit}s"
     loss = mean_loss(net, data, truncation=CHUNK)

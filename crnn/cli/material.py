@@ -29,7 +29,7 @@ def material(content, vocabulary, options):
 
 
 def _streams(content, vocabulary, options):
-    tokens = vocabulary.encode(content)
+    tokens = vocabulary.encode(content, dtype=vocabulary.smallest_dtype)
     border = len(tokens) - int(len(tokens) * options.validation)
     if border < 2:
         raise ValueError(f"the text has {len(tokens)} characters, too short; take a longer one")

@@ -12,7 +12,7 @@ def check_places(options):
     """Raise now, not after the training, if one of its files cannot be written."""
     if not options.output:
         raise ValueError("the name of the model file (--output) is empty")
-    checkpoint = options.output + ".checkpoint"
+    checkpoint = checkpoint_of(options)
     if options.plot:
         plots.picture_format(options.plot)
         disk.check_place(options.plot)
@@ -27,6 +27,11 @@ def check_places(options):
         disk.check_place(path)
         if os.path.exists(path) and os.path.getsize(path) and not options.resume:
             check_replaceable(path)
+
+
+def checkpoint_of(options):
+    """Return where the checkpoint of a training is written."""
+    return options.output + ".checkpoint"
 
 
 def check_replaceable(path):

@@ -16,7 +16,7 @@ from crnn.cli.options import (
     whole,
     widths,
 )
-from crnn.cli.places import check_places
+from crnn.cli.places import check_places, checkpoint_of
 from crnn.cli.screen import say
 from crnn.cli.texts import STDIN, listed, read_texts
 from crnn.cli.watcher import Watcher
@@ -114,28 +114,32 @@ def add_command(commands):
 def train(options):
     """``crnn train``."""
     with terminable():
-        _train(options)
+        content, name = text_of(options)
+        net, vocabulary = network_and_vocabulary(content, options)
+        data = material(content, vocabulary, options)
+        check_places(options)
+        say(f"{name}: {len(content):,} characters, {len(vocabulary)} different;"
+            f" {net.num_parameters:,} parameters")
+        if data.note:
+            say(data.note)
+        watcher = Watcher(options, vocabulary, trained_on(content, name, options))
+        same = identity(content, options)
+        del content  # from here on only the numbers of its characters are needed
+        history = _fit(net, data, watcher, same, options)
+    if options.plot:
+        plots.loss_curves(history, options.plot, title=name)
+    _say_how_it_ended(history, watcher, options)
 
 
-def _train(options):
-    content, name = text_of(options)
-    net, vocabulary = network_and_vocabulary(content, options)
-    data = material(content, vocabulary, options)
-    optimizer = OPTIMIZERS[options.optimizer](lr=options.lr)
-    checkpoint = options.output + ".checkpoint"
-    check_places(options)
-    say(f"{name}: {len(content):,} characters, {len(vocabulary)} different;"
-        f" {net.num_parameters:,} parameters")
-    if data.note:
-        say(data.note)
-    watcher = Watcher(options, vocabulary, trained_on(content, name, options))
+def _fit(net, data, watcher, same, options):
+    checkpoint = checkpoint_of(options)
     try:
-        history = fit(
-            net, data.training, optimizer, epochs=options.epochs, truncation=options.truncation,
-            clip_norm=options.clip_norm, validation=data.validation, patience=options.patience,
+        return fit(
+            net, data.training, OPTIMIZERS[options.optimizer](lr=options.lr),
+            epochs=options.epochs, truncation=options.truncation, clip_norm=options.clip_norm,
+            validation=data.validation, patience=options.patience,
             schedule=schedule(options.schedule), callbacks=[watcher], checkpoint=checkpoint,
-            resume=options.resume, seed=options.seed,
-            identity=identity(content, options),
+            resume=options.resume, seed=options.seed, identity=same,
         )
     except KeyboardInterrupt as interrupt:
         if not interrupt.args:  # not from fit, which saves first
@@ -145,13 +149,15 @@ def _train(options):
         ) from None
     finally:
         watcher.close()
-    if options.plot:
-        plots.loss_curves(history, options.plot, title=name)
+
+
+def _say_how_it_ended(history, watcher, options):
     if history.stopped_by == "patience":
         say(f"patience ended it: {options.patience} epoch{'s' * (options.patience > 1)} without a"
             " better validation loss; go on with --resume and a larger --patience")
     elif watcher.first_update is None:
-        say(f"nothing left to do: {checkpoint} has {len(history)} epochs; give more --epochs")
+        say(f"nothing left to do: {checkpoint_of(options)} has {len(history)} epochs; give more"
+            " --epochs")
     if watcher.first_update is None:
         return
     if os.path.exists(options.output):

@@ -9,7 +9,7 @@ import time
 from crnn import text
 from crnn._version import __version__
 from crnn.base.backends import build_info
-from crnn.cli.places import keep_old
+from crnn.cli.places import checkpoint_of, keep_old
 from crnn.cli.screen import say
 
 SAMPLE_LINES = 8  # that a model of lines writes after each epoch
@@ -33,7 +33,7 @@ class Watcher:
             self.first_update = event.update - 1
             if not self.options.resume:
                 keep_old(self.options.output)
-                keep_old(self.options.output + ".checkpoint")
+                keep_old(checkpoint_of(self.options))
             self.bar = progress_bar(event.updates, self.first_update)
         if event.kind == "update":
             self.show_update(event)

@@ -32,9 +32,9 @@ def streams(tokens, batch_size):
 
     Returns
     -------
-    x, targets : ndarray of intp (T, B)
+    x, targets : ndarray of int (T, B)
         ``targets`` is x one symbol later. T = (n - 1) // B; up to B - 1 symbols at the end are left
-        over. Both are views of the tokens, if these are intp: a long text is there once.
+        over. Both are views of the tokens, so that a long text is there once.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def streams(tokens, batch_size):
     array([[1, 2, 3],
            [4, 5, 6]])
     """
-    tokens = np.asarray(checks.whole_array(tokens, "tokens"), np.intp)
+    tokens = checks.whole_array(tokens, "tokens")
     batch_size = checks.whole_number(batch_size, "batch_size")
     steps = (tokens.size - 1) // batch_size
     if steps < 1:

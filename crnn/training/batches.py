@@ -9,6 +9,8 @@ import numpy as np
 from crnn.base.arrangement import arranged
 from crnn.training.bucketing import Batches
 
+PART = 1 << 16  # sequences times steps that are checked together, which takes copies of them
+
 
 class Batch(NamedTuple):
     """Sequences that are trained on together, time first, as an engine takes them."""
@@ -50,7 +52,8 @@ def checked_batches(net, data, loss, truncation, name="data"):
     for number in range(len(batches)):
         try:
             batch = batches[number]
-            net.engine.validate(batch.x, batch.targets, loss, batch.lengths)
+            for part in _parts(batch, loss):
+                net.engine.validate(part.x, part.targets, loss, part.lengths)
         except (TypeError, ValueError, IndexError) as error:
             where = f"batch {number} of {name}" if len(batches) > 1 else name
             raise type(error)(f"{where}: {error}") from error
@@ -148,9 +151,21 @@ class _InOrder:
         return self._items[self._order[number]]
 
 
-def chunk_starts(steps, truncation):
-    """Return where the chunks of a sequence start; None: one chunk."""
-    return range(0, steps, truncation or max(steps, 1))
+def _parts(batch, loss):
+    """Yield a batch in parts that are valid if it is, and that can be checked one by one."""
+    x, targets, lengths = batch
+    is_cut = lengths is None and _axes(batch) > 0 and has_every_step(batch, loss)
+    if not is_cut or len(targets) != len(x):
+        yield batch
+        return
+    steps = max(1, PART // max(batch_size(batch) or 1, 1))
+    for start in range(0, max(len(x), 1), steps):
+        yield Batch(x[start : start + steps], targets[start : start + steps])
+
+
+def chunk_starts(steps, truncation, first=0):
+    """Return where the chunks of a sequence start, from ``first`` on; None: one chunk."""
+    return range(first, steps, truncation or max(steps, 1))
 
 
 def chunks(batch, loss, truncation, first=0):
@@ -158,13 +173,10 @@ def chunks(batch, loss, truncation, first=0):
 
     Chunks between that have no valid target are there too, as the state goes on through them.
     """
-    left = []
-    for start in chunk_starts(len(batch.x), truncation):
-        if start >= first:
-            left.append(_chunk(batch, loss, start, truncation or len(batch.x)))
-    while left and not left[-1].count:
-        left.pop()
-    yield from left
+    starts, steps = chunk_starts(len(batch.x), truncation, first), truncation or len(batch.x)
+    with_target = (each for each in reversed(starts) if _chunk(batch, loss, each, steps).count)
+    last = next(with_target, -1)
+    yield from (_chunk(batch, loss, each, steps) for each in starts if each <= last)
 
 
 def _chunk(batch, loss, start, steps):
@@ -172,7 +184,10 @@ def _chunk(batch, loss, start, steps):
     if lengths is not None and steps < len(x):
         lengths = np.clip(lengths.astype(np.intp) - start, 0, len(x[part]))
     targets = targets[part] if has_every_step(batch, loss) else targets
-    part = Batch(x[part], targets, lengths)
+    # an engine takes these as they are; streams over a text lie otherwise, in small integers
+    x = np.asarray(x[part], np.intp if _is_tokens(x) else None, order="C")
+    targets = np.asarray(targets, np.intp if loss == "softmax" else None, order="C")
+    part = Batch(x, targets, lengths)
     return Chunk(*part, count_targets(part, loss))
 
 
@@ -188,8 +203,11 @@ def batch_size(batch):
 
 def _axes(batch):
     """Return 2 for time and batch, 1 for time alone."""
-    is_tokens = batch.x.dtype.kind in "iu" and batch.x.ndim < 3
-    return batch.x.ndim - (not is_tokens)
+    return batch.x.ndim - (not _is_tokens(batch.x))
+
+
+def _is_tokens(x):
+    return x.dtype.kind in "iu" and x.ndim < 3
 
 
 def count_targets(batch, loss):

@@ -2,6 +2,7 @@
 
 import io
 import sys
+import tracemalloc
 from types import SimpleNamespace
 
 import command_line
@@ -97,7 +98,7 @@ def test_evaluate_of_a_text_that_the_model_does_not_know(run, folder, model, con
 
 
 def test_evaluate_of_a_long_text_goes_in_parts(run, folder, model):
-    """Of 10,000 characters, and the state goes on from one to the next."""
+    """The state goes on from one to the next."""
     content = PROSE * 20
     (folder / "long.txt").write_text(content)
     net, vocabulary, _ = text.load_model(model)
@@ -136,6 +137,20 @@ def test_several_texts(run, folder):
     assert (code, "are the same file, b.txt" in err) == (1, True)
     code, _, err = run("train", "a.txt", "nothing.txt", *TWO)
     assert (code, "nothing.txt" in err) == (1, True)
+
+
+def test_a_text_takes_little_memory(run, folder):
+    """All of train and evaluate less than 8 bytes a character, the text with it."""
+    characters = 1_000_000
+    (folder / "long.txt").write_text((PROSE * 1000)[:characters])
+    run("train", "prose.txt", *TWO)  # so that all is imported
+    for arguments in (["train", "long.txt", *TWO, "--epochs", "1", "--batch-size", "64"],
+                      ["evaluate", "model.safetensors", "long.txt"]):
+        tracemalloc.start()
+        assert run(*arguments)[0] == 0
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 8 * characters
 
 
 def test_standard_input(run, folder, monkeypatch, model):

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -148,6 +149,23 @@ def test_streams(batch_size, size):
     assert np.array_equal(targets, x + 1)
     assert np.array_equal(x.T.ravel(), np.arange(steps * batch_size))
     assert 0 <= size - 1 - steps * batch_size < batch_size
+
+
+@no_backend
+@pytest.mark.parametrize(("dtype", "size"), [(np.intp, 8), (np.uint8, 1)])
+def test_numbers_take_no_more_memory_than_they_are_large(dtype, size):
+    content = "to be or not to be. " * 50_000
+    vocabulary = Vocabulary.of(content)
+    tracemalloc.start()
+    x, targets = streams(vocabulary.encode(content, dtype=dtype), batch_size=32)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert x.dtype == targets.dtype == dtype
+    assert peak < size * len(content) + 1_000_000
+    if dtype == np.uint8:
+        assert vocabulary.smallest_dtype == dtype
+        assert Vocabulary([str(n) for n in range(256)]).smallest_dtype == np.uint8
+        assert Vocabulary([str(n) for n in range(257)]).smallest_dtype == np.uint16
 
 
 @no_backend

@@ -4,22 +4,24 @@ import json
 import math
 import signal
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
 from small_training import B, I, O, T, batch, make, train
 
 import crnn
+from crnn.training import batches
 
 
 def token_batch(rng, steps=T):
     return rng.integers(0, I, (steps, B)), rng.integers(0, O, (steps, B))
 
 
-def loop_by_hand(net, batches, optimizer, *, truncation=None, loss="softmax", clip=(), rates=()):
+def loop_by_hand(net, given, optimizer, *, truncation=None, loss="softmax", clip=(), rates=()):
     """Train on these batches in this order; return the loss of each update."""
     losses, rates = [], list(rates)
-    for x, targets, *lengths in batches:
+    for x, targets, *lengths in given:
         state = None
         for start in range(0, len(x), truncation or len(x)):
             part = slice(start, start + truncation) if truncation else slice(None)
@@ -68,6 +70,43 @@ def test_fit_equals_a_loop_by_hand_bit_for_bit(rng, maker, options, network):
     assert np.array_equal(net.vector, by_hand.vector)
     assert np.array_equal(optimizer.state()["momentum"], slots.state()["momentum"])
     assert optimizer.steps == slots.steps == len(losses) == history["update"][-1]
+
+
+@pytest.mark.parametrize("truncation", [None, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.intp, ">i8"])
+def test_tokens_and_classes_may_lie_in_any_order_in_any_integers(rng, dtype, truncation):
+    x, targets = token_batch(rng)
+    wanted = train((x, targets), truncation=truncation)[0].vector
+    other = [np.asfortranarray(each.astype(dtype)) for each in (x, targets)]
+    assert np.array_equal(train(tuple(other), truncation=truncation)[0].vector, wanted)
+
+
+@pytest.mark.parametrize("sequences", [(B,), ()], ids=["batch", "one sequence"])
+def test_long_data_are_checked_in_parts(rng, monkeypatch, sequences):
+    """With the same errors, wherever the fault is, and in little memory."""
+    monkeypatch.setattr(batches, "PART", 4)
+    x, targets = rng.integers(0, I, (T, *sequences)), rng.integers(0, O, (T, *sequences))
+    train((x, targets))
+    for step in (0, 5, T - 1):
+        for array, wrong in ((x, I), (x, -1), (targets, O), (targets, -2)):
+            before, array[step] = array[step].copy(), wrong
+            with pytest.raises((IndexError, ValueError), match=f"(token|class) {wrong}"):
+                train((x, targets))
+            array[step] = before
+    with pytest.raises(ValueError, match=rf"targets have shape \({T - 1},"):
+        train((x, targets[1:]))
+
+
+@pytest.mark.parametrize("batch_size", [1, 32])
+def test_checking_a_long_text_takes_little_memory(batch_size):
+    tokens = np.zeros(1_000_000, np.uint8)
+    data = crnn.text.streams(tokens, batch_size)
+    tracemalloc.start()
+    found = batches.checked_batches(make(), data, "softmax", 64)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.updates == -(-(len(tokens) - 1) // batch_size // 64)
+    assert peak < 3_000_000  # all of it as intp, x and targets, would be 16
 
 
 def test_batches_are_all_taken_in_an_order_of_each_epochs_own(rng):
