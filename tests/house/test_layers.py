@@ -4,6 +4,7 @@ FLOORS is that rule with a row for each folder: what may be imported into its fi
 """
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -89,6 +90,15 @@ def test_a_module_imports_only_from_its_folder_or_from_one_below(name):
     own = folder(name)
     below = {each for each in rooms(MODULES[name]) if each not in DOORS | {"_version"}}
     assert {folder(each) for each in below} <= FLOORS[own] | {own}
+
+
+def test_every_folder_is_installed():
+    """Read pyproject.toml as text: Python 3.10 has no tomllib."""
+    project = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    listed = re.search(r"^packages = \[(.*?)\]", project, re.DOTALL | re.MULTILINE).group(1)
+    folders = {".".join(path.parent.relative_to(PACKAGE.parent).parts)
+               for path in PATHS.values() if path.name == "__init__.py"} | {"crnn.kernels"}
+    assert sorted(re.findall(r'"([\w.]+)"', listed)) == sorted(folders)
 
 
 def test_each_floor_stands_on_floors_below_it():
