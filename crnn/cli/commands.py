@@ -6,7 +6,7 @@ import math
 from crnn import text
 from crnn.cli.material import lines_in_order
 from crnn.cli.options import HelpFormatter, count, encoding, probability, temperature, whole
-from crnn.cli.screen import say, warn, write
+from crnn.cli.screen import counted, say, warn, write
 from crnn.cli.texts import listed, read_texts, with_line_ends
 from crnn.files import kinds
 from crnn.files.printable import printable
@@ -102,17 +102,17 @@ def evaluate(options):
     if training.get("lines"):
         lines = text.lines(content, vocabulary, skip_unknown=not options.strict)
         data, count = lines_in_order(lines), sum(len(line) - 1 for line in lines)
-        over = f"{count:,} {vocabulary.unit}s of {len(lines):,} lines"
+        over = f"{counted(count, vocabulary.unit)} of {counted(len(lines), 'line')}"
     else:
         tokens = vocabulary.encode(
             symbols, skip_unknown=not options.strict, dtype=vocabulary.smallest_dtype)
         data, count = text.streams(tokens, batch_size=1), len(tokens) - 1
-        over = f"{count:,} {vocabulary.unit}s"
+        over = counted(count, vocabulary.unit)
     loss = mean_loss(net, data, truncation=CHUNK)
     say(f"{loss:.4f} nats and {loss / math.log(2):.4f} bits per {vocabulary.unit}, {over}")
     if unknown:
-        warn(f"{sum(unknown.values()):,} of {len(symbols):,} {vocabulary.unit}s skipped, which the"
-             f" model does not know: {listed(unknown)}")
+        warn(f"{sum(unknown.values()):,} of {counted(len(symbols), vocabulary.unit)} skipped, which"
+             f" the model does not know: {listed(unknown)}")
 
 
 def _add_info(subparsers):
@@ -141,7 +141,7 @@ def info(options):
         _, vocabulary, training = text.model_from(options.model, content)
         say()
         symbols = vocabulary.joined(list(vocabulary.symbols))
-        say(f"vocabulary of {len(vocabulary)} {vocabulary.unit}s: {symbols!r}")
+        say(f"vocabulary of {counted(len(vocabulary), vocabulary.unit)}: {symbols!r}")
         if training:
             say()
         _print_table([(name.replace("_", " "), str(value)) for name, value in training.items()])

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from crnn import text
+from crnn.cli.screen import counted
 from crnn.training.bucketing import batches
 
 # A parallel stream starts without knowing what went before it, which costs some thirty nats where a
@@ -32,19 +33,20 @@ def _streams(content, vocabulary, options):
     tokens = vocabulary.encode(content, dtype=vocabulary.smallest_dtype)
     border = len(tokens) - int(len(tokens) * options.validation)
     if border < 2:
-        raise ValueError(f"the text has {len(tokens)} characters, too short; take a longer one")
+        raise ValueError(
+            f"the text has {counted(len(tokens), 'character')}, too few; take a longer one")
     most, shortest = options.batch_size, TRAINING_CHUNKS * options.truncation
     count = max(1, min(most, (border - 1) // shortest))
     note = "" if count == most else (
-        f"{count} parallel stream{'s' * (count > 1)}, not {most}: more would be shorter than"
+        f"{counted(count, 'parallel stream')}, not {most}: more would be shorter than"
         f" {TRAINING_CHUNKS} times --steps")
     training, rest = text.streams(tokens[:border], count), tokens[border:]
     if not len(rest):
         return Material(training, None, note)
     if len(rest) < 2:
         raise ValueError(
-            f"the part of the text for validation is too short, {len(rest)} characters; take a"
-            " longer text or --validation 0"
+            f"the part of the text for validation is too short, {counted(len(rest), 'character')};"
+            " take a longer text or --validation 0"
         )
     # as in one piece, which is how evaluate reads it
     count = max(1, min(most, (len(rest) - 1) // VALIDATION_CHARACTERS))
@@ -59,13 +61,13 @@ def _lines(content, vocabulary, options):
         [lines[k] for k in part] for part in np.split(order, [len(lines) - kept]))
     if not training or (options.validation and not kept):
         raise ValueError(
-            f"the text has {len(lines)} line{'s' * (len(lines) != 1)} that are not empty, too few"
-            " to train on some and keep others for validation; take a longer one, or --validation 0"
+            f"the text has {counted(len(lines), 'line')} that are not empty, too few to train on"
+            " some and keep others for validation; take a longer one, or --validation 0"
         )
     return Material(
         batches(training, batch_size=options.batch_size),
         lines_in_order(validation) if kept else None,
-        f"{len(training):,} lines to train on, {kept:,} for validation",
+        f"{counted(len(training), 'line')} to train on, {kept:,} for validation",
     )
 
 

@@ -10,7 +10,7 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows the default of an option that has one."""
 
     def _get_help_string(self, action):
-        if action.default in (None, False, ""):
+        if action.default is None or action.default is False or action.default == "":
             return action.help
         return super()._get_help_string(action)
 

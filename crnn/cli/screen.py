@@ -12,6 +12,11 @@ def say(line=""):
     print(printable(line), flush=True)
 
 
+def counted(count, noun):
+    """Return a count with its noun, as in "1 line" and "2,000 lines"."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def warn(line):
     """Print one line beside what was asked for, on standard error."""
     print(printable(f"crnn: {line}"), file=sys.stderr)

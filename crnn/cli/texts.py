@@ -3,6 +3,8 @@
 import io
 import sys
 
+from crnn.files.foreign import looks_like
+
 STDIN = "-"
 UTF_16_ZEROS = 0.1  # share of bytes: English in UTF-16 has half of them zero, other languages less
 WESTERN = 0.25  # largest share of bytes that are no ASCII, in a language of the west
@@ -47,7 +49,9 @@ def _bytes_of(path):
 
 def advice(data):
     """Return what to do about a text that is not in UTF-8, to go on a message with."""
-    encoding = likely_encoding(data)
+    encoding, kind = likely_encoding(data), looks_like(data[:500])
+    if encoding is None and kind is not None:
+        return f"; it looks like {kind}"
     if encoding == "utf-8":
         return "; all else in it is UTF-8: mend it there"
     if encoding is None:

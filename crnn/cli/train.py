@@ -17,9 +17,9 @@ from crnn.cli.options import (
     widths,
 )
 from crnn.cli.places import check_places, checkpoint_of
-from crnn.cli.screen import say
+from crnn.cli.screen import counted, say
 from crnn.cli.texts import STDIN, listed, read_texts
-from crnn.cli.watcher import Watcher
+from crnn.cli.watcher import SAMPLE_LINES, Watcher
 from crnn.network import cells, configuration
 from crnn.network.initialization import METHODS
 from crnn.training.fit import fit
@@ -89,7 +89,8 @@ def add_command(commands):
     training("--epochs", type=count, default=16, metavar="N", help="times through the text")
     training("--batch-size", type=count, default=32, metavar="B",
              help="parallel streams; fewer where they would be shorter than"
-             f" {TRAINING_CHUNKS} times --steps. With --lines, how many go together")
+             f" {TRAINING_CHUNKS} times --steps. With --lines, lines that are trained on"
+             " together")
     training("--truncation", "--steps", type=count, default=64, metavar="T",
              help="characters that gradients go back through")
     training("--optimizer", choices=OPTIMIZERS, default="adam",
@@ -106,7 +107,8 @@ def add_command(commands):
              help="stop after so many epochs without a better validation loss; with --resume, a"
              " larger one goes on")
     training("--sample-length", type=whole, default=200, metavar="N",
-             help="characters to write after each epoch; 0 for none")
+             help="characters to write after each epoch, with --lines at most so many in each"
+             f" of {SAMPLE_LINES} lines; 0 for none")
     training("--seed", type=whole, default=0, metavar="N",
              help="of the initial parameters; the same seed gives the same model")
 
@@ -153,11 +155,11 @@ def _fit(net, data, watcher, same, options):
 
 def _say_how_it_ended(history, watcher, options):
     if history.stopped_by == "patience":
-        say(f"patience ended it: {options.patience} epoch{'s' * (options.patience > 1)} without a"
-            " better validation loss; go on with --resume and a larger --patience")
+        say(f"patience ended it: {counted(options.patience, 'epoch')} without a better validation"
+            " loss; go on with --resume and a larger --patience")
     elif watcher.first_update is None:
-        say(f"nothing left to do: {checkpoint_of(options)} has {len(history)} epochs; give more"
-            " --epochs")
+        say(f"nothing left to do: {checkpoint_of(options)} has {counted(len(history), 'epoch')};"
+            " give more --epochs")
     if watcher.first_update is None:
         return
     if os.path.exists(options.output):

@@ -65,7 +65,7 @@ def generate_lines(
     Raises
     ------
     TypeError, ValueError
-        As `generate`; and if the vocabulary has no end of a line.
+        As `generate`; and if the vocabulary has no end of a line, or the prime has one.
 
     Examples
     --------
@@ -80,6 +80,8 @@ def generate_lines(
     chooser = _Chooser(temperature, top_k, top_p, seed)
     if END not in vocabulary:
         raise ValueError(f"the vocabulary has no {END!r}, which ends the lines of a model of lines")
+    if END in prime:
+        raise ValueError(f"the prime has {END!r} in it; it is what each line begins with")
     prime = vocabulary.encode(prime or [])
     return _lines(net.stream(), vocabulary, prime, chooser, longest)
 

@@ -111,4 +111,8 @@ def test_help(run, command):
         assert action.help, action.dest
         assert all(name in out for name in action.option_strings)
         words = action.help.replace("%%", "%").split()
-        assert " ".join(words[:3]) in " ".join(out.split())
+        shown = " ".join(out.split())
+        assert " ".join(words[:3]) in shown
+        is_flag = action.nargs == 0
+        if isinstance(action.default, (int, float, str)) and not is_flag and action.default != "":
+            assert f"(default: {action.default})" in shown

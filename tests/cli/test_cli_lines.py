@@ -63,6 +63,8 @@ def test_train_evaluate_and_sample(run, words):
     primed = run("sample", "lines", "--prime", "dei", "--seed", "1", "--length", "1")[1]
     assert all(re.fullmatch("dei.?", line) for line in primed.splitlines())
     assert primed.count("\n") == 10
+    code, out, err = run("sample", "lines", "--prime", "dei\r\nba")
+    assert (code, out, "what each line begins with" in err) == (1, "", True)
 
 
 def test_what_is_shown_after_an_epoch(run, words):

@@ -53,6 +53,15 @@ def test_a_text_in_utf_8_but_for_one_byte(run, folder):
     assert f"invalid start byte at byte {len(RUSSIAN.encode())}; all else in it is UTF-8" in err
 
 
+@pytest.mark.parametrize(("start", "kind"), [
+    (b"\x89PNG\r\n\x1a\n\0\xff", "a PNG picture"), (b"PK\x03\x04\xff\xff", "a zip archive"),
+])
+def test_what_is_no_text(run, folder, start, kind):
+    (folder / "other").write_bytes(start * 9)
+    code, out, err = run("train", "other")
+    assert (code, out, f"; it looks like {kind}" in err) == (1, "", True)
+
+
 def test_an_encoding_that_is_not_the_texts(run, folder):
     (folder / "other.txt").write_bytes(WESTERN.encode())
     code, _, err = run("train", "other.txt", *TWO, "--encoding", "ascii")
