@@ -9,11 +9,12 @@ from crnn.cli.options import HelpFormatter, count, encoding, probability, temper
 from crnn.cli.screen import counted, say, warn, write
 from crnn.cli.texts import listed, read_texts, with_line_ends
 from crnn.files import kinds
-from crnn.files.printable import printable
+from crnn.files.printable import printable, shortened
 from crnn.network.saving import network_from
 from crnn.training.fit import evaluate as mean_loss
 
 LINES = 10  # that sample writes
+LONGEST_VOCABULARY, LONGEST_CELL = 10_000, 300  # characters of what info shows
 CHUNK = 1000  # characters that evaluate works on at a time: a text of any length fits in memory
 
 
@@ -141,7 +142,8 @@ def info(options):
         _, vocabulary, training = text.model_from(options.model, content)
         say()
         symbols = vocabulary.joined(list(vocabulary.symbols))
-        say(f"vocabulary of {counted(len(vocabulary), vocabulary.unit)}: {symbols!r}")
+        shown = shortened(repr(symbols), LONGEST_VOCABULARY)
+        say(f"vocabulary of {counted(len(vocabulary), vocabulary.unit)}: {shown}")
         if training:
             say()
         _print_table([(name.replace("_", " "), str(value)) for name, value in training.items()])
@@ -149,7 +151,7 @@ def info(options):
 
 def _print_table(rows):
     """Print rows with their columns aligned: the first two to the left, numbers to the right."""
-    rows = [[printable(cell) for cell in row] for row in rows]
+    rows = [[shortened(printable(cell), LONGEST_CELL) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [

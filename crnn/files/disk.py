@@ -11,7 +11,7 @@ import secrets
 import stat
 import time
 
-from crnn.files.printable import printable
+from crnn.files.printable import printable, shortened
 
 PathLike = str | os.PathLike[str]
 
@@ -22,11 +22,13 @@ _NO_DIRECTORY_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES}  # some network
 class FormatError(ValueError):
     """A file that is not what it should be: damaged, of another kind, or from a newer crnn.
 
-    The message is one line, whatever the file holds: see `printable`.
+    The message is one line, and no long one, whatever the file holds: see `printable`.
     """
 
+    LONGEST = 4000
+
     def __init__(self, message: str) -> None:
-        super().__init__(printable(message))
+        super().__init__(shortened(printable(message), self.LONGEST))
 
 
 def write_bytes(path: PathLike, data: bytes, mode: int = 0o666) -> None:

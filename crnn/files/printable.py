@@ -18,6 +18,18 @@ def printable(text: str) -> str:
     return "".join(each if is_printable(each) else escaped(each) for each in text)
 
 
+def shortened(text: str, most: int) -> str:
+    """Return a text without its middle where it has more characters than that.
+
+    Examples
+    --------
+    >>> shortened("abcdefghijklmnopq", 9)
+    'abc...opq'
+    """
+    half = (most - 3) // 2
+    return text if len(text) <= most else f"{text[:half]}...{text[-half:]}"
+
+
 def is_printable(character: str) -> bool:
     """Whether a character only shows: letters, digits, signs, and spaces that end no line."""
     return character.isprintable() or unicodedata.category(character) == "Zs"

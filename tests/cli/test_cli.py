@@ -84,11 +84,11 @@ def mean_loss_of(model, content):
     return crnn.evaluate(net, (tokens[:-1, None], tokens[1:, None]))
 
 
-@pytest.mark.parametrize("characters", [900, 6000])
+@pytest.mark.parametrize("characters", [900, 30_000])  # 1 stream, and 2
 @pytest.mark.parametrize("batch_size", [1, 32])
 def test_the_validation_loss_is_that_of_evaluate(run, folder, characters, batch_size):
     """Even where streams would be so short that all they do is start."""
-    content = (PROSE * 6)[:characters]
+    content = (PROSE * 30)[:characters]
     (folder / "some.txt").write_text(content)
     options = ["--hidden", "32", "--epochs", "9", "--lr", "0.02", "--sample-length", "0"]
     run("train", "some.txt", *options, "--batch-size", batch_size, "--validation", "0.45")

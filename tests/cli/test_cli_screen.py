@@ -40,6 +40,17 @@ def test_info(run):
     assert f"{SAFE}  1" in lines
 
 
+def test_info_is_short(run):
+    words = [f"word{n}" for n in range(10_000)]
+    training = {"text": "x" * 1_000_000, "y" * 1_000_000: 1} | {f"n{n}": n for n in range(99)}
+    text.save_model(
+        "long", crnn.RNN(10_000, 1, 10_000, seed=0), text.Vocabulary(words), training)
+    code, out, _ = run("info", "long")
+    assert (code, len(out) < 60_000) == (0, True)
+    assert "'word0', 'word1', " in out
+    assert "'word9999']" in out
+
+
 def test_info_of_a_model_that_does_not_say_how_it_was_trained(run):
     write_model()
     code, out, err = run("info", "hostile")

@@ -62,6 +62,16 @@ def test_messages_about_a_file_are_one_harmless_line(tmp_path, tensors, metadata
     assert_harmless(tmp_path / "m")
 
 
+@pytest.mark.parametrize("name", ["nonlinearity", "dtype", "hidden_size", "bidirectional"])
+def test_messages_about_a_file_are_short(tmp_path, name):
+    net = crnn.RNN(2, 3, 2, seed=0)
+    config = net.config() | {name: "A" * 1_000_000}
+    container.write(tmp_path / "m", net.parameters, {"config": json.dumps(config)})
+    with pytest.raises(FormatError, match=f"{name} .*AAA") as caught:
+        crnn.load(tmp_path / "m")
+    assert len(str(caught.value)) <= 4000
+
+
 @pytest.mark.parametrize("content", [
     forged({HOSTILE: {"dtype": "F32"}}), forged({}, metadata={"format": "crnn " + HOSTILE}),
     forged({}, metadata={"format": HOSTILE}),
