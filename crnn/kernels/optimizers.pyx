@@ -1,6 +1,8 @@
 # Updates of the parameter vector w from the gradient g, each in one pass over memory: w, g and the
 # optimizer's slots, all (n,), are loaded once and stored once, with nothing in between. A slot that
 # a formula does without is NULL. Numbers that are the same for all of w are worked out in double.
+# An update counts itself in steps, (1,), where there is one: Python code would count it before or
+# after, with room for an interrupt between.
 
 from libc.math cimport sqrt, sqrtf
 
@@ -110,40 +112,66 @@ cdef Py_ssize_t vectors(real **to, tuple arrays) except -1:
     return n
 
 
-def sgd_update(w, m, g, double lr, double momentum, bint nesterov, double weight_decay):
+cdef cnp.int64_t *counter(steps) except? NULL:
+    # where an update counts itself; NULL of None
+    if steps is None:
+        return NULL
+    if not (is_ready(steps, cnp.NPY_INT64) and cnp.PyArray_SIZE(<cnp.ndarray> steps) == 1
+            and cnp.PyArray_ISWRITEABLE(<cnp.ndarray> steps)):
+        raise TypeError("steps is to be an array of one int64 that can be written to")
+    return <cnp.int64_t *> cnp.PyArray_DATA(<cnp.ndarray> steps)
+
+
+cdef inline void count(cnp.int64_t *steps) noexcept nogil:
+    if steps != NULL:
+        steps[0] = steps[0] + 1
+
+
+def sgd_update(
+    w, m, g, double lr, double momentum, bint nesterov, double weight_decay, steps=None
+):
     cdef real *to[3]
     cdef Py_ssize_t n = vectors(to, (w, m, g))
+    cdef cnp.int64_t *counted = counter(steps)
     with nogil:
         sgd(to[0], to[1], to[2], <real> lr, <real> momentum, nesterov, <real> weight_decay, n)
+        count(counted)
 
 
-def adagrad_update(w, s, g, double rate, double eps, double weight_decay):
+def adagrad_update(w, s, g, double rate, double eps, double weight_decay, steps=None):
     cdef real *to[3]
     cdef Py_ssize_t n = vectors(to, (w, s, g))
+    cdef cnp.int64_t *counted = counter(steps)
     with nogil:
         adagrad(to[0], to[1], to[2], <real> rate, <real> eps, <real> weight_decay, n)
+        count(counted)
 
 
 def rmsprop_update(
-    w, v, a, m, g, double lr, double alpha, double eps, double weight_decay, double momentum
+    w, v, a, m, g, double lr, double alpha, double eps, double weight_decay, double momentum,
+    steps=None,
 ):
     cdef real *to[5]
     cdef Py_ssize_t n = vectors(to, (w, v, a, m, g))
+    cdef cnp.int64_t *counted = counter(steps)
     with nogil:
         rmsprop(to[0], to[1], to[2], to[3], to[4], <real> lr, <real> alpha, <real> (1 - alpha),
                 <real> eps, <real> weight_decay, <real> momentum, n)
+        count(counted)
 
 
 def adam_update(
     w, m, v, g, double lr, double beta1, double beta2, double correction1, double correction2,
-    double eps, double weight_decay, double keep,
+    double eps, double weight_decay, double keep, steps=None,
 ):
     cdef real *to[4]
     cdef Py_ssize_t n = vectors(to, (w, m, v, g))
+    cdef cnp.int64_t *counted = counter(steps)
     with nogil:
         adam(to[0], to[1], to[2], to[3], <real> (lr / correction1), <real> beta1,
              <real> (1 - beta1), <real> beta2, <real> (1 - beta2), <real> (1 / sqrt(correction2)),
              <real> eps, <real> weight_decay, <real> keep, n)
+        count(counted)
 
 
 def norm(x):

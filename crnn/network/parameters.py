@@ -89,6 +89,7 @@ class Parameters(Mapping):
     @contextlib.contextmanager
     def changing(self):
         """Lend the vector's own memory to whoever is about to change it, such as an optimizer."""
+        self.changes += 1  # counted first, too: an interrupt may come before it is counted below
         try:
             yield self._vector
         finally:  # counted last: whoever sees the new count sees the new values

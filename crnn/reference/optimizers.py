@@ -4,8 +4,12 @@ Each update moves the parameters w against the gradient g, in place, and with th
 slots: what it remembers from step to step. All are (n,), one entry for each of the n parameters,
 and each entry is updated by itself. `crnn.training.optimizers` names the papers; the formulas are
 PyTorch's. With weight_decay, the gradient is that of the loss + weight_decay / 2 * |w|**2.
+
+An update counts itself in ``steps``, an array (1,) of integers, where there is one. An interrupt in
+the middle leaves all arrays as they were before.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -13,8 +17,32 @@ import numpy as np
 __all__ = ["adagrad_update", "adam_update", "is_finite", "norm", "rmsprop_update", "sgd_update"]
 
 
-@np.errstate(all="ignore")
-def sgd_update(w, m, g, lr, momentum, nesterov, weight_decay):
+def whole(update):
+    """Return an update that leaves all arrays as they were if an interrupt comes."""
+    @functools.wraps(update)
+    def undone(*arguments, **named):
+        arrays = [each for each in (*arguments, *named.values())
+                  if isinstance(each, np.ndarray) and each.flags.writeable]
+        before = [each.copy() for each in arrays]
+        try:
+            with np.errstate(all="ignore"):
+                update(*arguments, **named)
+        except BaseException:
+            for array, values in zip(arrays, before, strict=True):
+                array[...] = values
+            raise
+
+    return undone
+
+
+def count(steps):
+    """Count an update, if its steps are to be counted."""
+    if steps is not None:
+        steps += 1
+
+
+@whole
+def sgd_update(w, m, g, lr, momentum, nesterov, weight_decay, steps=None):
     """Take a step of stochastic gradient descent.
 
     Parameters
@@ -34,10 +62,11 @@ def sgd_update(w, m, g, lr, momentum, nesterov, weight_decay):
         m[...] = momentum * m + g
         g = g + momentum * m if nesterov else m
     w -= lr * g
+    count(steps)
 
 
-@np.errstate(all="ignore")
-def adagrad_update(w, s, g, rate, eps, weight_decay):
+@whole
+def adagrad_update(w, s, g, rate, eps, weight_decay, steps=None):
     """Take a step of Adagrad.
 
     Parameters
@@ -52,10 +81,13 @@ def adagrad_update(w, s, g, rate, eps, weight_decay):
     g = g + weight_decay * w
     s += g * g
     w -= rate * (g / (np.sqrt(s) + eps))
+    count(steps)
 
 
-@np.errstate(all="ignore")
-def rmsprop_update(w, v, a, m, g, lr, alpha, eps, weight_decay, momentum):
+@whole
+def rmsprop_update(
+    w, v, a, m, g, lr, alpha, eps, weight_decay, momentum, steps=None
+):
     """Take a step of RMSprop.
 
     Parameters
@@ -82,11 +114,12 @@ def rmsprop_update(w, v, a, m, g, lr, alpha, eps, weight_decay, momentum):
         m[...] = momentum * m + u
         u = m
     w -= lr * u
+    count(steps)
 
 
-@np.errstate(all="ignore")
+@whole
 def adam_update(
-    w, m, v, g, lr, beta1, beta2, correction1, correction2, eps, weight_decay, keep
+    w, m, v, g, lr, beta1, beta2, correction1, correction2, eps, weight_decay, keep, steps=None
 ):
     """Take a step of Adam, or with decoupled weight decay of AdamW.
 
@@ -108,6 +141,7 @@ def adam_update(
     v[...] = beta2 * v + (1 - beta2) * (g * g)
     u = (m / correction1) / (np.sqrt(v) / math.sqrt(correction2) + eps)
     w[...] = keep * w - lr * u
+    count(steps)
 
 
 @np.errstate(over="ignore")

@@ -52,7 +52,7 @@ class Optimizer:
         for name, value in options.items():
             setattr(self, name, _hyperparameter(name, value))
         self._options = tuple(options)
-        self._steps = 0
+        self._steps = np.zeros(1, np.int64)  # an array, so that an update can count itself
         self._slots = {}
 
     def __setattr__(self, name, value):
@@ -71,7 +71,7 @@ class Optimizer:
     @property
     def steps(self) -> int:
         """Number of steps taken."""
-        return self._steps
+        return self._steps.item()
 
     def step(self, net, grads) -> None:
         """Update the parameters of `net` in place from `grads`, which stays as it is.
@@ -83,15 +83,16 @@ class Optimizer:
         TypeError, ValueError
             `net` or `grads` is something else, or the gradient's length or dtype is not the
             network's, or not that of the steps before. Nothing has changed then.
+        KeyboardInterrupt
+            If Ctrl-C comes. Then either nothing has changed, or the step is done and counted.
         """
         gradient = self._checked_gradient(net, grads)
         # all that can fail comes before anything changes
-        slots = self._slots or {name: np.full_like(gradient, self._slot_start)
-                                for name in self._slot_names}
+        slots = self._used_slots() or {name: np.full_like(gradient, self._slot_start)
+                                       for name in self._slot_names}
         with net.parameters.changing() as vector:
             self._slots = slots
-            self._update(net.engine.updates, vector, gradient, self._steps + 1)
-            self._steps += 1
+            self._update(net.engine.updates, vector, gradient, self.steps + 1)
 
     def config(self) -> dict:
         """Name and hyperparameters (`lr` as it is now), ready for JSON."""
@@ -102,7 +103,11 @@ class Optimizer:
 
     def state(self) -> dict[str, np.ndarray]:
         """Copies of the slots by name; a checkpoint needs these, `steps` and `config()`."""
-        return {name: slot.copy() for name, slot in self._slots.items()}
+        return {name: slot.copy() for name, slot in self._used_slots().items()}
+
+    def _used_slots(self):
+        """Return the slots of the steps taken; an interrupted first step leaves others."""
+        return self._slots if self.steps else {}
 
     def restore(self, steps: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Put back what `steps` and `state()` gave; training then goes on bit for bit.
@@ -110,10 +115,11 @@ class Optimizer:
         Raises
         ------
         TypeError, ValueError
-            `steps` is no integer of at least 0, or the arrays' names, shapes or dtypes cannot be
-            those of the slots. Nothing has changed then.
+            `steps` is no integer from 0 to below 2**53, or the arrays' names, shapes or dtypes
+            cannot be those of the slots. Nothing has changed then.
         """
-        option("steps", steps, Integral, "an integer of at least 0", lambda v: v >= 0)
+        option("steps", steps, Integral, "an integer from 0 to below 2**53",
+               lambda v: 0 <= v < 2**53)
         option("arrays", arrays, Mapping, "a mapping of slot names to arrays")
         wanted = self._slot_names if steps else ()
         if set(arrays) != set(wanted):
@@ -126,14 +132,14 @@ class Optimizer:
                 raise ValueError(f"slot {name} is {kind}; wanted a float32 or float64 vector "
                                  f"like slot {wanted[0]}, {kind_0}")
         self._slots = {name: np.array(arrays[name]) for name in wanted}
-        self._steps = int(steps)
+        self._steps = np.full(1, steps, np.int64)
 
     def _checked_gradient(self, net, grads):
         parameters, gradient = getattr(net, "vector", None), getattr(grads, "vector", None)
         if not (hasattr(net, "engine") and isinstance(gradient, np.ndarray)):
             raise TypeError(f"step got a {type(net).__name__} and a {type(grads).__name__}; "
                             "wanted a network and what its backward gives")
-        for name, array in {"network's vector": parameters, **self._slots}.items():
+        for name, array in {"network's vector": parameters, **self._used_slots()}.items():
             if gradient.shape != array.shape or gradient.dtype != array.dtype:
                 raise ValueError(f"the gradient is {_kind(gradient)}, the {name} {_kind(array)}; "
                                  "wanted gradients and an optimizer of this network's own")

@@ -51,7 +51,7 @@ class SGD(Optimizer):
     def _update(self, functions, w, g, t):
         # the velocity is zeros at first, so the first m is g
         functions.sgd_update(w, self._slots.get("momentum"), g, self.lr, self.momentum,
-                             self.nesterov, self.weight_decay)
+                             self.nesterov, self.weight_decay, steps=self._steps)
 
 
 class Adagrad(Optimizer):
@@ -96,7 +96,7 @@ class Adagrad(Optimizer):
     def _update(self, functions, w, g, t):
         rate = self.lr / (1 + (t - 1) * self.lr_decay)
         functions.adagrad_update(w, self._slots["square_sum"], g, rate, self.eps,
-                                 self.weight_decay)
+                                 self.weight_decay, steps=self._steps)
 
 
 class RMSprop(Optimizer):
@@ -151,7 +151,7 @@ class RMSprop(Optimizer):
         slots = self._slots
         functions.rmsprop_update(w, slots["square_average"], slots.get("gradient_average"),
                                  slots.get("momentum"), g, self.lr, self.alpha, self.eps,
-                                 self.weight_decay, self.momentum)
+                                 self.weight_decay, self.momentum, steps=self._steps)
 
 
 class Adam(Optimizer):
@@ -198,7 +198,8 @@ class Adam(Optimizer):
     def _update(self, functions, w, g, t):
         slots, (b1, b2) = self._slots, self.betas
         functions.adam_update(w, slots["gradient_average"], slots["square_average"], g, self.lr,
-                              b1, b2, 1 - b1**t, 1 - b2**t, self.eps, *self._decay())
+                              b1, b2, 1 - b1**t, 1 - b2**t, self.eps, *self._decay(),
+                              steps=self._steps)
 
     def _decay(self):
         """Return the decay that is part of the gradient, and the factor on w instead of it."""

@@ -243,7 +243,7 @@ BUGS = [
     # packed weights; where shapes are the same, as compiled code does not look at them again
     Bug("packed once and for all", STALE, "copy.stamp.item() < 0", "p", module=PACKING),
     Bug("packed anew every second time", STALE,
-        "copy.stamp.item() < max(0, self.changes.item() - 1)", "p", module=PACKING),
+        "copy.stamp.item() < max(0, self.changes.item() - 2)", "p", module=PACKING),
     Bug("packed anew where it was made", "            self.packed(*key)\n", "            pass\n",
         "p", module=PACKING),
     Bug("transposed copies stay", "            self.packed(*key)\n",
