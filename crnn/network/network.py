@@ -15,6 +15,10 @@ from crnn.network.parameters import Layout, Parameters
 from crnn.network.streams import Stream
 
 ENGINES = {"compiled": compiled.Engine, "reference": textbook.Engine}
+ELSEWHERE = {  # what other libraries' networks have as methods
+    "fit": "crnn.fit(net, (x, targets), crnn.Adam(0.001), epochs=10)",
+    "evaluate": "crnn.evaluate(net, (x, targets))",
+}
 
 
 class NoStepsError(AttributeError, ValueError):
@@ -71,6 +75,14 @@ class Network:
         self._stream = None if configuration.bidirectional else Stream(self.engine)
         if type(self).step is Network.step and self._stream is not None:
             self.step = self._stream.step  # itself, unless a subclass has its own
+
+    def __getattr__(self, name):
+        if name in ELSEWHERE:
+            raise AttributeError(
+                f"{type(self).__name__} has no {name!r}; it is a function: {ELSEWHERE[name]}",
+                name=name, obj=self,
+            )
+        return object.__getattribute__(self, name)  # raises what has led here
 
     # --- configuration -------------------------------------------------------------------------
 

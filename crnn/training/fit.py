@@ -10,12 +10,11 @@ from crnn.base import checks
 from crnn.base.objective import LOSSES
 from crnn.files import disk
 from crnn.network.network import Network
-from crnn.training import checkpoints
+from crnn.training import checkpoints, schedules
 from crnn.training.batches import checked_batches, chunks
 from crnn.training.interrupts import DeferredInterrupt
 from crnn.training.optimizer import Optimizer
 from crnn.training.progress import Progress
-from crnn.training.schedules import constant
 
 
 class Event(NamedTuple):
@@ -99,10 +98,10 @@ def fit(
         Stop after this many epochs in a row without a lower validation loss. Whenever `fit`
         returns, be it for patience, the last epoch or a callback, the parameters are then those of
         the best epoch (while callbacks run, and in the checkpoint, those of the last update).
-    schedule : callable, optional
+    schedule : {"constant", "exponential", "cosine"} or callable, optional
         Maps the fraction of all updates that is done (of the epochs, and of the updates of the one
-        under way), from 0 to below 1, to a factor above 0 on ``optimizer.lr``; see `crnn.constant`,
-        `crnn.exponential`, `crnn.cosine`.
+        under way), from 0 to below 1, to a factor above 0 on ``optimizer.lr``. A name stands for
+        `crnn.constant`, `crnn.exponential` or `crnn.cosine` with its defaults.
     callbacks : sequence of callables
         Each is called with an `Event` after each update and each epoch; when one returns True,
         training stops there.
@@ -152,7 +151,7 @@ def fit(
     recurrent network trajectories. Neural Computation 2.
     """
     checks.option("net", net, Network, "a network")
-    checks.option("optimizer", optimizer, Optimizer, "an optimizer such as crnn.Adam(0.001)")
+    _check_optimizer(optimizer)
     settings = Settings.checked(
         epochs=epochs, loss=loss, truncation=truncation, clip_norm=clip_norm, clip_value=clip_value,
         patience=patience, schedule=schedule, callbacks=callbacks, checkpoint=checkpoint,
@@ -258,7 +257,7 @@ class Settings:
             clip_norm=_optional(clip_norm, "clip_norm", checks.positive_number),
             clip_value=_optional(clip_value, "clip_value", checks.positive_number),
             patience=_optional(patience, "patience", checks.whole_number),
-            schedule=constant() if schedule is None else checks.function(schedule, "schedule"),
+            schedule=schedules.schedule("constant" if schedule is None else schedule),
             callbacks=[checks.function(each, "a callback") for each in callbacks],
             checkpoint=checkpoint,
             identity=checks.option("identity", identity, str, "a string"),
@@ -422,6 +421,15 @@ class _Loop:
             checkpoints.save(
                 self.settings.checkpoint, self.net, self.optimizer, self.account, self.progress
             )
+
+
+def _check_optimizer(optimizer):
+    if isinstance(optimizer, (list, tuple)) or hasattr(optimizer, "__array__"):
+        raise TypeError(
+            "optimizer is an array; x and its targets are one argument, a tuple:"
+            " fit(net, (x, targets), crnn.Adam(0.001), epochs=10)"
+        )
+    checks.option("optimizer", optimizer, Optimizer, "an optimizer such as crnn.Adam(0.001)")
 
 
 def _optional(value, name, check):

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable
 from numbers import Real
 
-from crnn.base import checks
 from crnn.base.checks import option
 
 _UP_TO_1 = Real, "a number from 0 to 1", lambda v: 0 <= v <= 1
@@ -83,6 +82,18 @@ def cosine(final: float = 0.0) -> Callable[[float], float]:
 _SCHEDULES = {"constant": constant, "exponential": exponential, "cosine": cosine}
 
 
-def schedule(name: str) -> Callable[[float], float]:
-    """Return the schedule "constant", "exponential" or "cosine" with its defaults."""
-    return _SCHEDULES[checks.choice(name, "schedule", _SCHEDULES)]()
+def schedule(value) -> Callable[[float], float]:
+    """Return the schedule "constant", "exponential" or "cosine" with its defaults, or a function.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If value is neither one of these names nor a function.
+    """
+    if callable(value):
+        return value
+    if not isinstance(value, str) or value not in _SCHEDULES:
+        kind = ValueError if isinstance(value, str) else TypeError
+        names = ", ".join(map(repr, _SCHEDULES))
+        raise kind(f"schedule is {value!r}; it can be {names} or a function such as crnn.cosine()")
+    return _SCHEDULES[value]()

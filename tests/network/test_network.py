@@ -398,3 +398,20 @@ def test_a_file_that_is_no_network_is_a_format_error(tmp_path, case):
 def test_the_unforged_file_is_good(tmp_path):
     container.write(tmp_path / "good", TENSORS, {"config": json.dumps(CONFIG)})
     assert (crnn.load(tmp_path / "good").vector == 1).all()
+
+
+@pytest.mark.parametrize(("name", "remedy"), [
+    ("fit", r"crnn\.fit\(net, \(x, targets\), crnn\.Adam\(0\.001\), epochs=10\)"),
+    ("evaluate", r"crnn\.evaluate\(net, \(x, targets\)\)"),
+    ("weights", "no attribute 'weights'"),
+])
+def test_what_is_no_method_is_said_to_be_elsewhere(net, name, remedy):
+    assert not hasattr(net, name)
+    with pytest.raises(AttributeError, match=remedy) as caught:
+        getattr(net, name)
+    assert (caught.value.name, caught.value.obj) == (name, net)
+
+
+def test_an_error_of_a_property_is_not_hidden():
+    with pytest.raises(ValueError, match="a bidirectional network has no steps"):
+        crnn.RNN(I, H, O, bidirectional=True).state  # noqa: B018

@@ -183,6 +183,9 @@ SCHEDULES = {
     "none": (None, lambda done: 1),
     "exponential": (crnn.exponential(0.1), lambda done: 0.1**done),
     "cosine": (crnn.cosine(), lambda done: (1 + math.cos(math.pi * done)) / 2),
+    "cosine by name": ("cosine", lambda done: (1 + math.cos(math.pi * done)) / 2),
+    "exponential by name": ("exponential", lambda done: 0.01**done),
+    "constant by name": ("constant", lambda done: 1),
     "of one's own": (lambda done: 2 - done, lambda done: 2 - done),
 }
 
