@@ -1,4 +1,9 @@
-"""Pictures, drawn with matplotlib (the extra ``plot``)."""
+"""Pictures, drawn with matplotlib (the extra ``plot``).
+
+Each function draws into the axes that it is given, or into a new figure, and returns the axes. It
+writes a file only if it is given a path. Without path and axes the figure is one of pyplot's, so
+that notebooks and ``pyplot.show()`` show it.
+"""
 
 import io
 import math
@@ -6,20 +11,28 @@ import os
 
 import numpy as np
 
+from crnn.base import checks
 from crnn.files import disk
+from crnn.network.network import Network
 
 
-def loss_curves(history, path, title="", unit="nats per character"):
-    """Draw training and validation loss over epochs into a file.
+def loss_curves(history, path=None, title="", unit="nats per character", *, ax=None):
+    """Draw training and validation loss over epochs.
 
     Parameters
     ----------
     history : History
-    path : str or os.PathLike
-        The end of the name chooses the format: .png, .svg, .pdf.
+    path : str or os.PathLike, optional
+        A file to write. The end of the name chooses the format: .png, .svg, .pdf.
     title : str
     unit : str
         Of the losses. For nats there is a second axis in bits.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
 
     Raises
     ------
@@ -29,9 +42,15 @@ def loss_curves(history, path, title="", unit="nats per character"):
         If the end of the name is no format, or the history is empty.
     OSError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> from crnn import History, plots
+    >>> history = History([{"epoch": 1, "loss": 2.5, "validation_loss": 2.75}])
+    >>> axes = plots.loss_curves(history, "curve.png")                         # doctest: +SKIP
     """
     _check_epochs(history)
-    figure, axes = _figure()
+    axes = _axes(ax, path)
     epochs = history["epoch"]
     for column, label in (("loss", "training"), ("validation_loss", "validation")):
         losses = history[column]
@@ -44,11 +63,13 @@ def loss_curves(history, path, title="", unit="nats per character"):
         axes.secondary_yaxis(
             "right", functions=(lambda nats: nats / math.log(2), lambda bits: bits * math.log(2))
         ).set_ylabel(unit.replace("nats", "bits", 1))
-    _write(figure, axes, path)
+    return _finished_lines(axes, path)
 
 
-def loss_comparison(histories, path, title="", unit="loss", *, log=False, levels=None):
-    """Draw the losses of several trainings over epochs into a file, to be compared.
+def loss_comparison(
+    histories, path=None, title="", unit="loss", *, log=False, levels=None, ax=None
+):
+    """Draw the losses of several trainings over epochs, to be compared.
 
     The validation loss of each is drawn, or the training loss where there is no validation.
 
@@ -56,13 +77,16 @@ def loss_comparison(histories, path, title="", unit="loss", *, log=False, levels
     ----------
     histories : mapping of str to History
         The keys are the names in the picture.
-    path : str or os.PathLike
-    title, unit : str
+    path, title, unit, ax
         As for `loss_curves`.
     log : bool
         Whether the axis of losses is logarithmic.
     levels : mapping of str to float, optional
         Losses to compare with, such as that of guessing: horizontal lines, by name.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
 
     Raises
     ------
@@ -74,7 +98,7 @@ def loss_comparison(histories, path, title="", unit="loss", *, log=False, levels
     _check_some(histories, "histories")
     for history in histories.values():
         _check_epochs(history)
-    figure, axes = _figure()
+    axes = _axes(ax, path)
     for name, history in histories.items():
         losses = history["validation_loss"]
         losses = history["loss"] if None in losses else losses
@@ -83,10 +107,10 @@ def loss_comparison(histories, path, title="", unit="loss", *, log=False, levels
         axes.axhline(level, color="0.5", linestyle="--", linewidth=1, label=f"{name}, {level:.3g}")
     axes.set(xlabel="epoch", ylabel=unit, title=title, yscale="log" if log else "linear")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    _write(figure, axes, path)
+    return _finished_lines(axes, path)
 
 
-def gradient_flow(flows, path, title=None):
+def gradient_flow(flows, path=None, title=None, *, ax=None):
     """Draw how much of the gradient is left at each number of steps before the end (log axis).
 
     A straight line downwards is a gradient that vanishes by a constant factor with each step, one
@@ -98,9 +122,13 @@ def gradient_flow(flows, path, title=None):
         The keys are the names in the picture. They should have targets for the last step only. The
         top layer's row is drawn; to see another layer give its row alone, (T,). For an LSTM h and c
         are drawn, c as a dashed line.
-    path : str or os.PathLike
-        The end of the name chooses the format: .png, .svg, .pdf.
+    path, ax
+        As for `loss_curves`.
     title : str, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
 
     Raises
     ------
@@ -120,7 +148,7 @@ def gradient_flow(flows, path, title=None):
     >>> plots.gradient_flow(flows, "flow.png")                                 # doctest: +SKIP
     """
     _check_some(flows, "flows")
-    figure, axes = _figure()
+    axes = _axes(ax, path)
     lines = 0
     for number, (name, flow) in enumerate(flows.items()):
         parts = flow if isinstance(flow, tuple) else (flow,)
@@ -137,7 +165,154 @@ def gradient_flow(flows, path, title=None):
     axes.set(xlabel="lag: steps before the last one", ylabel="norm of the gradient of the state",
              title=title or "", yscale="log")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    _write(figure, axes, path, dpi=120)
+    return _finished_lines(axes, path, dpi=120)
+
+
+def hidden_states(net, x, path=None, title="", *, layer=-1, labels=None, ax=None):
+    """Draw the hidden states of a layer over one sequence: a row a unit, a column a step.
+
+    Parameters
+    ----------
+    net : RNN, GRU or LSTM
+        It starts from a zero state, or its learned one; its own is not touched.
+    x : array_like
+        One sequence: (T, I) floats or (T,) integer tokens.
+    path, title, ax
+        As for `loss_curves`.
+    layer : int
+        From 0, the one at the input; -1 is the top one. Of a bidirectional network the units of the
+        second direction are above those of the first.
+    labels : sequence of str, optional
+        T texts under the steps, such as the characters that are read.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        If an argument is not as above; ValueError also if the end of the name is no format.
+    ImportError, OSError
+        As for `loss_curves`.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> from crnn import plots
+    >>> net = crnn.GRU(3, 20, 2, seed=0)
+    >>> axes = plots.hidden_states(net, np.ones((30, 3)), "states.png")        # doctest: +SKIP
+    """
+    states = _states(net, x, layer)
+    if labels is not None and len(labels) != len(states):
+        raise ValueError(f"there are {len(labels)} labels for {len(states)} steps")
+    axes = _axes(ax, path)
+    image = axes.imshow(
+        states.T, aspect="auto", origin="lower", interpolation="nearest", **_colours(states))
+    axes.figure.colorbar(image, ax=axes, label="hidden state")
+    axes.set(xlabel="step", ylabel="unit", title=title)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.get_major_locator().set_params(integer=True)
+    if labels is not None:
+        axes.set_xticks(range(len(labels)), labels, family="monospace")
+    return _finished(axes, path)
+
+
+def text_activity(
+    net, vocabulary, text, unit, path=None, title="", *, layer=-1, width=80, ax=None
+):
+    """Draw a text, each character on a colour that says what a unit's hidden state is after it.
+
+    Parameters
+    ----------
+    net : RNN, GRU or LSTM
+        Of one direction, trained on numbers of the vocabulary.
+    vocabulary : crnn.text.Vocabulary
+    text : str
+        Some lines of it are seen well.
+    unit : int
+        From 0 to H - 1.
+    path, title, layer, ax
+        As for `hidden_states`.
+    width : int
+        Characters of a line; longer lines are broken.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError, ImportError, OSError
+        As for `hidden_states`; ValueError also if the text is empty, or the vocabulary lacks one of
+        its characters.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> from crnn import plots
+    >>> vocabulary = crnn.text.Vocabulary.of("to be or not to be")
+    >>> net = crnn.LSTM(len(vocabulary), 16, len(vocabulary), seed=0)
+    >>> plots.text_activity(net, vocabulary, "to be", 3, "unit.png")           # doctest: +SKIP
+
+    References
+    ----------
+    Karpathy, A., Johnson, J. & Fei-Fei, L. (2015). Visualizing and understanding recurrent
+    networks.
+    """
+    if not text:
+        raise ValueError("text is empty: there is nothing to draw")
+    states = _states(net, vocabulary.encode(text), layer)
+    unit = checks.whole_number(unit, "unit", 0, states.shape[1] - 1)
+    places = _places(text, checks.whole_number(width, "width"))
+    rows, columns = np.max(places, axis=0) + 1
+    colours = np.full((rows, columns), np.nan)
+    colours[tuple(np.transpose(places))] = states[:, unit]
+    axes = _axes(ax, path, size=(0.11 * max(columns, 40) + 1, max(0.22 * rows, 1.2) + 0.6))
+    colouring = _colours(states[:, unit])
+    image = axes.imshow(colours, aspect="auto", interpolation="nearest", **colouring)
+    for (row, column), character in zip(places, text, strict=True):
+        is_dark = abs(colours[row, column]) > 0.6 * colouring["vmax"]
+        axes.text(column, row, character.strip(), family="monospace", fontsize=8, ha="center",
+                  va="center", color="white" if is_dark else "black", parse_math=False)
+    axes.figure.colorbar(image, ax=axes, label=f"state of unit {unit}")
+    axes.set(title=title, xticks=[], yticks=[])
+    return _finished(axes, path)
+
+
+def _states(net, x, layer):
+    """Return the hidden states of a layer over one sequence, (T, D * H)."""
+    checks.option("net", net, Network, "a network")
+    layer = range(net.num_layers)[layer]
+    widths = net.hidden_size
+    widths = widths[: layer + 1] if isinstance(widths, tuple) else (widths,) * (layer + 1)
+    below = {"hidden_size": widths, "output_size": None, "num_layers": layer + 1, "dropout": 0.0}
+    config = net.config() | below
+    del config["cell"]
+    part = type(net)(**config, backend=net.backend)  # the layers up to this one, without a readout
+    part.vector = net.vector[: part.num_parameters]
+    states, _ = part(x)
+    if states.ndim != 2 or not states.size:
+        raise ValueError(f"x gives states of shape {states.shape}; one sequence is wanted")
+    return states
+
+
+def _places(text, width):
+    """Return the row and the column of each character, in lines of at most that width."""
+    places, row, column = [], 0, 0
+    for character in text:
+        if column == width:
+            row, column = row + 1, 0
+        places.append((row, column))
+        row, column = (row + 1, 0) if character == "\n" else (row, column + 1)
+    return places
+
+
+def _colours(values):
+    """Return how values are coloured: white is 0, as far from either end."""
+    limit = max(1.0, float(np.abs(values).max()))
+    return {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
 
 
 def _check_some(mapping, what):
@@ -150,17 +325,31 @@ def _check_epochs(history):
         raise ValueError("there is no finished epoch to draw")
 
 
-def _figure():
-    figure = _figure_class()(figsize=(7, 4.5), layout="constrained")
-    return figure, figure.subplots()
+def _axes(ax, path, size=(7, 4.5)):
+    """Return the axes to draw into: those given, or new ones."""
+    if ax is not None:
+        return ax
+    figure_class = _figure_class()
+    if path is not None:  # nobody but the file sees it
+        return figure_class(figsize=size, layout="constrained").subplots()
+    from matplotlib import pyplot
+
+    return pyplot.subplots(figsize=size, layout="constrained")[1]
 
 
-def _write(figure, axes, path, dpi=150):
+def _finished_lines(axes, path, dpi=150):
     axes.grid(alpha=0.3)
     axes.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=picture_format(path), dpi=dpi)
-    disk.write_bytes(path, buffer.getvalue())
+    return _finished(axes, path, dpi)
+
+
+def _finished(axes, path, dpi=150):
+    """Return the axes, and write their figure if there is a path."""
+    if path is not None:
+        buffer = io.BytesIO()
+        axes.figure.savefig(buffer, format=picture_format(path), dpi=dpi)
+        disk.write_bytes(path, buffer.getvalue())
+    return axes
 
 
 def picture_format(path):

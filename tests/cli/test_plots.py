@@ -115,7 +115,9 @@ def test_without_matplotlib_the_message_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     for call in (lambda path: plots.loss_curves(history(), path), plots.picture_format,
                  lambda path: plots.loss_comparison({"a": history()}, path),
-                 lambda path: plots.gradient_flow(FLOWS, path)):
+                 lambda path: plots.gradient_flow(FLOWS, path),
+                 lambda path: plots.hidden_states(NET, [0], path), lambda path: DRAWN[
+                     "text_activity"](), lambda path: plots.loss_curves(history())):
         with pytest.raises(ImportError, match=r"matplotlib.*crnn\[plot\]"):
             call(tmp_path / "curve.png")
     assert not list(tmp_path.iterdir())
@@ -145,6 +147,112 @@ def test_what_cannot_be_drawn_of_gradients_is_left_out(tmp_path):
     flows = {"overflow": np.array([np.nan, np.inf, 2.0, 1.0]), "nothing": np.zeros((1, 4))}
     plots.gradient_flow(flows, tmp_path / "flow.png")
     assert (tmp_path / "flow.png").read_bytes().startswith(HEADS["png"])
+
+
+DRAWN = {
+    "loss_curves": lambda **where: plots.loss_curves(history(), **where),
+    "loss_comparison": lambda **where: plots.loss_comparison({"a": history()}, **where),
+    "gradient_flow": lambda **where: plots.gradient_flow(FLOWS, **where),
+    "hidden_states": lambda **where: plots.hidden_states(NET, [0, 1, 2], **where),
+    "text_activity": lambda **where: plots.text_activity(NET, VOCABULARY, "ab\n$c", 1, **where),
+}
+VOCABULARY = crnn.text.Vocabulary("abc\n$")
+NET = crnn.LSTM(5, (4, 3), 5, seed=0)
+
+
+@pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN)
+def test_axes_are_returned_and_a_file_is_written_only_if_there_is_a_path(
+        draw, tmp_path, monkeypatch):
+    from matplotlib import pyplot
+    from matplotlib.figure import Figure
+
+    monkeypatch.chdir(tmp_path)
+    figure = Figure()
+    own = figure.subplots()
+    assert draw(ax=own) is own
+    assert own.has_data()
+    new = draw()
+    assert pyplot.fignum_exists(new.figure.number)
+    pyplot.close(new.figure)
+    assert not list(tmp_path.iterdir())
+    assert draw(path="a.png").has_data()
+    assert draw(path="b.png", ax=own) is own
+    assert not pyplot.get_fignums()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+
+
+def test_the_losses_of_a_history_are_what_is_drawn():
+    from matplotlib.figure import Figure
+
+    axes = plots.loss_curves(history(), ax=Figure().subplots())
+    lines = [line.get_xydata().tolist() for line in axes.get_lines()]
+    assert lines == [[[1, 2.0], [2, 1.0], [3, 2 / 3]], [[1, 2.5], [2, 1.25], [3, 2.5 / 3]]]
+
+
+@pytest.mark.parametrize("layer", [0, 1, -1])
+@pytest.mark.parametrize("cell", [crnn.RNN, crnn.GRU, crnn.LSTM])
+def test_hidden_states_are_those_of_steps(cell, layer):
+    from matplotlib.figure import Figure
+
+    net = cell(3, (4, 6), 2, seed=1)
+    x, states = np.random.default_rng(0).standard_normal((9, 3)), []
+    stream = net.stream()
+    for each in x:
+        stream.step(each)
+        h = stream.state[0] if cell is crnn.LSTM else stream.state
+        states.append(h[layer])
+    axes = plots.hidden_states(net, x, layer=layer, labels="abcdefghi", ax=Figure().subplots())
+    np.testing.assert_array_equal(axes.images[0].get_array().T, states)
+    assert [label.get_text() for label in axes.get_xticklabels()] == list("abcdefghi")
+
+
+def test_hidden_states_of_both_directions():
+    from matplotlib.figure import Figure
+
+    net = crnn.GRU(3, 4, seed=1, bidirectional=True)  # without a readout y are the states
+    x = np.random.default_rng(0).standard_normal((9, 3))
+    axes = plots.hidden_states(net, x, ax=Figure().subplots())
+    np.testing.assert_array_equal(axes.images[0].get_array().T, net(x)[0])
+
+
+def test_a_units_activity_lies_under_its_characters():
+    from matplotlib.figure import Figure
+
+    text = "abcabc\n$c"
+    axes = plots.text_activity(NET, VOCABULARY, text, 2, width=4, ax=Figure().subplots())
+    grid, stream = axes.images[0].get_array(), NET.stream()
+    rows = ["abca", "bc\n", "$c"]
+    assert grid.shape == (3, 4)
+    assert {(t.get_position(), t.get_text()) for t in axes.texts} == {
+        ((column, row), character.strip())
+        for row, line in enumerate(rows) for column, character in enumerate(line)}
+    for row, line in enumerate(rows):
+        for column in range(4):
+            if column < len(line):
+                stream.step(VOCABULARY.encode(line[column])[0])
+                assert grid[row, column] == stream.state[0][1][2]
+            else:
+                assert np.ma.is_masked(grid[row, column]) or np.isnan(grid[row, column])
+
+
+BAD = {
+    "a batch": (lambda: plots.hidden_states(NET, [[0, 1], [2, 3]]), ValueError, "one sequence"),
+    "no steps": (lambda: plots.hidden_states(NET, np.zeros(0, int)), ValueError, "one sequence"),
+    "a layer too high": (lambda: plots.hidden_states(NET, [0], layer=2), IndexError, "range"),
+    "a token out of range": (lambda: plots.hidden_states(NET, [5]), IndexError, "token 5"),
+    "labels": (lambda: plots.hidden_states(NET, [0, 1], labels="abc"), ValueError, "3 labels"),
+    "no network": (lambda: plots.hidden_states("LSTM", [0]), TypeError, "a network"),
+    "a unit too high": (lambda: plots.text_activity(NET, VOCABULARY, "a", 3), ValueError, "most 2"),
+    "no text": (lambda: plots.text_activity(NET, VOCABULARY, "", 0), ValueError, "empty"),
+    "an unknown character": (
+        lambda: plots.text_activity(NET, VOCABULARY, "ax", 0), ValueError, "'x'"),
+}
+
+
+@pytest.mark.parametrize(("call", "error", "match"), BAD.values(), ids=BAD)
+def test_states_that_cannot_be_drawn(call, error, match):
+    with pytest.raises(error, match=match):
+        call()
 
 
 def test_nothing_to_compare(tmp_path):
