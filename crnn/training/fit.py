@@ -11,6 +11,7 @@ from crnn.base.objective import LOSSES
 from crnn.files import disk
 from crnn.network.network import Network
 from crnn.training import checkpoints, schedules
+from crnn.training.bar import ProgressBar
 from crnn.training.batches import checked_batches, chunks
 from crnn.training.interrupts import DeferredInterrupt
 from crnn.training.optimizer import Optimizer
@@ -69,7 +70,7 @@ class Event(NamedTuple):
 def fit(
     net, data, optimizer, *, epochs, loss="softmax", truncation=None, clip_norm=None,
     clip_value=None, validation=None, patience=None, schedule=None, callbacks=(), checkpoint=None,
-    resume=False, identity="", seed=None,
+    resume=False, identity="", seed=None, progress=False,
 ):
     """Train a network.
 
@@ -119,6 +120,9 @@ def fit(
         with data of another identity is refused.
     seed : int, optional
         For the order of batches.
+    progress : bool
+        Show a bar of all updates with the losses, in a terminal or a notebook, by tqdm (the extra
+        ``cli``).
 
     Returns
     -------
@@ -134,6 +138,8 @@ def fit(
         that update, the checkpoint is the last one written.
     FormatError, OSError
         If the checkpoint cannot be read or written.
+    ImportError
+        If there is to be a progress bar and tqdm is not there.
 
     Examples
     --------
@@ -166,6 +172,9 @@ def fit(
     data = checked_batches(net, data, loss, truncation)
     if validation is not None:
         validation = checked_batches(net, validation, loss, truncation, "validation")
+    bar = ProgressBar() if checks.flag(progress, "progress") else None
+    if bar is not None:
+        settings.callbacks.append(bar)
     loop = _Loop(net, optimizer, data, validation, settings)
     if resume:
         loop.progress = checkpoints.restore(checkpoint, net, optimizer, loop.account, data)
@@ -174,6 +183,8 @@ def fit(
         with DeferredInterrupt() as interrupted:
             loop.run(interrupted)
     finally:
+        if bar is not None:
+            bar.close()
         optimizer.lr = lr
         net.engine.free_memory()
     return loop.progress.history

@@ -1,8 +1,13 @@
 """The history of a training."""
 
+import html
 import json
 
+import numpy as np
+
 from crnn.files import disk
+
+ENDS = 10  # epochs of either end that a table shows
 
 
 class History:
@@ -46,6 +51,39 @@ class History:
         last = f", the last: {self.rows[-1]!r}" if self.rows else ""
         return f"<History of {len(self)} epochs{last}>"
 
+    def _repr_html_(self):
+        """Return a table for notebooks: a row for each epoch, of many the first and the last."""
+        names = [name for name in (self.rows[0] if self.rows else ())
+                 if any(row.get(name) is not None for row in self.rows)]
+        shown = [[_shown(row.get(name)) for name in names] for row in self.rows]
+        if len(shown) > 2 * ENDS:
+            shown = [*shown[:ENDS], ["…"] * len(names), *shown[-ENDS:]]
+        head = _html_row("th", names)
+        return f"<table>{head}{''.join(_html_row('td', each) for each in shown)}</table>"
+
+    def to_pandas(self):
+        """Return the rows as a data frame (the extra ``pandas``); what is None there is NaN.
+
+        Returns
+        -------
+        pandas.DataFrame
+
+        Raises
+        ------
+        ImportError
+            Without pandas; the message names the extra.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError(
+                "to_pandas needs pandas; install it with: pip install 'crnn[pandas]'") from error
+        columns = {name: self[name] for name in (self.rows[0] if self.rows else ())}
+        return pandas.DataFrame({
+            name: np.array(values, float) if None in values else values
+            for name, values in columns.items()
+        })
+
     def save(self, path):
         """Write the rows as JSON, whole or not at all.
 
@@ -55,3 +93,11 @@ class History:
             If the file cannot be written.
         """
         disk.write_bytes(path, json.dumps(self.rows, indent=1).encode())
+
+
+def _shown(value):
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _html_row(cell, texts):
+    return f"<tr>{''.join(f'<{cell}>{html.escape(text)}</{cell}>' for text in texts)}</tr>"

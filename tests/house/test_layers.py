@@ -38,7 +38,7 @@ FLOORS = {  # from the ground up; "" are the public modules beside the folders
 }
 DOORS = {"__init__", "__main__"}  # which let everything out
 REQUIRED = {"numpy", "safetensors"}
-OPTIONAL = {"tqdm", "matplotlib"}  # extras: imported where they are used
+OPTIONAL = {"tqdm", "matplotlib", "pandas"}  # extras: imported where they are used
 FORBIDDEN = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal",
              "torch", "tensorflow", "keras", "jax", "code", "runpy"}
 CLOSED_LISTS = {"base.backends", "reference"}  # that import a module whose name is in one

@@ -1,0 +1,47 @@
+"""The progress bar of `crnn.fit`, drawn by tqdm (the extra ``cli``)."""
+
+
+class ProgressBar:
+    """A callback of `fit` that draws one bar for all updates; to be closed.
+
+    In a terminal it is a line that fits 80 columns, in a notebook a bar of its own.
+
+    Raises
+    ------
+    ImportError
+        Without tqdm; the message names the extra.
+    """
+
+    FORMAT = "{desc}{bar} {n_fmt}/{total_fmt}{postfix}, {remaining} left"
+
+    def __init__(self):
+        try:
+            from tqdm.auto import tqdm
+        except ImportError as error:
+            raise ImportError(
+                "progress=True needs tqdm; install it with: pip install 'crnn[cli]'") from error
+        self._tqdm, self._bar, self._of_epoch = tqdm, None, ""
+
+    def __call__(self, event):
+        if event.kind == "epoch":
+            if event.validation_loss is not None:
+                self._of_epoch = f", validation {event.validation_loss:.3g}"
+            self._show(event)
+            return
+        if self._bar is None:
+            self._bar = self._tqdm(
+                total=event.updates, initial=event.update - 1, bar_format=self.FORMAT,
+                dynamic_ncols=True)
+        self._bar.total = event.updates
+        self._show(event)
+        self._bar.update()
+
+    def _show(self, event):
+        self._bar.set_description(f"epoch {event.epoch}/{event.epochs}", refresh=False)
+        losses = f"loss {event.loss:.3g}{self._of_epoch}"
+        self._bar.set_postfix_str(losses, refresh=event.kind == "epoch")
+
+    def close(self):
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.close()
