@@ -195,7 +195,7 @@ def test_many_to_one_holds_no_outputs():
 def test_a_block_is_small(sizes, train):
     """Its states, outputs and gradients, be they ever so many for a single step."""
     net, steps = COMPILED(*sizes, seed=0), 2000
-    x = np.zeros((steps, B), np.intp)
+    x = np.full((steps, B), 2, np.intp)
     pass_ = net.loss_and_gradients if train else net.loss
     held = FLOAT * B * steps * sizes[1] * train
     held += FLOAT * 4 * net.num_parameters + B * steps * CHECKS
