@@ -1,12 +1,12 @@
 """The command line: ``crnn train``, ``sample``, ``evaluate``, ``info``."""
 
-import argparse
 import io
 import os
 import sys
 
 from crnn._version import __version__
 from crnn.cli import commands, train
+from crnn.cli.options import Parser
 from crnn.files.printable import printable
 from crnn.training.interrupts import Terminated
 
@@ -55,7 +55,7 @@ def one_line(error):
 
 def parser():
     """Return the parser of the whole command line."""
-    top = argparse.ArgumentParser(prog="crnn", description=DESCRIPTION)
+    top = Parser(prog="crnn", description=DESCRIPTION)
     top.add_argument("--version", action="version", version=f"crnn {__version__}")
     subparsers = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     train.add_command(subparsers)

@@ -1,9 +1,17 @@
-"""What argparse calls to read the numbers of options, and how help shows their defaults."""
+"""What argparse calls to read options, and how its errors and the defaults in help are shown."""
 
 import argparse
 import math
 
+from crnn.files.printable import printable
 from crnn.network.configuration import MOST_LAYERS
+
+
+class Parser(argparse.ArgumentParser):
+    """Has no file's name, which a shell may have put for ``*``, rule the screen."""
+
+    def error(self, message):
+        super().error(printable(message))
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):

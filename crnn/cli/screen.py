@@ -12,6 +12,11 @@ def say(line=""):
     print(printable(line), flush=True)
 
 
+def quote(line):
+    """Print a line that a model has written, as such."""
+    print("    | " + harmless(line), flush=True)
+
+
 def counted(count, noun):
     """Return a count with its noun, as in "1 line" and "2,000 lines"."""
     return f"{count:,} {noun}{'s' * (count != 1)}"

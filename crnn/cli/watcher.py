@@ -10,7 +10,7 @@ from crnn import text
 from crnn._version import __version__
 from crnn.base.backends import build_info
 from crnn.cli.places import checkpoint_of, keep_old
-from crnn.cli.screen import say
+from crnn.cli.screen import quote, say
 
 SAMPLE_LINES = 8  # that a model of lines writes after each epoch
 
@@ -55,9 +55,10 @@ class Watcher:
         if event.validation_loss is not None:
             line += f", validation {nats_and_bits(event.validation_loss)}"
         line += f" per character; {self.speed():,.0f} characters/s, {self.time_left(event)} left"
-        self.print(line)
+        self.make_room()
+        say(line)
         for written in self.sample(event):
-            self.print("    | " + written)
+            quote(written)
 
     def sample(self, event):
         """Return lines that the model writes now."""
@@ -81,10 +82,9 @@ class Watcher:
         }
         text.save_model(self.options.output, event.net, self.vocabulary, training)
 
-    def print(self, line):
+    def make_room(self):
         if self.bar is not None:
             self.bar.clear()
-        say(line)
 
     def speed(self):
         return self.seen / max(time.monotonic() - self.started, 1e-9)

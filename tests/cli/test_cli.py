@@ -52,6 +52,13 @@ def test_train_writes_what_the_model_writes(run):
     assert set("".join(line[6:] for line in written)) <= set(PROSE)
 
 
+def test_tabs_are_shown_as_such(run, folder):
+    (folder / "tabs.txt").write_text("\tx\x0c" * 600)
+    _, out, _ = run("train", "tabs.txt", *TWO, "--lr", "0.1", "--sample-length", "30")
+    written = [line for line in out.splitlines() if line.startswith("    | ")]
+    assert any("x\t" in line or "\tx" in line for line in written)
+
+
 def test_train_without_a_text(run):
     code, out, _ = run("train", "--epochs", "1", "--hidden", "8", "--sample-length", "0")
     assert code == 0

@@ -79,6 +79,15 @@ def test_errors_that_name_a_file(run, folder, command):
     assert r"owned\x07" in err.replace("\\\\", "\\")  # some messages quote the name
 
 
+@pytest.mark.parametrize("arguments", [["info", "a", HOSTILE], ["sample", "a", HOSTILE], [HOSTILE]],
+                         ids=["info", "sample", "command"])
+def test_names_that_a_shell_put_for_a_star(run, arguments):
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert_harmless(err)
+    assert r"\x1b[2J" in err.replace("\\\\", "\\")
+
+
 def test_a_training_on_a_file_of_such_a_name(run, folder):
     name = HOSTILE + ".txt"
     try:
