@@ -59,24 +59,27 @@ def gradcheck(
     if net.dropout or net.batch_first:  # what dropout zeroes differs from pass to pass
         vector, net = net.vector, type(net)(**config, backend=net.backend)
         net.vector = vector
-    _, gradients, last = net.loss_and_gradients(x, targets, state, **options)
+    _, gradients, _ = net.loss_and_gradients(x, targets, state, **options)
     count = net.engine.layers[0].kind.num_states
-    names, forms = ("state", "state c")[:count], _parts(last, count)
+    names = ("state", "state c")[:count]
+    first = _parts(net.engine.infer(np.asarray(x)[:0], state, None)[1], count)  # after no steps
     analytic = dict(gradients.parameters)
     analytic |= dict(zip(names, map(_flat, _parts(gradients.state, count)), strict=True))
     if gradients.x is not None:
         analytic["x"] = gradients.x
     twin = type(net)(**(config | {"dtype": "complex128"}), backend="reference")
     point = {name: view.astype(complex) for name, view in net.parameters.items()}
-    for name, part in zip(names, forms if state is None else _parts(state, count), strict=True):
-        point[name] = _flat(part).astype(complex) * (state is not None)  # None: zeros
+    point |= {name: _flat(part).astype(complex) for name, part in zip(names, first, strict=True)}
     point["x"] = np.asarray(x) if gradients.x is None else np.array(x, complex)
 
-    def loss_at(moved):
-        for name in twin.parameters:
-            twin.parameters[name] = moved[name]
-        start = tuple(_shaped(moved[name], form) for name, form in zip(names, forms, strict=True))
-        return twin.loss(moved["x"], targets, start if count > 1 else start[0], **options)[0]
+    def loss_at(name, value):
+        moved, start = point | {name: value}, None
+        for each in twin.parameters:
+            twin.parameters[each] = moved[each]
+        if state is not None or name in names:
+            parts = [_shaped(moved[each], form) for each, form in zip(names, first, strict=True)]
+            start = tuple(parts) if count > 1 else parts[0]
+        return twin.loss(moved["x"], targets, start, **options)[0]
 
     generator = np.random.default_rng(seed)
     errors = {}
@@ -109,7 +112,7 @@ def _shaped(flat, form):
 def _derivative(function, point, name, entry):
     moved = point[name].copy()
     moved.flat[entry] += 1j * STEP
-    return function(point | {name: moved}).imag / STEP
+    return function(name, moved).imag / STEP
 
 
 def _error(gradient, exact):

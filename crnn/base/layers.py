@@ -38,6 +38,11 @@ class CellKind(NamedTuple):
         """How many arrays a state is: h, and of an LSTM c."""
         return 2 if self.has_c else 1
 
+    @property
+    def state_names(self):
+        """The beginnings of the names of learned initial states, one for each array of a state."""
+        return ("h_0", "c_0")[: self.num_states]
+
 
 class LayerSpec(NamedTuple):
     """One layer of a network, in one direction or in both.
@@ -51,6 +56,8 @@ class LayerSpec(NamedTuple):
     directions : {1, 2}
     number : int
         From the input up, from 0.
+    learns_state : bool
+        Whether what it begins with are parameters, rather than zeros.
     """
 
     kind: CellKind
@@ -58,6 +65,7 @@ class LayerSpec(NamedTuple):
     hidden_size: int
     directions: int
     number: int
+    learns_state: bool = False
 
     @property
     def output_size(self):
@@ -70,7 +78,7 @@ class LayerSpec(NamedTuple):
         return tuple(f"_l{self.number}{end}" for end in ("", "_reverse")[: self.directions])
 
 
-def network_layers(kind, input_size, hidden_sizes, directions=1):
+def network_layers(kind, input_size, hidden_sizes, directions=1, learns_state=False):
     """Return the layers of a network from the input up.
 
     Parameters
@@ -81,6 +89,7 @@ def network_layers(kind, input_size, hidden_sizes, directions=1):
     hidden_sizes : sequence of int
         One for each layer.
     directions : {1, 2}
+    learns_state : bool
 
     Returns
     -------
@@ -88,7 +97,8 @@ def network_layers(kind, input_size, hidden_sizes, directions=1):
     """
     layers = []
     for number, hidden_size in enumerate(hidden_sizes):
-        layers.append(LayerSpec(kind, input_size, hidden_size, directions, number))
+        layers.append(LayerSpec(kind, input_size, hidden_size, directions, number,
+                                learns_state))
         input_size = layers[-1].output_size
     return layers
 
@@ -115,6 +125,8 @@ def parameter_shapes(layers, output_size):
             shapes[f"b_h{suffix}"] = (width,)
             if layer.kind.reset_after:
                 shapes[f"b_hn{suffix}"] = (H,)
+            if layer.learns_state:
+                shapes |= {f"{name}{suffix}": (H,) for name in layer.kind.state_names}
     if output_size is not None:
         shapes |= {"W_hy": (layers[-1].output_size, output_size), "b_y": (output_size,)}
     return shapes

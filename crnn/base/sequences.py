@@ -15,7 +15,7 @@ class Sequence(NamedTuple):
     """A checked input: T steps of B sequences."""
 
     x: np.ndarray  # (T, B, I) float, or (T, B) tokens
-    states: list  # the initial ones, inside form: arrays of its own
+    states: list | None  # the initial ones, inside form: arrays of its own; None: not given
     lengths: np.ndarray | None  # (B,)
     batched: bool
 
@@ -49,7 +49,7 @@ def checked_sequence(x, state, lengths, layers, dtype):
     x : array_like
         (T, B, I) or (T, I) floats, (T, B) or (T,) integer tokens.
     state : array_like, sequence or None
-        As `checked_states` takes it; zeros for None.
+        As `checked_states` takes it.
     lengths : array_like or None
         (B,), or () for one sequence: integers from 0 to T.
     layers : list of LayerSpec
@@ -73,8 +73,10 @@ def checked_sequence(x, state, lengths, layers, dtype):
     if not batched:
         array = np.expand_dims(array, 1)
     steps, batch_size = array.shape[:2]
+    states = None
     try:
-        states = checked_states(state, batch_size if batched else None, layers, dtype)
+        if state is not None:
+            states = checked_states(state, batch_size if batched else None, layers, dtype)
         if lengths is not None:
             lengths = _lengths(lengths, steps, batch_size if batched else None)
     except ValueError as error:
@@ -239,6 +241,31 @@ def state_batch_size(state, layers):
         shapes = [str((*wanted, *batch, widths[0])).replace("'", "") for batch in ((), ("B",))]
         raise ValueError(f"state has shape {array.shape}; {' or '.join(shapes)} is wanted")
     return array.shape[-2] if array.ndim == len(wanted) + 2 else None
+
+
+def checked_rows(rows, batch_size):
+    """Return which sequences of a state are meant, as an array that indexes its rows.
+
+    Parameters
+    ----------
+    rows : array_like
+        A mask (B,) of bool, or whole numbers.
+    batch_size : int or None
+        None: the state is of one sequence.
+    """
+    if batch_size is None:
+        raise ValueError("the state is of one sequence, which has no rows; call reset()")
+    array = checks.plain_array(rows, "rows")
+    if array.dtype.kind == "b":
+        if array.shape != (batch_size,):
+            raise ValueError(f"rows is a mask of shape {array.shape}; {(batch_size,)} is wanted")
+        return array
+    array = checks.whole_array(array, "rows")
+    if array.ndim > 1:
+        raise ValueError(f"rows has shape {array.shape}; numbers of sequences, (n,), are wanted")
+    if array.size and not -batch_size <= int(array.min()) <= int(array.max()) < batch_size:
+        raise IndexError(f"rows are {array.tolist()}; the batch has {batch_size} sequences")
+    return checks.ready(array, checks.INTP)
 
 
 def public_state(states, batched):

@@ -74,7 +74,7 @@ class Engine:
         q, lengths = plan.question, plan.arguments.given_lengths
         y, masks = self._dropout.run(
             lambda masks: (plan.forward(masks), masks), q.steps, q.batch)
-        last, tape = plan.arguments.public(), Tape(plan, lengths, masks)
+        last, tape = plan.arguments.public(), Tape(plan, lengths, masks, state is not None)
         self._plans.give_back(plan)
         return y if q.batched else y[:, 0], last, tape
 
@@ -102,7 +102,7 @@ class Engine:
             put_states(plan.arguments.gradients, dstates)
         dx = self._new_dx(q, wants_x=True)
         plan.backward(np.require(dy, None, ["C", "W"]), gradients.vector, tape.masks, dx)
-        self._filled(gradients, plan, dx)
+        self._filled(gradients, plan, dx, tape.was_given)
         self._plans.give_way_back(tape.plan, plan)
         return gradients
 
@@ -128,7 +128,7 @@ class Engine:
         q, vector = plan.question, gradients.vector
         value = self._dropout.run(lambda masks: plan.train(vector, masks, dx), q.steps, q.batch)
         last = plan.arguments.public()
-        self._filled(gradients, plan, dx)
+        self._filled(gradients, plan, dx, state is not None)
         self._plans.give_back(plan)
         return value, gradients, last
 
@@ -141,10 +141,19 @@ class Engine:
         """Return what runs one time step at a time, on a state of its own.
 
         It has ``step(x, out=None)``, ``reset(batch_size, states=None)``, ``state`` (a list for each
-        layer), ``batched`` and ``batch_size``. ``x, out = prepare(stepper, x, out)`` checks and
-        converts.
+        layer), ``batched``, ``batch_size``, and ``is_at_start``: whether it still is as `reset`
+        left it, without states, and follows learned ones. ``x, out = prepare(stepper, x, out)``
+        checks and converts.
         """
         return self._kernels.Stepper(self.weights, prepare)
+
+    def initial_states(self, batch_size):
+        """Return what a batch begins with where no state is given, for each layer and direction."""
+        states = checked_states(None, batch_size, self.layers, self._dtype)
+        for own, learned in zip(states, self.weights.initial_states or (), strict=False):
+            for array, row in zip(own, learned.values(), strict=True):
+                array[...] = row
+        return states
 
     def free_memory(self):
         """Give back what passes leave for the next one."""
@@ -194,7 +203,8 @@ class Engine:
         if not taken:
             raise RuntimeError("an array that was checked does not fit its plan")
         plan.arguments.put(sequence.lengths, objective.valid, objective.scale)
-        put_states(plan.arguments.states, sequence.states)
+        if sequence.states is not None:
+            put_states(plan.arguments.states, sequence.states)
         return plan
 
     def _new_dx(self, question, wants_x):
@@ -203,11 +213,19 @@ class Engine:
         shape = question.steps, question.batch, self.weights.input_size
         return aligned_empty(shape, self._dtype)
 
-    def _filled(self, gradients, plan, dx):
+    def _filled(self, gradients, plan, dx, was_given):
         if dx is not None:
             gradients.x = dx if plan.question.batched else dx[:, 0]
         gradients.state = plan.arguments.public(gradients=True)
+        if self.weights.initial_states is not None and not was_given:
+            self._add_initial_gradients(gradients.parameters, plan.arguments.gradients)
         return gradients
+
+    def _add_initial_gradients(self, parameters, dstates):
+        """Fill in the gradients of learned states, with which each sequence has begun."""
+        for learned, arrays in zip(self.weights.initial_states, dstates, strict=True):
+            for name, array in zip(learned, arrays, strict=True):
+                parameters[name][...] = array.sum(axis=0, dtype=np.float64)
 
 
 def put_states(own, states):

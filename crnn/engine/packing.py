@@ -42,6 +42,8 @@ class PackedWeights:
     directions : {1, 2}
     input_size, output_size : int
         Without a readout, outputs are the hidden states of the top layer.
+    initial_states : list of dict of str to ndarray (H,), or None
+        For each layer and direction the learned states by their parameters' names; None: zeros.
     state_width : int
         Features of the top layer's states: those of both directions together.
     has_readout : bool
@@ -62,6 +64,12 @@ class PackedWeights:
         ]
         self.readout_start = starts["W_hy"] if self.has_readout else parameters.layout.size
         self.state_width = specs[-1].output_size
+        self.initial_states = None
+        if specs[0].learns_state:
+            self.initial_states = [
+                {name + suffix: parameters[name + suffix] for name in spec.kind.state_names}
+                for spec in specs for suffix in spec.suffixes
+            ]
         self.output_size = len(parameters["b_y"]) if self.has_readout else self.state_width
 
     def work(self, is_tokens):

@@ -90,12 +90,14 @@ class Tape:
     lengths : ndarray of intp (B,), or None
     masks : list
         Of what dropout has left.
+    was_given : bool
+        Whether there was a state to begin with.
     """
 
-    __slots__ = "__weakref__", "lengths", "masks", "plan"
+    __slots__ = "__weakref__", "lengths", "masks", "plan", "was_given"
 
-    def __init__(self, plan, lengths, masks):
-        self.plan, self.lengths, self.masks = plan, lengths, masks
+    def __init__(self, plan, lengths, masks, was_given):
+        self.plan, self.lengths, self.masks, self.was_given = plan, lengths, masks, was_given
         plan.tape = weakref.ref(self)
 
 

@@ -8,12 +8,7 @@ import numpy as np
 
 from crnn.base import checks
 from crnn.base.objective import checked_objective
-from crnn.base.sequences import (
-    checked_sequence,
-    checked_states,
-    public_state,
-    state_widths,
-)
+from crnn.base.sequences import checked_sequence, checked_states, public_state
 from crnn.engine.dropout import Dropout
 from crnn.reference import optimizers
 from crnn.reference.network import Passes
@@ -83,7 +78,11 @@ class Engine:
 
     def stepper(self, prepare):
         """Return a `Stepper` on these passes."""
-        return Stepper(self._passes, state_widths(self.layers), self._dtype, prepare)
+        return Stepper(self._passes, prepare)
+
+    def initial_states(self, batch_size):
+        """Return what a batch begins with where no state is given, for each layer and direction."""
+        return initial_states(self._passes, batch_size)
 
     def free_memory(self):
         """Do nothing: no memory is kept from pass to pass."""
@@ -114,9 +113,6 @@ class Stepper:
     Parameters
     ----------
     passes : crnn.reference.Passes
-    widths : list of int
-        H of each layer.
-    dtype : numpy.dtype
     prepare : callable
         ``x, out = prepare(stepper, x, out)`` checks the arguments of `step` and converts x to an
         array of the dtype or of tokens.
@@ -128,29 +124,29 @@ class Stepper:
     batch_size : int
     batched : bool
         Whether x and y have an axis for the batch.
+    is_at_start : bool
+        Whether it still is as `reset` left it, without states; learned ones follow the parameters.
     """
 
-    def __init__(self, passes, widths, dtype, prepare):
-        self._passes, self._widths, self._dtype = passes, widths, dtype
-        self._prepare, self._count = prepare, passes.layers[0].kind.num_states
+    def __init__(self, passes, prepare):
+        self._passes, self._prepare = passes, prepare
         self.reset(None)
 
     def reset(self, batch_size, states=None):
-        """Begin anew, from zeros or from states, which are copied and have the form of `state`.
+        """Begin anew, from states, which are copied and have the form of `state`, or without.
 
         One sequence for None, else ``batch_size`` of them.
         """
         rows = 1 if batch_size is None else batch_size
-        if states is None:
-            states = [
-                [zeros((rows, H), self._dtype) for _ in range(self._count)] for H in self._widths
-            ]
-        self._states = [[np.array(each) for each in state] for state in states]
+        own = initial_states(self._passes, rows) if states is None else copies(states)
+        self._states, self.is_at_start = own, states is None
         self.batched, self.batch_size = batch_size is not None, rows
 
     @property
     def state(self):
-        return [[each.copy() for each in state] for state in self._states]
+        if self.is_at_start:  # parameters may have changed since
+            self._states = initial_states(self._passes, self.batch_size)
+        return copies(self._states)
 
     def step(self, x, out=None):
         """Return y of one time step and move the state on.
@@ -168,7 +164,9 @@ class Stepper:
         x, out = self._prepare(self, x, out)
         features = () if x.dtype.kind in "iu" else (self._passes.layers[0].input_size,)
         rows = x.reshape(self.batch_size, *features)
-        y, self._states = self._passes.step(rows, self._states)
+        states = None if self.is_at_start else self._states
+        y, self._states = self._passes.step(rows, states)
+        self.is_at_start = False
         y = y if self.batched else y[0]
         if out is None:
             return y
@@ -176,9 +174,14 @@ class Stepper:
         return out
 
 
-def zeros(shape, dtype):
-    """Return zeros, or raise MemoryError."""
+def initial_states(passes, batch):
+    """Return what a batch begins with, or raise MemoryError."""
     try:
-        return np.zeros(shape, dtype)
-    except ValueError:  # what NumPy says beyond the address space
-        raise MemoryError(f"an array of shape {shape} does not fit in memory") from None
+        return passes.initial_states(batch)
+    except (OverflowError, ValueError):  # what NumPy says beyond the address space
+        raise MemoryError(f"states of {batch} sequences do not fit in memory") from None
+
+
+def copies(states):
+    """Return states of which nothing is shared."""
+    return [[np.array(each) for each in state] for state in states]

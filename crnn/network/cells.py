@@ -37,6 +37,9 @@ class RNN(Network):
         The share of each layer's outputs that training zeroes, except the top layer's; the rest is
         scaled up by 1 / (1 - dropout). With one layer nothing is zeroed, and a UserWarning says so.
         `forward` and `loss_and_gradients` drop out; calls, `loss` and `step` do not.
+    learn_state : bool
+        Whether what a sequence begins with, where no state is given, are parameters that training
+        changes, the same for all sequences, rather than zeros. They begin as zeros.
     init : {"uniform", "orthogonal", "identity"}
         "uniform": everything from U(-1/sqrt(H), 1/sqrt(H)), as PyTorch does, the readout with the
         H of the top layer. "orthogonal": W_hh is a random orthogonal matrix. "identity": W_hh is
@@ -57,8 +60,8 @@ class RNN(Network):
         Ordered mapping from names to read-only views of ``vector``; ``parameters[name] = array``
         copies in. The first layer has ``W_xh_l0`` (I, H), ``W_hh_l0`` (H, H) and ``b_h_l0`` (H,).
         Names of the next layers end in ``_l1`` ...; their input has D * H features, with the H of
-        the layer below. Names of the second direction end in ``_reverse``. The readout has ``W_hy``
-        (D * H, O) and ``b_y`` (O,).
+        the layer below. Names of the second direction end in ``_reverse``. With learn_state each
+        has ``h_0_l0`` (H,), too. The readout has ``W_hy`` (D * H, O) and ``b_y`` (O,).
 
     Raises
     ------
@@ -96,6 +99,7 @@ class RNN(Network):
         batch_first=False,
         nonlinearity="tanh",
         dropout=0.0,
+        learn_state=False,
         init="uniform",
         dtype="float32",
         seed=None,
@@ -105,8 +109,8 @@ class RNN(Network):
             Configuration.checked(
                 "RNN", input_size=input_size, hidden_size=hidden_size, output_size=output_size,
                 num_layers=num_layers, bidirectional=bidirectional, batch_first=batch_first,
-                dropout=dropout, dtype=dtype,
-                backend=backend, nonlinearity=nonlinearity,
+                dropout=dropout, learn_state=learn_state, dtype=dtype, backend=backend,
+                nonlinearity=nonlinearity,
             ),
             init, seed,
         )
@@ -132,8 +136,9 @@ class GRU(Network):
 
     Parameters
     ----------
-    input_size, hidden_size, output_size, num_layers, bidirectional, batch_first, dropout, dtype,
-    seed, backend
+    input_size, hidden_size, output_size, num_layers, bidirectional, batch_first
+        As for `RNN`.
+    dropout, learn_state, dtype, seed, backend
         As for `RNN`.
     reset_after : bool
         Whether the reset gate comes after the product with the state, as in PyTorch and in Keras,
@@ -181,6 +186,7 @@ class GRU(Network):
         reset_after=True,
         candidate="tanh",
         dropout=0.0,
+        learn_state=False,
         init="uniform",
         dtype="float32",
         seed=None,
@@ -190,8 +196,8 @@ class GRU(Network):
             Configuration.checked(
                 "GRU", input_size=input_size, hidden_size=hidden_size, output_size=output_size,
                 num_layers=num_layers, bidirectional=bidirectional, batch_first=batch_first,
-                dropout=dropout, dtype=dtype,
-                backend=backend, reset_after=reset_after, candidate=candidate,
+                dropout=dropout, learn_state=learn_state, dtype=dtype, backend=backend,
+                reset_after=reset_after, candidate=candidate,
             ),
             init, seed,
         )
@@ -222,8 +228,9 @@ class LSTM(Network):
 
     Parameters
     ----------
-    input_size, hidden_size, output_size, num_layers, bidirectional, batch_first, dropout, dtype,
-    seed, backend
+    input_size, hidden_size, output_size, num_layers, bidirectional, batch_first
+        As for `RNN`.
+    dropout, learn_state, dtype, seed, backend
         As for `RNN`.
     forget_bias : float
         Initial value of b_h of the forget gate: 1 lets the cell remember (Jozefowicz, Zaremba &
@@ -235,7 +242,7 @@ class LSTM(Network):
     ----------
     parameters : Parameters
         ``W_xh_l0`` (I, 4 * H), ``W_hh_l0`` (H, 4 * H), ``b_h_l0`` (4 * H,), their columns in the
-        order i, f, g, o; the others as for `RNN`.
+        order i, f, g, o; with learn_state ``h_0_l0`` and ``c_0_l0`` (H,); the others as for `RNN`.
 
     Raises
     ------
@@ -271,6 +278,7 @@ class LSTM(Network):
         batch_first=False,
         forget_bias=1.0,
         dropout=0.0,
+        learn_state=False,
         init="uniform",
         dtype="float32",
         seed=None,
@@ -281,8 +289,7 @@ class LSTM(Network):
             Configuration.checked(
                 "LSTM", input_size=input_size, hidden_size=hidden_size, output_size=output_size,
                 num_layers=num_layers, bidirectional=bidirectional, batch_first=batch_first,
-                dropout=dropout, dtype=dtype,
-                backend=backend,
+                dropout=dropout, learn_state=learn_state, dtype=dtype, backend=backend,
             ),
             init, seed, forget_bias,
         )

@@ -16,11 +16,11 @@ MOST_LAYERS = 1000  # the names alone of 2**40 layers would fill memory
 # The names of a network's configuration in files; its cell's own options come on top.
 CONFIG_NAMES = (
     "cell", "input_size", "hidden_size", "output_size", "num_layers", "bidirectional",
-    "batch_first", "dropout",
-    "dtype",
+    "batch_first", "dropout", "learn_state", "dtype",
 )
 DEFAULTS = {  # older files lack them
     "num_layers": 1, "bidirectional": False, "batch_first": False, "dropout": 0.0,
+    "learn_state": False,
 }
 
 KINDS = {
@@ -63,6 +63,7 @@ class Configuration:
     bidirectional : bool
     batch_first : bool
     dropout : float
+    learn_state : bool
     dtype : numpy.dtype
     backend : {"compiled", "reference"}
     """
@@ -74,13 +75,14 @@ class Configuration:
     bidirectional: bool
     batch_first: bool
     dropout: float
+    learn_state: bool
     dtype: np.dtype
     backend: str
 
     @classmethod
     def checked(
         cls, cell, *, input_size, hidden_size, output_size, num_layers, bidirectional,
-        batch_first, dropout, dtype, backend, **options,
+        batch_first, dropout, learn_state, dtype, backend, **options,
     ):
         """Return the configuration of a network, or raise TypeError or ValueError.
 
@@ -100,6 +102,7 @@ class Configuration:
             dropout=checks.option(
                 "dropout", dropout, numbers.Real, "a number from 0 to below 1", lambda p: 0 <= p < 1
             ),
+            learn_state=checks.flag(learn_state, "learn_state"),
             backend=backend,
         )
         if configuration.dropout and configuration.num_layers == 1:
@@ -113,7 +116,8 @@ class Configuration:
     def layers(self):
         """The layers from the input up, a list of `LayerSpec`."""
         directions = 1 + self.bidirectional
-        return network_layers(self.kind, self.input_size, self.hidden_sizes, directions)
+        return network_layers(
+            self.kind, self.input_size, self.hidden_sizes, directions, self.learn_state)
 
     @property
     def has_equal_widths(self):

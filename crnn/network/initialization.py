@@ -12,7 +12,7 @@ def initial_vector(layout, layers, method, seed, forget_bias=None):
 
     All are drawn from U(-1/sqrt(H), 1/sqrt(H)), PyTorch's choice for recurrent and for linear
     layers, with the H of their own layer, or of the top one for the readout. ``method`` then
-    replaces the recurrent weights, gate by gate.
+    replaces the recurrent weights, gate by gate. Learned initial states begin as zeros.
 
     Parameters
     ----------
@@ -38,8 +38,9 @@ def initial_vector(layout, layers, method, seed, forget_bias=None):
     except (TypeError, ValueError) as error:
         raise type(error)(f"seed is {seed!r}: {error}") from None
     widths = {suffix: layer.hidden_size for layer in layers for suffix in layer.suffixes}
-    vector = np.empty(layout.size)
-    views = layout.views(vector)
+    vector = np.zeros(layout.size)
+    views = {name: view for name, view in layout.views(vector).items()
+             if not name.startswith(("h_0", "c_0"))}
     for name, view in views.items():  # in the order of the vector
         bound = 1 / math.sqrt(widths.get(_suffix(name), layers[-1].hidden_size))
         view[...] = generator.uniform(-bound, bound, view.shape)

@@ -122,6 +122,11 @@ class Network:
         return self._configuration.dropout
 
     @property
+    def learn_state(self):
+        """Whether initial states are parameters."""
+        return self._configuration.learn_state
+
+    @property
     def dtype(self):
         """The NumPy dtype of parameters, states and results."""
         return self._configuration.dtype
@@ -174,7 +179,8 @@ class Network:
         state : array_like, optional
             The initial state (L * D, B, H), or (L * D, H) for one sequence. Where the layers have
             different widths, this and all states below are lists of L * D arrays, (B, H) or (H,).
-            The state of an LSTM is a tuple of two such, h and c. Default: zeros.
+            The state of an LSTM is a tuple of two such, h and c. Default: zeros, or what
+            ``learn_state`` has learned.
         lengths : array_like of int, optional
             (B,): how many of the T steps each sequence has. Beyond them y is 0. A list has its
             own.
@@ -319,9 +325,9 @@ class Network:
     def state(self, value):
         self._own_stream().state = value
 
-    def reset(self, batch_size=None):
-        """Zero the state of `step`, for one sequence (None) or for a batch."""
-        self._own_stream().reset(batch_size)
+    def reset(self, batch_size=None, rows=None):
+        """Have the state of `step` go back to the initial one: see `Stream.reset`."""
+        self._own_stream().reset(batch_size, rows)
 
     def stream(self, batch_size=None):
         """Return a `Stream`: independent state over the same weights."""
@@ -335,9 +341,11 @@ class Network:
         return copy.deepcopy(self)
 
     def __reduce__(self):
-        state = None if self._stream is None else self.state
+        stream, state, batch_size = self._stream, None, None
+        if stream is not None:
+            state, batch_size = None if stream.is_at_start else stream.state, stream.batch_size
         return _rebuild, (type(self), self.config(), self.backend, np.array(self.vector), state,
-                          self.dropout_state)
+                          batch_size, self.dropout_state)
 
     @property
     def dropout_state(self):
@@ -373,10 +381,12 @@ class Network:
         kinds.write(path, self.parameters, {"config": self.config()}, metadata)
 
 
-def _rebuild(cls, config, backend, vector, state, dropout_state):
+def _rebuild(cls, config, backend, vector, state, batch_size, dropout_state):
     arguments = {name: value for name, value in config.items() if name != "cell"}
     network = cls(**arguments, backend=backend)
     network.vector, network.dropout_state = vector, dropout_state
     if state is not None:
         network.state = state
+    elif batch_size is not None:
+        network.reset(batch_size)
     return network

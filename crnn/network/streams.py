@@ -2,6 +2,7 @@
 
 from crnn.base import checks
 from crnn.base.sequences import (
+    checked_rows,
     checked_states,
     public_state,
     state_batch_size,
@@ -34,24 +35,56 @@ class Stream:
     """
 
     def __init__(self, engine, batch_size=None):
-        self._layers, self._dtype = engine.layers, engine.parameters.dtype
-        prepare = _Preparer(self._layers[0].input_size, engine.output_size, self._dtype)
-        self._stepper = engine.stepper(prepare)
+        self._engine = engine
+        self._stepper = engine.stepper(_Preparer(engine))
         self.step = self._stepper.step  # nothing stands between the caller and the compiled method
         self.reset(batch_size)
 
-    def reset(self, batch_size=None):
-        """Zero the state.
+    def reset(self, batch_size=None, rows=None):
+        """Go back to the initial state: zeros, or what ``learn_state`` has learned.
 
         Parameters
         ----------
         batch_size : int, optional
-            None for one sequence. While its state is zero, a step may bring a batch of any size
-            instead.
+            None for one sequence. While its state is the initial one, a step may bring a batch of
+            any size instead.
+        rows : array_like, optional
+            Which sequences of the batch go back, as a mask (B,) of bool, or as their numbers. The
+            others go on. Without batch_size.
+
+        Raises
+        ------
+        TypeError, ValueError, IndexError
+            If an argument is not as above. The state is then unchanged.
         """
+        if rows is not None:
+            if batch_size is not None:
+                raise TypeError("reset takes batch_size or rows, not both")
+            self._reset_rows(rows)
+            return
         if batch_size is not None:
             batch_size = checks.whole_number(batch_size, "batch_size", minimum=0)
         self._stepper.reset(batch_size)
+
+    def _reset_rows(self, rows):
+        rows = checked_rows(rows, self.batch_size)
+        if self.is_at_start:
+            return
+        states = self._stepper.state
+        for own, initial in zip(states, self._engine.initial_states(1), strict=True):
+            for array, row in zip(own, initial, strict=True):
+                array[rows] = row
+        self._stepper.reset(self.batch_size, states)
+
+    @property
+    def batch_size(self):
+        """How many sequences the state is of; None for one without an axis for the batch."""
+        return self._stepper.batch_size if self._stepper.batched else None
+
+    @property
+    def is_at_start(self):
+        """Whether nothing has moved or set the state since a `reset` of all of it."""
+        return bool(self._stepper.is_at_start)
 
     @property
     def state(self):
@@ -64,9 +97,9 @@ class Stream:
 
     @state.setter
     def state(self, value):
-        batch_size = state_batch_size(value, self._layers)
-        states = checked_states(value, batch_size, self._layers, self._dtype)
-        self._stepper.reset(batch_size, states)
+        layers, dtype = self._engine.layers, self._engine.parameters.dtype
+        batch_size = state_batch_size(value, layers)
+        self._stepper.reset(batch_size, checked_states(value, batch_size, layers, dtype))
 
     def __reduce__(self):
         raise TypeError(
@@ -78,7 +111,8 @@ class Stream:
         """Return the outputs of one time step and move the state on.
 
         T steps give the same bits as one call with the whole sequence. While the state of one
-        sequence is zero, a step may bring a batch of any size; other changes of size need `reset`.
+        sequence is the initial one, a step may bring a batch of any size; other changes of size
+        need `reset`.
 
         Parameters
         ----------
@@ -103,8 +137,9 @@ class Stream:
 class _Preparer:
     """Checks the arguments of a step. It holds no stream, which would be a reference cycle."""
 
-    def __init__(self, input_size, output_size, dtype):
-        self._input_size, self._output_size, self._dtype = input_size, output_size, dtype
+    def __init__(self, engine):
+        self._input_size, self._output_size = engine.layers[0].input_size, engine.output_size
+        self._dtype, self._initial_states = engine.parameters.dtype, engine.initial_states
 
     def __call__(self, stepper, x, out):
         """Convert what the loop cannot take as it is; called by the backend's Stepper."""
@@ -122,7 +157,7 @@ class _Preparer:
             batch_size = len(array) if array.ndim == 2 else None
             shape = (*array.shape[:-1], self._input_size)
             array = checks.real_array(array, "x", self._dtype, shape)
-        takes_batch = batch_size is not None and _stands_for_any_batch(stepper)
+        takes_batch = batch_size is not None and self._stands_for_any_batch(stepper)
         if is_tokens and takes_batch:
             warn_of_features(array, self._input_size)
         if not takes_batch:
@@ -134,9 +169,12 @@ class _Preparer:
             stepper.reset(batch_size)
         return array, out
 
-
-def _stands_for_any_batch(stepper):
-    return not (stepper.batched or any(each.any() for layer in stepper.state for each in layer))
+    def _stands_for_any_batch(self, stepper):
+        if stepper.batched:
+            return False
+        pairs = zip(stepper.state, self._initial_states(1), strict=True)
+        return all((h == initial).all() for own, others in pairs
+                   for h, initial in zip(own, others, strict=True))
 
 
 def _check_batch(stepper, batch_size):

@@ -6,6 +6,9 @@ the readout is the same linear map at each step, y_t = h_t @ W_hy + b_y. On the 
     dW_hy = sum of h_t.T @ dy_t         db_y = sum of dy_t         dh_t = dy_t @ W_hy.T
 
 and each layer hands dx down, which is the gradient of what the layer below puts out.
+
+Where initial states are learned, each sequence that is given none begins with the same h_0 (and
+c_0), so the gradient of h_0 is the sum of those of the batch's initial states.
 """
 
 from typing import NamedTuple
@@ -26,6 +29,7 @@ class Tape(NamedTuple):
     layers: list  # for each layer the tapes of its directions
     masks: list  # for each layer except the top one what dropout left of its outputs, or None
     lengths: np.ndarray | None
+    was_given: bool  # a state to begin with
     top: np.ndarray  # (T, B, D * H): what the top layer puts out
 
 
@@ -43,15 +47,18 @@ class Passes:
 
     Everywhere ``x`` is (T, B, I) floats or (T, B) integer tokens; ``states`` is a list with an
     entry for each layer and direction, from the input up: (h,), or (h, c) for an LSTM, of arrays
-    (B, H); ``lengths`` (B,) or None says how many of the T steps each sequence has.
+    (B, H), or None, to begin as `initial_states` says; ``lengths`` (B,) or None says how many of
+    the T steps each sequence has.
 
     Parameters
     ----------
     layers : sequence
-        From the input up. Each has ``kind``, with ``cell``, ``nonlinearity`` and ``reset_after``,
-        and ``suffixes``, the ends of its parameters' names, one for each direction.
+        From the input up. Each has ``kind``, with ``cell``, ``nonlinearity``, ``reset_after`` and
+        ``state_names``, and ``suffixes``, the ends of its parameters' names, one for each
+        direction.
     parameters : mapping of str to ndarray
-        ``W_xh_l0`` and so on; ``W_hy`` and ``b_y`` where there is a readout.
+        ``W_xh_l0`` and so on; ``W_hy`` and ``b_y`` where there is a readout; ``h_0_l0`` and so on
+        where initial states are learned.
     dropout : float
         The share of each layer's outputs that training zeroes, except the top layer's.
 
@@ -60,8 +67,8 @@ class Passes:
     >>> import crnn
     >>> net = crnn.RNN(3, 5, 2, num_layers=2, dtype="float64", seed=0)
     >>> passes = Passes(net.engine.layers, net.parameters)
-    >>> x, h0 = np.ones((7, 4, 3)), np.zeros((4, 5))
-    >>> y, states = passes.infer(x, [(h0,), (h0,)])
+    >>> x = np.ones((7, 4, 3))
+    >>> y, states = passes.infer(x, passes.initial_states(4))
     >>> bool(np.allclose(y, net(x)[0], rtol=1e-12))
     True
     """
@@ -70,6 +77,18 @@ class Passes:
         self.layers, self.parameters, self.dropout = layers, parameters, dropout
 
     # --- forward ---------------------------------------------------------------------------------
+
+    def initial_states(self, batch):
+        """Return what a batch begins with where nothing is given: h_0 and c_0 if learned, or 0."""
+        states = []
+        for layer in self.layers:
+            for suffix in layer.suffixes:
+                W_hh = self.parameters["W_hh" + suffix]
+                zeros = np.zeros(len(W_hh), W_hh.dtype)
+                rows = [self.parameters.get(name + suffix, zeros) for name in
+                        layer.kind.state_names]
+                states.append(tuple(np.tile(row, (batch, 1)) for row in rows))
+        return states
 
     def infer(self, x, states, lengths=None):
         """Return the outputs (T, B, O), 0 for sequences that are over, and the last states."""
@@ -109,6 +128,8 @@ class Passes:
     def _through_layers(self, x, states, lengths, masks):
         """Run all layers; return the last states and the `Tape`."""
         masks = masks or [None] * (len(self.layers) - 1)
+        was_given = states is not None
+        states = states if was_given else self.initial_states(x.shape[1])
         given, last, tapes = iter(states), [], []
         for number, layer in enumerate(self.layers):
             if number > 0:
@@ -122,7 +143,7 @@ class Passes:
                 own.append(tape)
             x = np.concatenate(outputs, axis=2)
             tapes.append(own)
-        return last, Tape(tapes, masks, lengths, x)
+        return last, Tape(tapes, masks, lengths, was_given, x)
 
     def _weights(self, layer, suffix):
         names = ("W_xh", "W_hh", "b_h", "b_hn")
@@ -193,7 +214,19 @@ class Passes:
             dx = None if dx[0] is None else sum(dx)
             if number > 0:
                 dh = self._drop(dx, tape.masks[number - 1])
+        gradients |= self._initial_states_backward(dinitial, tape.was_given)
         return Gradients(gradients, dx, dinitial, flow)
+
+    def _initial_states_backward(self, dinitial, was_given):
+        """Return the gradients of learned initial states by name; 0 where states were given."""
+        gradients, suffixes = {}, [each for layer in self.layers for each in layer.suffixes]
+        for suffix, dstate in zip(suffixes, dinitial, strict=True):
+            for name, each in zip(("h_0", "c_0"), dstate, strict=False):
+                if name + suffix in self.parameters:
+                    double = np.result_type(each, np.float64)
+                    total = each.sum(axis=0, dtype=double)
+                    gradients[name + suffix] = np.zeros_like(total) if was_given else total
+        return gradients
 
 
 def losses_of(y, objective):

@@ -125,6 +125,8 @@ DERIVATIVES = [
     {"loss": "softmax", "kind": "lstm", "num_layers": 2, "bidirectional": True, **RAGGED},
     {"loss": "mse", "kind": "gru-after-relu", "bidirectional": True, **LAST, **RAGGED},
     {"loss": "mse", "num_layers": 3, "dropout": 0.4, "bidirectional": True},
+    {"loss": "mse", "kind": "lstm", "bidirectional": True, "learn_state": True, **RAGGED},
+    {"loss": "mse", "kind": "lstm", "learn_state": True, "has_state": False, **RAGGED},
 ]
 
 
@@ -137,28 +139,29 @@ def check_complex_step(module):
 
 def check_derivatives(
     rng, loss, *, kind="rnn-tanh", reduction="sum", tokens=False, lengths=None, last_only=False,
-    outputs=O, **options
+    outputs=O, has_state=True, **options
 ):
     net = network(kind, I, H, outputs, rng=rng, **options)
     twin = network_of(
         kind, I, H, outputs, dtype="complex128", backend="reference", **options)
     x, state, targets = input_for(rng, tokens), state_for(net, rng), targets_for(
         rng, loss, net, last_only)
+    state = state if has_state else None
     given, begin = {"loss": loss, "reduction": reduction, "lengths": lengths}, net.dropout_state
 
     def function(point):
         """Return the loss; with dropout that of the same choices, of which only forward knows."""
         twin.vector, twin.dropout_state = point["vector"], begin
-        start = state_of([each for name, each in point.items() if name.startswith("state")])
+        parts = [each for name, each in point.items() if name.startswith("state")]
+        start = state_of(parts) if has_state else None
         if not net.dropout:
             return twin.loss(point["x"], targets, start, **given)[0]
         return ((twin.forward(point["x"], start)[0] - targets) ** 2).sum()
 
     _, grads, _ = net.loss_and_gradients(x, targets, state, **given)
     point, found = {"vector": net.vector, "x": x}, {"vector": grads.vector, "x": grads.x}
-    for i, (start, gradient) in enumerate(
-        zip(parts_of(state), parts_of(grads.state), strict=True)
-    ):
+    starts = parts_of(state) if has_state else ()
+    for i, (start, gradient) in enumerate(zip(starts, parts_of(grads.state), strict=False)):
         point[f"state {i}"], found[f"state {i}"] = start, gradient
     for name, gradient in found.items():
         for _ in range(0 if gradient is None else 2):
@@ -211,12 +214,14 @@ NETWORKS = [  # each kind of cell, loss and input; more outputs than a panel of 
     ("lstm", {"num_layers": 3, "ragged": True, "dropout": 0.4, "bidirectional": True}),
     ("lstm", {"tokens": True, "num_layers": 2, "saturated": True}),
     ("gru-after-tanh", {"saturated": True, "num_layers": 2, "last_only": True, "ragged": True}),
+    ("lstm", {"num_layers": 2, "learn_state": True, "ragged": True}),
+    ("lstm", {"num_layers": 2, "learn_state": True, "ragged": True, "has_state": False}),
 ]
 
 
 def check_compiled(
     rng, kind, *, tokens=False, ragged=False, loss="softmax", last_only=False, readout=True,
-    size=1.0, saturated=False, **options
+    size=1.0, saturated=False, has_state=True, **options
 ):
     """Everything that a network makes of its input, on both backends.
 
@@ -232,7 +237,7 @@ def check_compiled(
         b_h = nets[0].parameters["b_h_l0"]
         nets[0].parameters["b_h_l0"] = b_h + 800 * rng.integers(-1, 2, b_h.shape)
     nets[1].vector = nets[0].vector
-    x, state = input_for(rng, tokens), state_for(nets[0], rng)
+    x, state = input_for(rng, tokens), state_for(nets[0], rng) if has_state else None
     targets = targets_for(rng, loss, nets[0], last_only)
     targets.flat[0] = 0  # the first class is one as all others
     dy = rng.standard_normal((T, B, outputs or H * (1 + nets[0].bidirectional)))
@@ -306,12 +311,15 @@ def check_steps(module):
         ("rnn-tanh", False, {}), ("rnn-tanh", True, {}),
         ("gru-after-tanh", True, {"num_layers": 2}),
         ("gru-before-tanh", False, {"num_layers": 2}), ("lstm", False, {"num_layers": 2}),
+        ("lstm", False, {"num_layers": 2, "learn_state": True}),
     ):
         net = network(kind, I, H, O, rng=rng, **options)
-        x, state = input_for(rng, tokens), state_for(net, rng)
+        stream = net.stream(B)
+        net.vector = rng.uniform(-0.7, 0.7, net.num_parameters)
+        x, state = input_for(rng, tokens), None if net.learn_state else state_for(net, rng)
         y, last = net(x, state)
-        stream = net.stream()
-        stream.state = state
+        if state is not None:
+            stream.state = state
         assert_close([stream.step(each) for each in x], y, rtol=1e-12)
         for ours, theirs in zip(parts_of(stream.state), parts_of(last), strict=True):
             assert_close(ours, theirs, rtol=1e-12)

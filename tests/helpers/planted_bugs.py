@@ -193,12 +193,12 @@ BUGS = [
     # steps
     Bug("a step forgets", "y, self._states = self._passes", "y, _ = self._passes", "s",
         module=ENGINE),
-    Bug("a step keeps its old c", "y, self._states = self._passes.step(rows, self._states)",
-        "y, now = self._passes.step(rows, self._states)\n"
+    Bug("a step keeps its old c", "y, self._states = self._passes.step(rows, states)",
+        "y, now = self._passes.step(rows, states)\n"
         "        self._states = [(h, *c) for (h, *_), (_, *c) in"
         " zip(now, self._states)]", "s", module=ENGINE),
-    Bug("a step keeps its old h", "y, self._states = self._passes.step(rows, self._states)",
-        "y, now = self._passes.step(rows, self._states)\n"
+    Bug("a step keeps its old h", "y, self._states = self._passes.step(rows, states)",
+        "y, now = self._passes.step(rows, states)\n"
         "        self._states = [(h, *c) for (_, *c), (h, *_) in"
         " zip(now, self._states)]", "s", module=ENGINE),
     Bug("states of a stream shared by its layers", "[[np.array(each) for each in state]"

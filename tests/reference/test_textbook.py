@@ -46,9 +46,10 @@ def drawn(rng, kind, lengths, loss="mse"):
     net = network_of(kind, I, H, O, num_layers=2, bidirectional=True, dtype="float64", seed=0)
     x, targets = rng.standard_normal((T, B, I)), rng.random((T, B, O))
     sequence = checked_sequence(x, None, lengths, net.engine.layers, net.dtype)
-    states = [[read_only(rng.standard_normal(h.shape)) for h in state] for state in sequence.states]
-    objective = checked_objective(loss, targets, sequence, O, "mean", net.dtype)
     passes = reference.Passes(net.engine.layers, net.parameters, 0.3)
+    states = [[read_only(rng.standard_normal(h.shape)) for h in state]
+              for state in passes.initial_states(B)]
+    objective = checked_objective(loss, targets, sequence, O, "mean", net.dtype)
     return passes, read_only(sequence.x), states, sequence.lengths, objective
 
 

@@ -43,6 +43,7 @@ cdef class PassArguments:
     cdef Py_ssize_t inputs, outputs
     cdef readonly list states, gradients
     cdef object joined
+    cdef list initial                   # learned states: for each of `states` arrays (H,), or None
     cdef const real[:, :, ::1] x
     cdef real[:, :, ::1] own_x          # where x is copied to, or None
     cdef Py_ssize_t[:, ::1] tokens
@@ -81,7 +82,9 @@ cdef class PassArguments:
         self.tokens, self.own_x = x if is_tokens else None, None if is_tokens else x
         self.classes, self.losses = classes, losses
         self.states, self.gradients, self.joined = states, gradients, joined
-        self.lengths, self.scale, self.held = NULL, 1, []
+        self.lengths, self.scale, self.held, self.initial = NULL, 1, [], None
+        if weights.initial_states is not None:
+            self.initial = [list(each.values()) for each in weights.initial_states]
         for k in range(len(states)):
             self.hidden[k] = states[k][0].shape[1]
             for i, array in enumerate(states[k]):
@@ -176,28 +179,50 @@ cdef class PassArguments:
             for array in arrays:
                 memset(cnp.PyArray_DATA(array), 0, cnp.PyArray_NBYTES(array))
         if state is None:
-            for arrays in self.states:
-                for array in arrays:
-                    memset(cnp.PyArray_DATA(array), 0, cnp.PyArray_NBYTES(array))
+            self.begin()
             return True
-        if self.joined is None:
+        count = len(self.states[0])
+        given = (state,) if count == 1 else state
+        if type(given) is not tuple or len(given) != count:
             return False
-        joined = self.joined[0]
-        given = (state,) if len(joined) == 1 else state
-        if type(given) is not tuple or len(given) != len(joined):
+        if self.joined is not None:
+            return self.take_arrays(self.joined[0], given)
+        if not all([type(part) is list and len(part) == len(self.states) for part in given]):
             return False
-        for own, each in zip(joined, given):
-            if not self.fits_state(own, each):
+        own = [arrays[i] for i in range(count) for arrays in self.states]
+        return self.take_arrays(own, [each for part in given for each in part])
+
+    cdef bint take_arrays(self, own, given) except -1:
+        # copies all arrays of a state, or none
+        for mine, each in zip(own, given):
+            if not self.fits_state(mine, each):
                 return False
-        for own, each in zip(joined, given):
-            memcpy(cnp.PyArray_DATA(own), cnp.PyArray_DATA(each), cnp.PyArray_NBYTES(own))
+        for mine, each in zip(own, given):
+            memcpy(cnp.PyArray_DATA(mine), cnp.PyArray_DATA(each), cnp.PyArray_NBYTES(mine))
         return True
 
+    cdef int begin(self) except -1:
+        # puts learned states, or zeros, where no state was given
+        if self.initial is not None:
+            for arrays, learned in zip(self.states, self.initial):
+                for array, row in zip(arrays, learned):
+                    array[...] = row
+            return 0
+        for arrays in self.states:
+            for array in arrays:
+                memset(cnp.PyArray_DATA(array), 0, cnp.PyArray_NBYTES(array))
+        return 0
+
     cdef bint fits_state(self, own, given) noexcept:
+        # own is of all layers (L * D, B, H), or of one (B, H)
+        cdef Py_ssize_t hidden = cnp.PyArray_DIM(own, cnp.PyArray_NDIM(own) - 1)
         if not is_ready(given, REAL_TYPE):
             return False
-        return has_shape(given, cnp.PyArray_DIM(own, 0), self.batch, self.batched,
-                         cnp.PyArray_DIM(own, 2))
+        if cnp.PyArray_NDIM(own) == 3:
+            return has_shape(given, cnp.PyArray_DIM(own, 0), self.batch, self.batched, hidden)
+        if self.batched:
+            return has_shape(given, self.batch, 0, False, hidden)
+        return has_shape(given, hidden, 0, False, 0)
 
     def put(self, lengths, valid, double scale):
         """Take what else was checked: lengths (B,) or None, valid (T, B) or None, the scale."""

@@ -27,6 +27,7 @@ cdef class Stepper:
 
     cdef readonly Py_ssize_t batch_size
     cdef readonly bint batched
+    cdef readonly bint is_at_start           # as `reset` left it, without states
     cdef Py_ssize_t inputs, outputs, depth
     cdef object weights                      # keeps alive what the pointers point to
     cdef const cnp.int64_t *changes          # how often parameters have changed
@@ -88,26 +89,40 @@ cdef class Stepper:
                 self.layers[k].W_xh_packed = pointer(packed("W_xh"))
         if self.b_y != NULL:
             self.W_hy = pointer(self.weights.packed("W_hy"))
+        if self.is_at_start:
+            self.follow()
         self.change = change
         return True
 
     def reset(self, batch_size, states=None):
-        """Begin anew, from zeros or from states, which are copied and have the form of `state`.
+        """Begin anew, from states, which are copied and have the form of `state`, or without.
 
         One sequence for None, else ``batch_size`` of them.
         """
         cdef Py_ssize_t k
         rows = 1 if batch_size is None else batch_size
         arrays = [self.new_arrays(&self.layers[k], rows) for k in range(self.depth)]
-        for own, given in zip(arrays, states or ()):
+        for own, given in zip(arrays, states or self.learned()):
             for array, value in zip(own, given):
                 array[0] = value
         # nothing has changed if memory runs out before, and from here on nothing can fail
         self.arrays = arrays
         self.batched, self.batch_size, self.now = batch_size is not None, rows, False
+        self.is_at_start = states is None
         for k in range(self.depth):
             self.point_states(k, 0)
             self.point_states(k, 1)
+
+    cdef list learned(self):
+        # for each layer the initial states, arrays (H,); empty where they are zeros
+        return [each.values() for each in self.weights.initial_states or ()]
+
+    cdef int follow(self) except -1:
+        # has a state that no step has moved yet follow learned ones, which may have changed
+        for own, rows in zip(self.arrays, self.learned()):
+            for array, row in zip(own, rows):
+                array[0] = row
+        return 0
 
     cdef list new_arrays(self, const StepLayer *layer, rows):
         cdef tuple shape = (2, rows, layer.hidden)
@@ -132,6 +147,8 @@ cdef class Stepper:
     @property
     def state(self):
         """Copies of the states: for each layer h, and of an LSTM c, in a list."""
+        if self.is_at_start:
+            self.follow()
         return [[each[int(self.now)].copy() for each in self.states_of(k)]
                 for k in range(self.depth)]
 
@@ -199,7 +216,7 @@ cdef class Stepper:
         if out is None:
             out = self.new_output()
         self.run(pointer(out), pointer(x) if floats else NULL, indices(x))
-        self.now = not self.now
+        self.now, self.is_at_start = not self.now, False
         return out
 
     cdef void run(self, real *y, const real *x, const Py_ssize_t *tokens) noexcept:
