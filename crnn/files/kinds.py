@@ -1,7 +1,8 @@
-"""The three kinds of crnn files, and what the header of each holds besides the tensors.
+"""The four kinds of crnn files, and what the header of each holds besides the tensors.
 
 A network has its configuration; a character model also its vocabulary and an account of its
-training; a checkpoint, without a vocabulary, an account of a training under way.
+training; a checkpoint, without a vocabulary, an account of a training under way. The state of a
+stream has no network: it says which ones it fits.
 """
 
 import json
@@ -14,13 +15,16 @@ from crnn.files import container
 from crnn.files.disk import FormatError, PathLike
 
 NETWORK, MODEL, CHECKPOINT = "network", "character model", "checkpoint of training"
+STATE = "state of a stream"
 KEYS = {
     NETWORK: ("config",),
     MODEL: ("config", "vocabulary", "training"),
     CHECKPOINT: ("config", "training"),
+    STATE: ("state",),
 }
 NAMES = {  # what error messages call the text of a key
     "config": "configuration", "vocabulary": "vocabulary", "training": "account of training",
+    "state": "account of a state",
 }
 
 
@@ -86,7 +90,7 @@ def read(path: PathLike, *wanted: str) -> Content:
     kind = _kind_of(metadata)
     if kind not in wanted:
         raise FormatError(f"{path}: {_refusal(kind, wanted)}")
-    if "config" not in metadata:
+    if "config" not in metadata and kind != STATE:
         raise FormatError(f"{path}: the header has no network configuration")
     if kind != NETWORK:  # a network's header may also have metadata of its user's
         container.check_names(path, metadata, KEYS[kind])
@@ -95,6 +99,8 @@ def read(path: PathLike, *wanted: str) -> Content:
 
 
 def _kind_of(metadata: Mapping[str, str]) -> str:
+    if "state" in metadata and "config" not in metadata:
+        return STATE
     if "vocabulary" in metadata:
         return MODEL
     return CHECKPOINT if "training" in metadata else NETWORK
@@ -102,7 +108,9 @@ def _kind_of(metadata: Mapping[str, str]) -> str:
 
 def _refusal(kind: str, wanted: tuple[str, ...]) -> str:
     if wanted == (CHECKPOINT,):
-        return "a model, not a checkpoint of training"
+        return f"a {STATE if kind == STATE else 'model'}, not a checkpoint of training"
+    if wanted == (STATE,):
+        return f"a {kind}, not the state of a stream"
     if wanted == (MODEL,):
         return "not a character model, it has no vocabulary"
     return f"a {kind}, not a model"

@@ -374,7 +374,8 @@ class Network:
         TypeError
             If the dtype is complex128, or metadata does not map str to str.
         ValueError
-            If metadata has a key that is crnn's own: config, format, sha256, training, vocabulary.
+            If metadata has a key that is crnn's own: config, format, sha256, state, training,
+            vocabulary.
         OSError
             If it cannot be written. A file that was there is then still there.
         """

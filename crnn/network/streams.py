@@ -1,5 +1,7 @@
 """Streams: a network run one time step at a time."""
 
+import reprlib
+
 from crnn.base import checks
 from crnn.base.sequences import (
     checked_rows,
@@ -8,6 +10,8 @@ from crnn.base.sequences import (
     state_batch_size,
     warn_of_features,
 )
+from crnn.files import container, kinds
+from crnn.files.disk import FormatError
 
 
 class Stream:
@@ -101,6 +105,83 @@ class Stream:
         batch_size = state_batch_size(value, layers)
         self._stepper.reset(batch_size, checked_states(value, batch_size, layers, dtype))
 
+    def save(self, path):
+        """Write the state to a file, whole or not at all, to go on from another time.
+
+        The file is safetensors with a SHA-256 of it all, as `RNN.save` writes; it holds no weights.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+
+        Raises
+        ------
+        TypeError
+            If the dtype is complex128.
+        OSError
+            If it cannot be written. A file that was there is then still there.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import crnn
+        >>> import numpy as np
+        >>> net = crnn.GRU(3, 5, 2, seed=0)
+        >>> stream, again = net.stream(), net.stream()
+        >>> y = stream.step(np.ones(3))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "state.safetensors")
+        ...     stream.save(path)
+        ...     again.load(path)
+        >>> bool((again.step(np.ones(3)) == stream.step(np.ones(3))).all())
+        True
+        """
+        arrays = [each for states in self._stepper.state for each in states]
+        names = _state_shapes(self._engine.layers, len(arrays[0]))
+        kinds.write(path, dict(zip(names, arrays, strict=True)), {"state": self._account()})
+
+    def load(self, path):
+        """Take the state from a file that `save` wrote, and its batch size.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+
+        Raises
+        ------
+        FormatError
+            If the file is not whole, or not the state of a network with this one's cell, widths and
+            dtype. The stream's own state is then unchanged.
+        OSError
+            If it cannot be read.
+        """
+        content = kinds.read(path, kinds.STATE)
+        found, own = content.header["state"], self._account()
+        if not isinstance(found, dict):
+            raise FormatError(f"{path}: the account of a state is no object")
+        container.check_names(path, found, own)
+        batch_size = found["batch_size"]
+        if batch_size is not None and (type(batch_size) is not int or batch_size < 0):
+            raise FormatError(f"{path}: the state has batch_size {batch_size!r}")
+        own["batch_size"] = batch_size
+        if found != own:
+            raise FormatError(
+                f"{path}: the state of {_described(found)}; this stream's is of {_described(own)}")
+        shapes = _state_shapes(self._engine.layers, 1 if batch_size is None else batch_size)
+        container.check_tensors(path, content.tensors, shapes, self._engine.parameters.dtype)
+        count = len(shapes) // len(self._engine.layers)
+        arrays = [content.tensors[name] for name in shapes]
+        states = [arrays[k : k + count] for k in range(0, len(arrays), count)]
+        self._stepper.reset(batch_size, states)
+
+    def _account(self):
+        """Return, ready for JSON, what must be the same where a state is to go on."""
+        layers = self._engine.layers
+        return {
+            "cell": layers[0].kind.cell, "hidden_sizes": [layer.hidden_size for layer in layers],
+            "dtype": self._engine.parameters.dtype.name, "batch_size": self.batch_size,
+        }
+
     def __reduce__(self):
         raise TypeError(
             "a stream is tied to its network and cannot be copied; make another with net.stream()"
@@ -132,6 +213,21 @@ class Stream:
             If x or out is not as above, or a token is out of range. The state is then unchanged.
         """
         return self._stepper.step(x, out)
+
+
+def _state_shapes(layers, rows):
+    """Return names and shapes of the arrays of a state: h, and of an LSTM c, of each layer."""
+    return {
+        f"{name}{suffix}": (rows, layer.hidden_size)
+        for layer in layers for suffix in layer.suffixes
+        for name in "hc"[: layer.kind.num_states]
+    }
+
+
+def _described(account):
+    """Return which networks a state is of, in words that no file can make long or forge."""
+    cell, sizes, dtype = (reprlib.repr(account[name]) for name in ("cell", "hidden_sizes", "dtype"))
+    return f"{cell} with hidden sizes {sizes} and dtype {dtype}"
 
 
 class _Preparer:

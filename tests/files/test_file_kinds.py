@@ -1,4 +1,4 @@
-"""The three kinds of files: none is taken for another."""
+"""The four kinds of files: none is taken for another."""
 
 import json
 
@@ -13,12 +13,14 @@ HEADERS = {
     kinds.NETWORK: {"config": {"cell": "RNN"}},
     kinds.MODEL: {"vocabulary": "ab", "training": {"loss": 0.5}, "config": {"cell": "RNN"}},
     kinds.CHECKPOINT: {"config": {"cell": "RNN"}, "training": {"steps": 3}},
+    kinds.STATE: {"state": {"cell": "RNN"}},
 }
 ALL = tuple(HEADERS)
 REFUSALS = {  # by what is wanted
-    (kinds.CHECKPOINT,): "a model, not a checkpoint of training",
+    (kinds.CHECKPOINT,): "a {model}, not a checkpoint of training",
     (kinds.MODEL,): "not a character model, it has no vocabulary",
-    (kinds.NETWORK, kinds.MODEL): "a checkpoint of training, not a model",
+    (kinds.NETWORK, kinds.MODEL): "a {kind}, not a model",
+    (kinds.STATE,): "a {kind}, not the state of a stream",
 }
 TENSORS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3)}
 
@@ -41,7 +43,9 @@ def test_another_kind_is_refused(tmp_path, kind, wanted):
         return
     with pytest.raises(crnn.FormatError) as error:
         kinds.read(tmp_path / "file", *wanted)
-    assert str(error.value) == f"{tmp_path / 'file'}: {REFUSALS[wanted]}"
+    model = kind if kind == kinds.STATE else "model"
+    refusal = REFUSALS[wanted].format(kind=kind, model=model)
+    assert str(error.value) == f"{tmp_path / 'file'}: {refusal}"
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -55,7 +59,8 @@ def test_more_texts_are_only_for_networks(tmp_path, kind):
         kinds.read(tmp_path / "file", *ALL)
 
 
-@pytest.mark.parametrize("key", ["config", "training", "vocabulary", "format", "sha256"])
+@pytest.mark.parametrize("key", [
+    "config", "training", "vocabulary", "state", "format", "sha256"])
 def test_own_keys_are_refused(tmp_path, key):
     with pytest.raises(ValueError, match=key):
         kinds.write(tmp_path / "file", TENSORS, HEADERS[kinds.NETWORK], {key: "mine"})
