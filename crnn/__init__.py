@@ -18,7 +18,9 @@ from crnn.engine.threads import get_num_threads, set_num_threads, threads
 from crnn.files.disk import FormatError
 from crnn.network.cells import GRU, LSTM, RNN
 from crnn.network.parameters import Gradients
+from crnn.network.prediction import softmax
 from crnn.network.saving import load
+from crnn.network.scaling import Scaler
 from crnn.network.streams import Stream
 from crnn.training.bucketing import batches
 from crnn.training.fit import Event, evaluate, fit
@@ -39,6 +41,7 @@ __all__ = [
     "Gradients",
     "History",
     "RMSprop",
+    "Scaler",
     "Stream",
     "batches",
     "build_info",
@@ -54,6 +57,7 @@ __all__ = [
     "pad",
     "reference",
     "set_num_threads",
+    "softmax",
     "text",
     "threads",
 ]

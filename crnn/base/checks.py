@@ -18,6 +18,11 @@ from crnn.kernels.memory import count_between
 
 INTP = np.dtype(np.intp)
 DTYPES = ("float32", "float64", "complex128")
+_HINTS = {  # what may have been meant by an array of another kind
+    "U": "; texts become tokens by vocabulary.encode(text), or crnn.pad(texts,"
+         " vocabulary=vocabulary): see crnn.text.Vocabulary",
+    "O": "; where sequences may come, an array of arrays comes as list({name})",
+}
 
 
 def whole_number(value, name, minimum=1, maximum=None):
@@ -142,10 +147,7 @@ def plain_array(value, name):
     if array.dtype.names is not None:
         raise ValueError(f"{name} has the structured dtype {array.dtype}; pass one of its fields")
     if array.dtype.kind not in "biufc":
-        hint = "" if array.dtype.kind != "U" else (
-            "; texts become tokens by vocabulary.encode(text), or crnn.pad(texts,"
-            " vocabulary=vocabulary): see crnn.text.Vocabulary"
-        )
+        hint = _HINTS.get(array.dtype.kind, "").format(name=name)
         raise TypeError(f"{name} has dtype {array.dtype}; numbers are wanted{hint}")
     return array
 

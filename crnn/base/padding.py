@@ -13,8 +13,9 @@ def pad(sequences, batch_first=False, *, vocabulary=None):
 
     Parameters
     ----------
-    sequences : list or tuple
+    sequences : list, tuple or ndarray
         B arrays (T_i, I) of numbers, or (T_i,) of integer tokens; with a vocabulary, B strings.
+        An array of all of them has them along its first axis.
     batch_first : bool
         Whether the batch comes before time in x, as for networks with ``batch_first=True``.
     vocabulary : crnn.text.Vocabulary, optional
@@ -68,6 +69,8 @@ def _is_sequence(item):
 
 def encoded(sequences, vocabulary):
     """Return the sequences as tokens of a vocabulary; as they are for None."""
+    if isinstance(sequences, np.ndarray) and (sequences.ndim > 1 or sequences.dtype == object):
+        sequences = list(sequences)
     if not isinstance(sequences, (list, tuple)):
         raise TypeError(
             f"sequences is a {type(sequences).__name__}; a list of arrays, one for each sequence,"

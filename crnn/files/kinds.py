@@ -1,8 +1,8 @@
 """The four kinds of crnn files, and what the header of each holds besides the tensors.
 
-A network has its configuration; a character model also its vocabulary and an account of its
-training; a checkpoint, without a vocabulary, an account of a training under way. The state of a
-stream has no network: it says which ones it fits.
+A network has its configuration, and may have a scaler; a character model also its vocabulary and an
+account of its training; a checkpoint, without a vocabulary, an account of a training under way. The
+state of a stream has no network: it says which ones it fits.
 """
 
 import json
@@ -22,9 +22,10 @@ KEYS = {
     CHECKPOINT: ("config", "training"),
     STATE: ("state",),
 }
+MAY_HAVE = {NETWORK: ("scaler",)}
 NAMES = {  # what error messages call the text of a key
     "config": "configuration", "vocabulary": "vocabulary", "training": "account of training",
-    "state": "account of a state",
+    "state": "account of a state", "scaler": "scaler",
 }
 
 
@@ -39,11 +40,14 @@ class Content(NamedTuple):
     header : dict
         By the keys of its kind, what was written as JSON. Names, shapes and all values in it are
         still to be checked.
+    metadata : dict of str to str
+        Texts of users.
     """
 
     kind: str
     tensors: dict
     header: dict
+    metadata: dict
 
 
 def write(
@@ -59,15 +63,13 @@ def write(
     header : dict
         By the keys of one kind, what is to be written as JSON.
     metadata : mapping of str to str, optional
-        Further texts, under keys that crnn does not use; reading ignores them.
+        Further texts, under keys that crnn does not use.
 
     Raises
     ------
     TypeError, ValueError, OSError
         As `container.write`; ValueError also for a key in metadata that is crnn's own.
     """
-    if not isinstance(metadata, Mapping | None):
-        raise TypeError(f"metadata is a {type(metadata).__name__}; a dict of str to str is wanted")
     metadata = dict(metadata or {})
     for key in sorted(NAMES):
         if key in metadata:
@@ -94,8 +96,9 @@ def read(path: PathLike, *wanted: str) -> Content:
         raise FormatError(f"{path}: the header has no network configuration")
     if kind != NETWORK:  # a network's header may also have metadata of its user's
         container.check_names(path, metadata, KEYS[kind])
-    header = {key: container.read_json(path, metadata[key], NAMES[key]) for key in KEYS[kind]}
-    return Content(kind, tensors, header)
+    keys = [*KEYS[kind], *(key for key in MAY_HAVE.get(kind, ()) if key in metadata)]
+    header = {key: container.read_json(path, metadata.pop(key), NAMES[key]) for key in keys}
+    return Content(kind, tensors, header, metadata)
 
 
 def _kind_of(metadata: Mapping[str, str]) -> str:

@@ -1,6 +1,7 @@
 """What all networks share, whatever their cell: parameters, passes, steps, copies, files."""
 
 import copy
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from crnn.kernels.memory import aligned_empty
 from crnn.network.arranged import ArrangedPasses, ArrangedTape
 from crnn.network.initialization import METHODS, initial_vector
 from crnn.network.parameters import Layout, Parameters
+from crnn.network.scaling import Scaler
 from crnn.network.streams import Stream
 
 ENGINES = {"compiled": compiled.Engine, "reference": textbook.Engine}
@@ -59,6 +61,9 @@ class Network:
     ----------
     engine : Engine
         It runs the passes. Internal: the one door to a pass for the rest of crnn, such as training.
+    metadata : dict of str to str
+        Texts about the network, which `save` writes and `crnn.load` reads. `crnn.fit` puts in
+        "loss" and "targets", which are "every" or "last": what outputs mean.
     """
 
     def __init__(self, configuration, init, seed, forget_bias=None):
@@ -66,7 +71,7 @@ class Network:
         layout = Layout(parameter_shapes(layers, configuration.output_size))
         vector = aligned_empty((layout.size,), configuration.dtype)
         vector[...], self._generator = initial_vector(layout, layers, init, seed, forget_bias)
-        self._configuration = configuration
+        self._configuration, self.metadata, self._scaler = configuration, {}, None
         self._parameters = Parameters(layout, vector, configuration.backend)
         engine = ENGINES[configuration.backend]
         self.engine = engine(layers, self._parameters, configuration.dropout, self._generator)
@@ -196,7 +201,8 @@ class Network:
         TypeError, ValueError, IndexError
             If an argument is not as above; IndexError for a token out of range.
         """
-        return self._passes_over(x).infer(x, state, lengths)
+        passes = self._passes_over_arrays if type(x) is np.ndarray else self._passes
+        return passes.infer(x, state, lengths)
 
     def forward(self, x, state=None, *, lengths=None):
         """Run over a whole sequence and keep the hidden states, for `backward`; with dropout.
@@ -209,7 +215,8 @@ class Network:
         state : ndarray (L * D, B, H) or (L * D, H), or a tuple of two
         cache : Cache
         """
-        y, state, tape = self._passes_over(x).forward(x, state, lengths)
+        passes = self._passes_over_arrays if type(x) is np.ndarray else self._passes
+        y, state, tape = passes.forward(x, state, lengths)
         return y, state, Cache(self, tape)
 
     def backward(self, cache, dy, dstate=None):
@@ -274,7 +281,8 @@ class Network:
         TypeError, ValueError, IndexError
             If an argument is not as above; IndexError for a token in x out of range.
         """
-        return self._passes_over(x).loss(x, targets, state, loss, reduction, lengths)
+        passes = self._passes_over_arrays if type(x) is np.ndarray else self._passes
+        return passes.loss(x, targets, state, loss, reduction, lengths)
 
     def loss_and_gradients(
         self, x, targets, state=None, *, loss="softmax", reduction="mean", lengths=None
@@ -291,12 +299,8 @@ class Network:
         gradients : Gradients
         state : ndarray (L * D, B, H) or (L * D, H), or a tuple of two
         """
-        passes = self._passes_over(x)
+        passes = self._passes_over_arrays if type(x) is np.ndarray else self._passes
         return passes.loss_and_gradients(x, targets, state, loss, reduction, lengths)
-
-    def _passes_over(self, x):
-        """Return what takes x as it lies: for arrays, time first, the engine itself."""
-        return self._passes_over_arrays if type(x) is np.ndarray else self._passes
 
     # --- one step at a time --------------------------------------------------------------------
 
@@ -344,8 +348,20 @@ class Network:
         stream, state, batch_size = self._stream, None, None
         if stream is not None:
             state, batch_size = None if stream.is_at_start else stream.state, stream.batch_size
-        return _rebuild, (type(self), self.config(), self.backend, np.array(self.vector), state,
-                          batch_size, self.dropout_state)
+        arguments = (type(self), self.config(), self.backend, np.array(self.vector), state,
+                     batch_size, self.dropout_state)
+        return _rebuild, arguments, {"metadata": self.metadata, "_scaler": self._scaler}
+
+    @property
+    def scaler(self):
+        """A `crnn.Scaler` that is kept with the network, or None; it is not applied by itself."""
+        return self._scaler
+
+    @scaler.setter
+    def scaler(self, value):
+        if value is not None and (not isinstance(value, Scaler) or value.mean is None):
+            raise TypeError(f"scaler is {value!r}; a crnn.Scaler that was fitted, or None")
+        self._scaler = value
 
     @property
     def dropout_state(self):
@@ -361,25 +377,34 @@ class Network:
         """Write the network to a file, whole or not at all.
 
         The file is safetensors: the parameters by name, the configuration, and a SHA-256 of it
-        all. It holds nothing that runs. The state of `step` is not saved.
+        all, ``metadata``, and ``scaler`` if there is one. It holds nothing that runs. The state of
+        `step` is not saved.
 
         Parameters
         ----------
         path : str or os.PathLike
         metadata : dict of str to str, optional
-            Texts of your own for the file's header; `crnn.load` ignores them.
+            Texts for the file's header, besides ``net.metadata``, of which they replace those with
+            the same keys. `crnn.load` makes them the ``metadata`` of the network.
 
         Raises
         ------
         TypeError
             If the dtype is complex128, or metadata does not map str to str.
         ValueError
-            If metadata has a key that is crnn's own: config, format, sha256, state, training,
-            vocabulary.
+            If metadata has a key that is crnn's own: config, format, scaler, sha256, state,
+            training, vocabulary.
         OSError
             If it cannot be written. A file that was there is then still there.
         """
-        kinds.write(path, self.parameters, {"config": self.config()}, metadata)
+        header = {"config": self.config()}
+        if self.scaler is not None:
+            header["scaler"] = self.scaler.as_dict()
+        for each in (self.metadata, metadata):
+            if not isinstance(each, Mapping | None):
+                raise TypeError(
+                    f"metadata is a {type(each).__name__}; a dict of str to str is wanted")
+        kinds.write(path, self.parameters, header, self.metadata | dict(metadata or {}))
 
 
 def _rebuild(cls, config, backend, vector, state, batch_size, dropout_state):

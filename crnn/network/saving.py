@@ -9,6 +9,7 @@ from crnn.files import container, kinds
 from crnn.files.disk import FormatError
 from crnn.network.cells import CELLS
 from crnn.network.configuration import CONFIG_NAMES, DEFAULTS, OPTIONS, Configuration
+from crnn.network.scaling import Scaler
 
 
 def load(path, *, backend=None):
@@ -23,6 +24,7 @@ def load(path, *, backend=None):
     Returns
     -------
     RNN, GRU or LSTM
+        With the file's ``metadata`` and ``scaler``.
 
     Raises
     ------
@@ -65,9 +67,12 @@ def network_from(path, content, backend=None):
         container.check_tensors(path, tensors, shapes, configuration.dtype)
         del config["cell"]
         network = network_class(**config, backend=backend)
+        if "scaler" in content.header:
+            network.scaler = Scaler.of(content.header["scaler"])
     except FormatError:
         raise
     except (TypeError, ValueError) as error:
         raise FormatError(f"{path}: the configuration is not a network's: {error}") from None
+    network.metadata = content.metadata
     network.vector = np.concatenate([tensors[name].ravel() for name in network.parameters])
     return network

@@ -89,8 +89,6 @@ class Batches:
             bucket, "bucket")
         self.batch_first = checks.flag(batch_first, "batch_first")
         self._seed = None if seed is None else checks.whole_number(seed, "seed", minimum=0)
-        if isinstance(sequences, np.ndarray) and sequences.ndim > 1:
-            sequences = list(sequences)
         arrays = checked_arrays(encoded(sequences, vocabulary), "sequences")
         if targets is None:
             arrays, targets = _next_tokens(arrays)

@@ -83,7 +83,7 @@ def restore(path, net, optimizer, settings, data):
 
 def _read(path, net, settings):
     """Return the tensors, and the account of a training of this network with these settings."""
-    _, tensors, header = kinds.read(path, kinds.CHECKPOINT)
+    _, tensors, header, _ = kinds.read(path, kinds.CHECKPOINT)
     config, training = header["config"], header["training"]
     if not (isinstance(config, dict) and isinstance(training, dict)):
         raise FormatError(f"{path}: not a checkpoint")

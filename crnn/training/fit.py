@@ -12,7 +12,7 @@ from crnn.files import disk
 from crnn.network.network import Network
 from crnn.training import checkpoints, schedules
 from crnn.training.bar import ProgressBar
-from crnn.training.batches import checked_batches, chunks
+from crnn.training.batches import checked_batches, chunks, has_every_step
 from crnn.training.interrupts import DeferredInterrupt
 from crnn.training.optimizer import Optimizer
 from crnn.training.progress import Progress
@@ -73,6 +73,8 @@ def fit(
     resume=False, identity="", seed=None, progress=False,
 ):
     """Train a network.
+
+    What outputs mean then is in ``net.metadata``: "loss", and "targets", "every" or "last".
 
     Each update takes a chunk of ``truncation`` time steps: forward from the state that the chunk
     before left, backward to the chunk's start (truncated backpropagation through time; Williams &
@@ -178,6 +180,8 @@ def fit(
     loop = _Loop(net, optimizer, data, validation, settings)
     if resume:
         loop.progress = checkpoints.restore(checkpoint, net, optimizer, loop.account, data)
+    targets = "every" if has_every_step(data[0], loss) else "last"
+    net.metadata |= {"loss": loss, "targets": targets}
     lr = optimizer.lr
     try:
         with DeferredInterrupt() as interrupted:

@@ -179,6 +179,7 @@ REFUSED = {
     "three axes": (lambda net: net([TWO[0], np.zeros((5, 1, I))]), ValueError, r"\(5, 1, 3\)"),
     "complex": (lambda net: net([TWO[0], TWO[1] * 1j]), TypeError, "complex"),
     "token out of range": (lambda net: net([np.array([0, 1]), np.array([I])]), IndexError, "3"),
+    "an array of arrays": (lambda net: net(np.array(TWO, object)), TypeError, r"list\(x\)"),
     "unequal nested lists": (lambda net: net([[0, 1], [2]]), ValueError,
                              "inhomogeneous.*unequal.*np.asarray"),
     "vectors of floats": (lambda net: net([np.zeros(3), np.zeros(5)]), ValueError, "None"),
@@ -227,6 +228,11 @@ def test_pad():
     assert np.array_equal(swapped, x.swapaxes(0, 1))
     assert swapped.flags.c_contiguous
     assert again.tolist() == [3, 1]
+    both = np.empty(2, object)
+    both[:] = first, second
+    for given in (both, (first, second)):
+        assert np.array_equal(crnn.pad(given)[0], x)
+    assert np.array_equal(crnn.pad(x)[0], x.swapaxes(0, 1))  # an array of three sequences
     tokens, _ = crnn.pad([np.array([5], np.uint8), np.array([1, 2], np.int16)])
     assert (tokens.dtype, tokens.tolist()) == (np.int16, [[5, 1], [0, 2]])
 
@@ -240,9 +246,9 @@ def test_pad_encodes_texts():
 
 BAD_PADS = {
     "no sequences": ([], {}, ValueError, "no sequence"),
-    "an array": (np.zeros((3, 2)), {}, TypeError, "ndarray"),
     "a text": ("abc", {}, TypeError, "str"),
     "texts alone": (["abc"], {}, TypeError, "vocabulary"),
+    "an array of numbers": (np.zeros(3), {}, TypeError, "ndarray"),
     "numbers": ([1, 2], {}, ValueError, r"sequences\[0\]"),
     "no vocabulary": (["abc"], {"vocabulary": "abc"}, TypeError, "crnn.text.Vocabulary"),
     "unknown character": (["abd"], {"vocabulary": crnn.text.Vocabulary("abc")}, ValueError, "'d'"),
