@@ -19,7 +19,7 @@ class Objective(NamedTuple):
     targets: np.ndarray  # (T, B) or (T, B, O); T is 1 when only the last outputs count
     valid: np.ndarray | None  # (T, B) of bool for sigmoid and mse
     scale: float  # what the sum of losses is multiplied with
-    last_only: bool  # many to one: targets for the last valid step of each sequence
+    last_only: bool  # many to one: targets for each sequence's last outputs
 
 
 def checked_objective(loss, targets, sequence, output_size, reduction, dtype):

@@ -57,14 +57,22 @@ class Engine:
 
     # --- passes ---------------------------------------------------------------------------------
 
-    def infer(self, x, state, lengths):
-        """Run over a whole sequence, keeping no tape; return y and the last state."""
+    def infer(self, x, state, lengths, last_only=False):
+        """Run over a whole sequence, keeping no tape; return y and the last state.
+
+        ``last_only`` asks for each sequence's last outputs only: then y has no axis for steps.
+        """
         plan = self._plans.take_latest("infer")
-        if plan is None or lengths is not None or not plan.arguments.take(x, None, state):
-            plan = self._plan_for("infer", plan, x, None, state, lengths)
+        if (
+            plan is None or lengths is not None or plan.question.last_only != last_only
+            or not plan.arguments.take(x, None, state)
+        ):
+            plan = self._plan_for("infer", plan, x, None, state, lengths, last_only=last_only)
         y, last = plan.infer(), plan.arguments.public()
         self._plans.give_back(plan)
-        return y if plan.question.batched else y[:, 0], last
+        if last_only:
+            y = y[0]
+        return y if plan.question.batched else y[..., 0, :], last
 
     def forward(self, x, state, lengths):
         """Run over a whole sequence, with dropout; return y, the last state, and the tape."""
@@ -174,7 +182,8 @@ class Engine:
         )
 
     def _plan_for(
-        self, kind, latest, x, targets, state, lengths, loss="", reduction="sum", wants_x=False
+        self, kind, latest, x, targets, state, lengths, loss="", reduction="sum", wants_x=False,
+        last_only=False,
     ):
         """Return a plan that has taken the arguments, after they are checked and converted."""
         if latest is not None:
@@ -182,7 +191,7 @@ class Engine:
             self._plans.put_aside(latest)
         sequence = checked_sequence(x, state, lengths, self.layers, self._dtype)
         if kind in ("infer", "forward"):
-            return self._plan_of(kind, sequence)
+            return self._plan_of(kind, sequence, NO_OBJECTIVE._replace(last_only=last_only))
         objective = checked_objective(
             loss, targets, sequence, self.output_size, reduction, self._dtype)
         return self._plan_of(kind, sequence, objective, wants_x)

@@ -79,7 +79,9 @@ class PassArrays:
         self._dropout, self._memory, self._size, self._block = dropout, memory, size, block
         self._is_group, self._both, self._shared = is_group, weights.directions == 2, {}
         self.states_are_outputs = (
-            question.kind == "infer" and len(weights.layers) == 1 and not weights.has_readout)
+            question.kind == "infer" and not question.last_only
+            and len(weights.layers) == 1 and not weights.has_readout
+        )
         if self.states_are_outputs:
             self._block = question.steps
         if x is None:
@@ -156,11 +158,11 @@ class PassArrays:
         steps, source = q.steps, self.layer_arrays[-1].outputs
         if q.last_only:
             steps, source = 1, aligned_zeros((2, n, w.state_width), w.dtype)
-            read, dread = source, self._new(1, n, w.state_width)
+            read, dread = source, self._new(1, n, w.state_width) if q.goes_back else None
         if q.loss:
             y = self._new(min(steps, self._block), n, w.output_size)
         else:
-            y = np.empty((q.steps, 0, w.output_size), w.dtype)  # each pass brings its own
+            y = np.empty((steps, 0, w.output_size), w.dtype)  # each pass brings its own
         self.readout = self._kernels.Readout(w, steps, source, y, q.goes_back)
         if q.loss:
             *targets, losses = loss_arrays

@@ -39,7 +39,7 @@ class Question(NamedTuple):
     batched: bool  # whether the caller's arrays have an axis for the batch
     is_tokens: bool
     loss: str = ""
-    last_only: bool = False
+    last_only: bool = False  # whether only each sequence's last outputs are wanted
     wants_x: bool = False
 
     @property
@@ -150,8 +150,8 @@ class Plan:
             loss_arrays = self._classes, None, None, self._losses
             self._arrays = self._new_arrays(question.batch, self._block, self._x, loss_arrays,
                                         filled=filled)
-            self._y_shape = (question.steps + self._arrays.states_are_outputs, question.batch,
-                             weights.output_size)
+            self._y_shape = (self._output_steps + self._arrays.states_are_outputs,
+                             question.batch, weights.output_size)
 
     @property
     def bytes(self):
@@ -248,7 +248,7 @@ class Plan:
 
     def _new_arguments(self, x, classes):
         q, w = self.question, self._weights
-        self._target_steps = 1 if q.last_only else q.steps
+        self._output_steps = 1 if q.last_only else q.steps
         self._x = self._classes = self._losses = None
         if q.kind == "backward":
             self._x = x
@@ -257,9 +257,9 @@ class Plan:
         elif q.kind == "forward":
             self._x = self._new_input(q.batch)
         if q.loss:
-            self._losses = self._new(self._target_steps, q.batch, dtype=np.float64)
+            self._losses = self._new(self._output_steps, q.batch, dtype=np.float64)
         if q.loss == "softmax":
-            self._classes = self._memory.own(classes, self._target_steps, q.batch)
+            self._classes = self._memory.own(classes, self._output_steps, q.batch)
         states, gradients, joined = self._new_states(q.has_tape)
         return self._kernels.PassArguments(
             w, q.steps, q.batch, q.batched, self._x, self._classes, self._losses, states,
@@ -294,7 +294,7 @@ class Plan:
         q, w = self.question, self._weights
         for size in self._sizes:
             x = self._new_input(size)
-            steps = self._target_steps
+            steps = self._output_steps
             classes = targets = valid = None
             if q.loss == "softmax":
                 classes = self._new(steps, size, dtype=np.intp)

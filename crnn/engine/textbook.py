@@ -27,11 +27,12 @@ class Engine:
         )
         self._passes = Passes(layers, parameters, dropout)
 
-    def infer(self, x, state, lengths):
-        """Run over a whole sequence; return y and the last state."""
+    def infer(self, x, state, lengths, last_only=False):
+        """Run over a whole sequence; return y, or only the last outputs, and the last state."""
         sequence = self.sequence(x, state, lengths)
-        y, states = self._passes.infer(sequence.x, sequence.states, sequence.lengths)
-        return sequence.unbatch(y), public_state(states, sequence.batched)
+        infer = self._passes.infer_last if last_only else self._passes.infer
+        y, states = infer(sequence.x, sequence.states, sequence.lengths)
+        return sequence.unbatch(y, y.ndim - 2), public_state(states, sequence.batched)
 
     def forward(self, x, state, lengths):
         """Run over a whole sequence, with dropout; return y, the last state, and the tape."""

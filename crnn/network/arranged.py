@@ -25,11 +25,11 @@ class ArrangedPasses:
     def __init__(self, engine, batch_first):
         self._engine, self._batch_first = engine, batch_first
 
-    def infer(self, x, state, lengths):
+    def infer(self, x, state, lengths, last_only):
         """As `Engine.infer`."""
         given = self._arranged(x, lengths)
-        y, last = self._engine.infer(given.x, state, given.lengths)
-        return given.public(y), last
+        y, last = self._engine.infer(given.x, state, given.lengths, last_only)
+        return y if last_only else given.public(y), last
 
     def forward(self, x, state, lengths):
         """As `Engine.forward`; the tape is an `ArrangedTape`."""

@@ -171,7 +171,7 @@ class Network:
 
     # --- whole sequences -----------------------------------------------------------------------
 
-    def __call__(self, x, state=None, *, lengths=None):
+    def __call__(self, x, state=None, *, lengths=None, last=False):
         """Run over a whole sequence, for inference: no tape is kept.
 
         Parameters
@@ -189,10 +189,16 @@ class Network:
         lengths : array_like of int, optional
             (B,): how many of the T steps each sequence has. Beyond them y is 0. A list has its
             own.
+        last : bool
+            Whether only each sequence's last outputs are wanted, and only they are computed (many
+            to one): those of its last step. With two directions the readout then reads each
+            direction's own last state: of the second one, that at the sequence's first step. So
+            do losses with a target for each sequence. Where a sequence has no step, y is 0.
 
         Returns
         -------
         y : ndarray (T, B, O) or (T, O), or a list of arrays (T_i, O) where x is a list
+            (B, O) or (O,) if ``last``.
         state : ndarray (L * D, B, H) or (L * D, H), or a tuple of two
             Each sequence's last state.
 
@@ -202,7 +208,7 @@ class Network:
             If an argument is not as above; IndexError for a token out of range.
         """
         passes = self._passes_over_arrays if type(x) is np.ndarray else self._passes
-        return passes.infer(x, state, lengths)
+        return passes.infer(x, state, lengths, checks.flag(last, "last"))
 
     def forward(self, x, state=None, *, lengths=None):
         """Run over a whole sequence and keep the hidden states, for `backward`; with dropout.
@@ -260,9 +266,9 @@ class Network:
             As for calling the network.
         targets : array_like
             "softmax": integers (T, B), -1 meaning no target here; the others: (T, B, O). Without
-            T for the last valid step of each sequence only (many to one), without B for one
-            sequence. For a list of sequences: a list of (T_i,) or (T_i, O), or (B,) or (B, O) for
-            the last steps.
+            T for each sequence's last outputs only (many to one; see `last` of calling the
+            network), without B for one sequence. For a list of sequences: a list of (T_i,) or
+            (T_i, O), or (B,) or (B, O) for the last outputs.
         loss : {"softmax", "sigmoid", "mse"}
             Negative log-likelihood in nats; binary cross-entropy of each output, in nats, whose
             targets are probabilities from 0 to 1 (not checked); squared error.

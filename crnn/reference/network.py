@@ -95,6 +95,17 @@ class Passes:
         y, states, _ = self.forward(x, states, lengths)
         return y, states
 
+    @silent
+    def infer_last(self, x, states, lengths=None):
+        """Return each sequence's last outputs (B, O), 0 where it has no step, and the last states.
+
+        What the readout then reads is what `last_outputs` returns.
+        """
+        states, tape = self._through_layers(x, states, lengths, None)
+        y = self._read_out(last_outputs(tape))
+        has_steps = valid_steps(lengths, *x.shape[:2]).any(axis=0)
+        return np.where(has_steps[:, None], y, 0), states
+
     def step(self, x, states):
         """Return the outputs (B, O) of one time step, and the states after it."""
         y, states = self.infer(x[None], states)
@@ -122,7 +133,8 @@ class Passes:
         step only.
         """
         states, tape = self._through_layers(x, states, lengths, None)
-        losses, _ = losses_of(self._read_out(read_by(objective, tape)), objective)
+        read = last_outputs(tape)[None] if objective.last_only else tape.top
+        losses, _ = losses_of(self._read_out(read), objective)
         return losses.sum().item() * objective.scale, states
 
     def _through_layers(self, x, states, lengths, masks):
@@ -180,11 +192,11 @@ class Passes:
     def loss_and_gradients(self, x, states, lengths, objective, masks=None):
         """Return the loss, its `Gradients`, and the last states: the training pass."""
         states, tape = self._through_layers(x, states, lengths, masks)
-        read = read_by(objective, tape)
+        read = last_outputs(tape)[None] if objective.last_only else tape.top
         losses, dy = losses_of(self._read_out(read), objective)
         dh, gradients = self._read_out_backward(dy, read)
         if objective.last_only:
-            dh = at_last_steps(dh[0], tape)
+            dh = last_outputs_backward(dh[0], tape)
         none = [tuple(np.zeros_like(each) for each in state) for state in states]
         gradients = self._back_through_layers(tape, dh, none, gradients)
         return losses.sum().item() * objective.scale, gradients, states
@@ -237,21 +249,27 @@ def losses_of(y, objective):
     return loss(y, objective.targets, objective.valid, scale=objective.scale)
 
 
-def read_by(objective, tape):
-    """Return what the readout reads: everything the top layer puts out, or its last valid steps."""
-    if not objective.last_only:
-        return tape.top
+def last_outputs(tape):
+    """Return what the top layer puts out last (B, D * H): zeros where there is no step at all.
+
+    In two directions that is each direction's own last state, side by side: of the first one at
+    the sequence's last step, of the second one, which goes the other way, at its first.
+    """
     steps, batch, width = tape.top.shape
     if steps == 0:
-        return np.zeros((1, batch, width), tape.top.dtype)
-    return tape.top[None, last_steps(tape), np.arange(batch)]
+        return np.zeros((batch, width), tape.top.dtype)
+    H = width // len(tape.layers[-1])
+    ahead, second = tape.top[last_steps(tape), np.arange(batch), :H], tape.top[0, :, H:]
+    return np.concatenate([ahead, second], axis=1)  # nothing of a second one that is not there
 
 
-def at_last_steps(dh, tape):
-    """Return zeros (T, B, n), except for rows (B, n) at each sequence's last valid step."""
+def last_outputs_backward(dh, tape):
+    """Return zeros (T, B, D * H), but for the rows dh (B, D * H) where `last_outputs` reads."""
     whole = np.zeros_like(tape.top)
     if len(whole):
-        whole[last_steps(tape), np.arange(len(dh))] = dh
+        H = dh.shape[1] // len(tape.layers[-1])
+        whole[last_steps(tape), np.arange(len(dh)), :H] = dh[:, :H]
+        whole[0, :, H:] = dh[:, H:]
     return whole
 
 

@@ -472,7 +472,8 @@ def questions_for(rng, net):
     questions = [
         (x, classes, None, {}), (more, classes, None, {}), (x, classes, state, {}),
         (x, classes, None, {}), (x, classes, None, {"reduction": "sum"}), (x, last, state, {}),
-        (x, classes, state, {"lengths": LENGTHS}), (x, classes, state, {}),
+        (x, last, state, {"last": True}), (x, classes, state, {"lengths": LENGTHS}),
+        (x, classes, state, {}),
         (x, y, state, {"loss": "mse"}), (x, y, state, {"loss": "sigmoid"}),
         (x, y, None, {"loss": "sigmoid", "lengths": LENGTHS}), (x, y, None, {"loss": "sigmoid"}),
         (x, y[-1], None, {"loss": "sigmoid"}), (x[:, :1], classes[:, :1], None, {}),
@@ -484,7 +485,8 @@ def questions_for(rng, net):
 def asker(net):
     def ask(x, targets, state, options):
         """Return all that passes make of a question."""
-        y, last = net(x, state, lengths=options.get("lengths"))
+        options = dict(options)
+        y, last = net(x, state, lengths=options.get("lengths"), last=options.pop("last", False))
         value, after = net.loss(x, targets, state, **options)
         again, grads, end = net.loss_and_gradients(x, targets, state, **options)
         states = [each for state in (last, after, end, grads.state) for each in parts_of(state)]

@@ -121,7 +121,7 @@ def everything(net, data):
     """Return all that a network computes, by name."""
     rest = {"lengths": data.lengths}
     y, last = net(data.x, data.state, **rest)
-    found = {"y": y} | named("last", last)
+    found = {"y": y, "last y": net(data.x, data.state, **rest, last=True)[0]} | named("last", last)
     y, last, cache = net.forward(data.x, data.state, **rest)
     found |= {"y with tape": y} | named("last with tape", last)
     found |= gradients_by_name("backward", net.backward(cache, data.dy, data.dstate))

@@ -194,8 +194,8 @@ CELL_BUGS = [
     ("compiled, dropout of another layer", "plan.train(vector, masks, dx)",
      "plan.train(vector, [*masks[:1] * (len(masks) - 1), None], dx)", "k", COMPILED),
     # dropout
-    ("dropout in inference", "y, states = self._passes.infer(sequence.x, sequence.states,"
-     " sequence.lengths)", "y, states, _ = self._dropout.run(lambda masks: self._passes.forward("
+    ("dropout in inference", "y, states = infer(sequence.x, sequence.states, sequence.lengths)",
+     "y, states, _ = self._dropout.run(lambda masks: self._passes.forward("
      "sequence.x, sequence.states, sequence.lengths, masks), sequence.steps, sequence.batch_size)",
      "a", ENGINE),
     ("dropout not applied on the way back", "dh = self._drop(dx, tape.masks[number - 1])",

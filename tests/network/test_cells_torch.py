@@ -137,6 +137,8 @@ def test_a_loss_behind_a_readout(backend, rng, cell, layers, both, lengths, last
     loss, grads, last = net.loss_and_gradients(data.x, targets, data.state, lengths=lengths)
     ours = {"loss": loss, **grads.parameters, **named("last", last), "x": grads.x}
     ours |= {"plain loss": net.loss(data.x, targets, data.state, lengths=lengths)[0]}
+    if last_only:
+        ours |= {"y": net(data.x, data.state, lengths=lengths, last=True)[0]}
 
     theirs, readout = torch_layers(net), torch.nn.Linear(H * (1 + both), O, dtype=torch.float64)
     with torch.no_grad():
@@ -147,13 +149,16 @@ def test_a_loss_behind_a_readout(backend, rng, cell, layers, both, lengths, last
     ends = np.full(B, T) if lengths is None else lengths
     chosen = (torch.arange(T)[:, None] < torch.tensor(ends)).reshape(-1)
     y, wanted = readout(h), torch.tensor(targets)
-    if last_only:
-        y = y[torch.tensor(ends) - 1, torch.arange(B)]
+    if last_only:  # each direction's own last state, side by side
+        h_n = arrays(last)[0].reshape(layers, 1 + both, B, H)[-1]
+        y = readout(torch.cat(tuple(h_n), dim=1))
     else:
         y, wanted = y.reshape(-1, O)[chosen], wanted.reshape(-1)[chosen]
     value = torch.nn.functional.cross_entropy(y, wanted, ignore_index=-1)
     value.backward()
     found = {"loss": value.item(), "plain loss": value.item(), "x": x.grad.numpy()}
+    if last_only:
+        found |= {"y": y.detach().numpy()}
     found |= torch_gradients(theirs) | named("last", numpy_state(last))
     found |= {"W_hy": readout.weight.grad.numpy().T, "b_y": readout.bias.grad.numpy()}
     check_close(ours, found, 1e-10)

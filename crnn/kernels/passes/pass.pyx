@@ -5,7 +5,7 @@ cdef enum PhaseKind:
     INFER           # all layers and the readout, block by block, without a tape
     FORWARD         # all layers, with a tape
     READ            # the readout over a block; in training the loss, and back to what it read
-    READ_LAST       # the same of each sequence's last step only, and the readout's own gradients
+    READ_LAST       # the same of each sequence's last outputs only, and the readout's own gradients
     ADD_READ        # a part of the gradients of the readout over a block
     BACK            # back through time over a block, of a layer in one direction
     ADD             # a part of the gradients of its parameters (and readout: `reads_by_block`)
@@ -43,7 +43,7 @@ cdef class Pass:
     block : int
         Time steps of a block.
     read, dread : ndarray (2, B, D * H), (1, B, D * H), or None
-        What the readout reads and its gradient, where it reads each sequence's last step only.
+        What the readout reads and its gradient, where it reads each sequence's last outputs only.
     reads, has_loss, goes_back : bool
         Whether READ computes outputs (else they are states, or their gradient is given), then
         losses and their gradient, and then what reaches the layers.
@@ -272,10 +272,10 @@ cdef class Pass:
     cdef void silence(self, real *y, Py_ssize_t width, Span span) noexcept nogil:
         # y (T, B, width) = 0 where a sequence is over
         cdef Py_ssize_t t, b
-        if self.lengths == NULL:
+        if self.lengths == NULL and self.steps:
             return
         for b in range(span.first, span.last):
-            for t in range(max(span.start, self.lengths[b]), span.start + span.count):
+            for t in range(max(span.start, self.length(b)), span.start + span.count):
                 memset(y + (t * self.batch + b) * width, 0, width * sizeof(real))
 
     # --- with a tape ------------------------------------------------------------------------------
@@ -300,23 +300,29 @@ cdef class Pass:
             self.readout.backward(span)
 
     cdef void read_last(self, Span span) noexcept nogil:
-        # each sequence's last valid step only
-        cdef Py_ssize_t b, width = self.readout.inputs
+        # each sequence's last outputs only: those of the last step of each direction's own way
+        cdef Py_ssize_t b, H = self.top.hidden
         for b in range(span.first, span.last):
-            memcpy(&self.read[1, b, 0], self.last_output(b), width * sizeof(real))
+            memcpy(&self.read[1, b, 0], &self.top.outputs[self.last_row(b), b, 0],
+                   H * sizeof(real))
+            if self.top.both:
+                memcpy(&self.read[1, b, H], &self.top.outputs[min(1, self.steps), b, H],
+                       H * sizeof(real))
         span.start, span.count = 0, 1
         self.read_span(span)
         if self.goes_back:
-            span.first, span.last = 0, width
+            span.first, span.last = 0, self.readout.inputs
             self.readout.gradients(span, self.vector)
 
-    cdef const real *last_output(self, Py_ssize_t b) noexcept nogil:
-        cdef Py_ssize_t t = self.steps if self.lengths == NULL else self.lengths[b]
+    cdef inline Py_ssize_t length(self, Py_ssize_t b) noexcept nogil:
+        return self.steps if self.lengths == NULL else self.lengths[b]
+
+    cdef inline Py_ssize_t last_row(self, Py_ssize_t b) noexcept nogil:
+        # where the first direction's last output lies
         if not self.top.both and not self.top.ahead.has_tape:
-            t = 0                   # where the last state was carried to
-        elif t == 0:
-            t = min(1, self.steps)  # of a sequence without any step, whatever is there
-        return &self.top.outputs[t, b, 0]
+            return 0                # where the last state was carried to
+        # of a sequence without any step, whatever is there
+        return max(min(1, self.steps), self.length(b))
 
     cdef inline bint reads_by_block(self, const Phase *phase) noexcept nogil:
         # whether the readout goes with this layer, block by block on the way back
@@ -358,17 +364,18 @@ cdef class Pass:
             (<Layer> self.layers[k]).split(span.first, span.last)
 
     cdef void spread_last(self, Span span) noexcept nogil:
-        # what reaches the outputs of a span, where only each sequence's last step has a target
-        cdef Py_ssize_t b, t, width = self.readout.inputs
+        # what reaches the outputs of a span, where only each sequence's last outputs have a target
+        cdef Py_ssize_t b, t, width = self.readout.inputs, H = self.top.hidden
         cdef Py_ssize_t at = row_of(self.top.dh.shape[0], self.steps, span.start)
         for t in range(span.count):
             memset(&self.top.dh[at + t, span.first, 0], 0,
                    (span.last - span.first) * width * sizeof(real))
         for b in range(span.first, span.last):
-            t = self.steps if self.lengths == NULL else max(1, self.lengths[b])
-            t -= 1 + span.start
+            t = max(1, self.length(b)) - 1 - span.start
             if 0 <= t < span.count:
-                memcpy(&self.top.dh[at + t, b, 0], &self.dread[0, b, 0], width * sizeof(real))
+                memcpy(&self.top.dh[at + t, b, 0], &self.dread[0, b, 0], H * sizeof(real))
+            if self.top.both:       # of both directions, all steps are one span
+                memcpy(&self.top.dh[0, b, H], &self.dread[0, b, H], H * sizeof(real))
 
     cdef void add_gradients(self, const Phase *phase, Span span) noexcept nogil:
         cdef Py_ssize_t k = self.layer_of(phase)
