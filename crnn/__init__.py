@@ -13,6 +13,7 @@ from crnn._version import __version__ as __version__
 from crnn.analysis.gradient_check import gradcheck
 from crnn.analysis.gradient_flow import gradient_flow
 from crnn.base.backends import build_info
+from crnn.base.losses import Huber, Quantile
 from crnn.base.padding import pad
 from crnn.engine.threads import get_num_threads, set_num_threads, threads
 from crnn.files.disk import FormatError
@@ -40,6 +41,8 @@ __all__ = [
     "FormatError",
     "Gradients",
     "History",
+    "Huber",
+    "Quantile",
     "RMSprop",
     "Scaler",
     "Stream",

@@ -12,7 +12,7 @@ STEP = 1e-100  # no difference is taken, so no digits are lost however small the
 
 def gradcheck(
     net, x, targets, state=None, *, loss="softmax", reduction="mean", lengths=None,
-    max_entries=200, seed=0,
+    sample_weight=None, class_weight=None, missing="error", max_entries=200, seed=0,
 ):
     """Compare ``net.loss_and_gradients`` with complex-step derivatives of the NumPy reference.
 
@@ -22,7 +22,7 @@ def gradcheck(
     Parameters
     ----------
     net : RNN, GRU or LSTM
-    x, targets, state, loss, reduction, lengths
+    x, targets, state, loss, reduction, lengths, sample_weight, class_weight, missing
         As for `RNN.loss_and_gradients`.
     max_entries : int
         At most this many entries of each array are looked at, drawn at random.
@@ -53,7 +53,11 @@ def gradcheck(
     max_entries = checks.whole_number(max_entries, "max_entries")
     given = arranged(x, lengths, net.batch_first, net.input_size)
     x, targets, lengths = given.x, given.targets(targets, loss), given.lengths
-    options = {"loss": loss, "reduction": reduction, "lengths": lengths}
+    sample_weight = None if sample_weight is None else given.weights(sample_weight)
+    options = {
+        "loss": loss, "reduction": reduction, "lengths": lengths, "sample_weight": sample_weight,
+        "class_weight": class_weight, "missing": missing,
+    }
     config = net.config() | {"dropout": 0.0, "batch_first": False}
     del config["cell"]
     if net.dropout or net.batch_first:  # what dropout zeroes differs from pass to pass

@@ -46,6 +46,16 @@ class TimeFirst:
         """Return targets as the engine takes them."""
         return targets
 
+    def weighting(self, weighting):
+        """Return a `Weighting`, or None, as the engine takes it."""
+        if weighting is None or weighting.sample_weight is None:
+            return weighting
+        return weighting._replace(sample_weight=self.weights(weighting.sample_weight))
+
+    def weights(self, sample_weight):
+        """Return weights of steps, or of sequences, as the engine takes them."""
+        return sample_weight
+
     def along(self, array, name):
         """Return what has a number, or more, for each step, such as dy, as the engine takes it."""
         return array
@@ -79,6 +89,10 @@ class BatchFirst(TimeFirst):
             return array
         return self.along(array, "targets")
 
+    def weights(self, sample_weight):
+        array = checks.plain_array(sample_weight, "sample_weight")
+        return self.along(array, "sample_weight") if array.ndim == 2 else array
+
     def along(self, array, name):
         array = checks.plain_array(array, name)
         if self._is_batch:
@@ -110,6 +124,12 @@ class Separate(TimeFirst):
         if not isinstance(targets, (list, tuple)) or any(np.ndim(each) < axes for each in targets):
             return targets  # for the last steps
         return self.along(targets, "targets")
+
+    def weights(self, sample_weight):
+        is_list = isinstance(sample_weight, (list, tuple))
+        if not is_list or all(np.ndim(each) == 0 for each in sample_weight):
+            return sample_weight  # of sequences
+        return self.along(sample_weight, "sample_weight")
 
     def along(self, arrays, name):
         if not isinstance(arrays, (list, tuple)) or len(arrays) != len(self.lengths):

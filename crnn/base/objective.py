@@ -1,76 +1,84 @@
-"""Losses: checked targets, and the weight of each."""
+"""What a pass is to lower: a loss with its targets, and the weight of each."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from crnn.base import checks
-from crnn.base.sequences import how_read, valid_steps
+from crnn.base.losses import Loss, checked_loss
+from crnn.base.sequences import how_read
+from crnn.base.weights import target_weights
 from crnn.kernels.memory import count_between
 
-LOSSES = ("softmax", "sigmoid", "mse")
 REDUCTIONS = ("mean", "sum")
 
 
 class Objective(NamedTuple):
     """A loss with its targets, checked."""
 
-    loss: str
-    targets: np.ndarray  # (T, B) or (T, B, O); T is 1 when only the last outputs count
-    valid: np.ndarray | None  # (T, B) of bool for sigmoid and mse
+    loss: Loss
+    targets: np.ndarray  # (T, B) or (T, B, n); T is 1 when only the last outputs count
+    weights: np.ndarray | None  # as `target_weights` returns them; of softmax only those given
+    count: int  # targets that count: classes, or numbers
     scale: float  # what the sum of losses is multiplied with
     last_only: bool  # many to one: targets for each sequence's last outputs
 
 
-def checked_objective(loss, targets, sequence, output_size, reduction, dtype):
+def checked_objective(loss, targets, sequence, output_size, reduction, dtype, weighting=None):
     """Check the arguments of a loss and return its `Objective`.
 
     Parameters
     ----------
-    loss : {"softmax", "sigmoid", "mse"}
+    loss : str or Loss
     targets : array_like
-        Softmax: integers (T, B) or (B,), -1 for none. Others: (T, B, O) or (B, O). Without B for
-        one sequence.
+        Softmax: integers (T, B) or (B,), -1 for none. Others: (T, B, n) or (B, n), where n is O
+        divided by the blocks of the loss. Without B for one sequence.
     sequence : Sequence
         The checked input.
     output_size : int
         O.
     reduction : {"mean", "sum"}
     dtype : numpy.dtype
+    weighting : Weighting or None
     """
-    loss, reduction = options(loss, reduction)
-    steps, batch_size = sequence.steps, sequence.batch_size
-    each = (batch_size,) if sequence.batched else ()
-    features = () if loss == "softmax" else (output_size,)
+    loss, reduction = checked_loss(loss), checks.choice(reduction, "reduction", REDUCTIONS)
+    features = () if loss.name == "softmax" else (_target_size(loss, output_size),)
     array = checks.plain_array(targets, "targets")
     try:
-        last_only = _counts_last_only(array, (steps, *each), each, features)
+        last_only = _counts_last_only(array, (sequence.steps, *sequence.batch), sequence.batch,
+                                      features)
     except ValueError as error:
         hint = _one_hot_hint(array, loss, sequence, output_size)
-        read = how_read(steps, batch_size, sequence.batched)
+        read = how_read(sequence.steps, sequence.batch_size, sequence.batched)
         raise ValueError(f"{error}{hint}{read}") from error
-    if loss == "softmax":
+    steps = 1 if last_only else sequence.steps
+    if loss.name == "softmax":
         array = _classes(array, output_size)
     else:
         array = checks.real_array(array, "targets", dtype, array.shape)
-    array = array.reshape(1 if last_only else steps, batch_size, *features)
-    valid = _valid(sequence, last_only)
-    if loss == "softmax":
-        if valid is not None:
-            array[~valid] = -1
-        count, valid = count_between(array, 0, output_size), None
+    array = array.reshape(steps, sequence.batch_size, *features)
+    weights = target_weights(weighting, loss, array, sequence, last_only, output_size)
+    if loss.name == "softmax":
+        if weights is not None:
+            array[weights == 0] = -1
+        if weighting is None:
+            weights = None
+        count = count_between(array, 0, output_size)
     else:
-        valid = np.ones(array.shape[:2], bool) if valid is None else valid
-        count = int(valid.sum()) * output_size
-    scale = 1.0 if reduction == "sum" else 1.0 / max(count, 1)
-    return Objective(loss, array, valid, scale, last_only)
+        if loss.name == "sigmoid":
+            _check_probabilities(array, weights)
+        count = _count(array, weights)
+    scale = 1.0 if reduction == "sum" else 1.0 / max(count * loss.terms, 1)
+    return Objective(loss, array, weights, count, scale, last_only)
 
 
-def options(loss, reduction):
-    """Return a loss and a reduction, both checked."""
-    return (
-        checks.choice(loss, "loss", LOSSES), checks.choice(reduction, "reduction", REDUCTIONS)
-    )
+def _target_size(loss, output_size):
+    if output_size % loss.blocks:
+        raise ValueError(
+            f"the network has {output_size} outputs; the loss {loss!r} takes {loss.blocks} for each"
+            f" target, so a multiple of {loss.blocks} is wanted as output_size"
+        )
+    return output_size // loss.blocks
 
 
 def _counts_last_only(array, all_steps, last_step, features):
@@ -87,7 +95,7 @@ def _counts_last_only(array, all_steps, last_step, features):
 def _one_hot_hint(array, loss, sequence, output_size):
     """Return what to do about a row of O numbers where a class is wanted."""
     of_steps = (sequence.steps, *sequence.batch, output_size)
-    if loss != "softmax" or array.shape not in (of_steps, of_steps[1:]):
+    if loss.name != "softmax" or array.shape not in (of_steps, of_steps[1:]):
         return ""
     return "; they are numbers of classes: of one-hot rows these are targets.argmax(-1)"
 
@@ -110,10 +118,25 @@ def _classes(array, output_size):
     return array
 
 
-def _valid(sequence, last_only):
-    """Return which targets count, (T, B), or (1, B) for the last step only; None: all of them."""
-    lengths = sequence.lengths
-    if last_only:
-        return np.full((1, sequence.batch_size), sequence.steps > 0) if lengths is None else (
-            lengths > 0)[None, :]
-    return None if lengths is None else valid_steps(lengths, sequence.steps)
+def _check_probabilities(array, weights):
+    """Raise unless all targets that count are from 0 to 1."""
+    real = array.real
+    if real.min(initial=0) >= 0 and real.max(initial=0) <= 1:
+        return
+    outside = ~((real >= 0) & (real <= 1))  # NaN too
+    if weights is not None:
+        outside &= weights.reshape(*array.shape[:2], -1) != 0
+    if outside.any():
+        raise ValueError(
+            f"targets have the number {real[outside][0]}; those of the loss 'sigmoid' are"
+            " probabilities, from 0 to 1 (for missing ones, NaN, say missing='skip'; for numbers of"
+            " any size take another loss, such as 'mse')"
+        )
+
+
+def _count(array, weights):
+    """Return how many numbers of the targets count."""
+    if weights is None:
+        return array.size
+    counted = int(np.count_nonzero(weights))
+    return counted if weights.ndim == 3 else counted * array.shape[2]

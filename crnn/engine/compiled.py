@@ -12,6 +12,7 @@ import numpy as np
 
 from crnn.base import checks
 from crnn.base.backends import kernels
+from crnn.base.losses import Loss, known_loss
 from crnn.base.objective import REDUCTIONS, Objective, checked_objective
 from crnn.base.sequences import checked_sequence, checked_states, valid_steps
 from crnn.engine.dropout import Dropout
@@ -19,7 +20,7 @@ from crnn.engine.packing import PackedWeights
 from crnn.engine.plans import Plan, Plans, Question, Tape
 from crnn.kernels.memory import aligned_empty
 
-NO_OBJECTIVE = Objective("", None, None, 1.0, False)
+NO_OBJECTIVE = Objective(Loss(""), None, None, 0, 1.0, False)
 
 
 class Engine:
@@ -114,24 +115,29 @@ class Engine:
         self._plans.give_way_back(tape.plan, plan)
         return gradients
 
-    def loss(self, x, targets, state, loss, reduction, lengths):
+    def loss(self, x, targets, state, loss, reduction, lengths, weighting=None):
         """Return the loss over a whole sequence, and the last state; no tape is kept."""
         plan = self._plans.take_latest("loss")
-        if not self._try_to_take(plan, x, targets, state, loss, reduction, lengths, False):
-            plan = self._plan_for("loss", plan, x, targets, state, lengths, loss, reduction)
+        if weighting is not None or not self._try_to_take(
+                plan, x, targets, state, loss, reduction, lengths, False):
+            plan = self._plan_for("loss", plan, x, targets, state, lengths, loss, reduction,
+                                  weighting)
         value, last = plan.loss(), plan.arguments.public()
         self._plans.give_back(plan)
         return value, last
 
-    def loss_and_gradients(self, x, targets, state, loss, reduction, lengths, wants_x=True):
+    def loss_and_gradients(
+        self, x, targets, state, loss, reduction, lengths, weighting=None, wants_x=True
+    ):
         """Return the loss, its `Gradients`, and the last state.
 
         ``wants_x`` asks for the gradient of x, too.
         """
         plan = self._plans.take_latest("train")
-        if not self._try_to_take(plan, x, targets, state, loss, reduction, lengths, wants_x):
+        if weighting is not None or not self._try_to_take(
+                plan, x, targets, state, loss, reduction, lengths, wants_x):
             plan = self._plan_for("train", plan, x, targets, state, lengths, loss, reduction,
-                                  wants_x)
+                                  weighting, wants_x)
         gradients, dx = self.parameters.new_gradients(), self._new_dx(plan.question, wants_x)
         q, vector = plan.question, gradients.vector
         value = self._dropout.run(lambda masks: plan.train(vector, masks, dx), q.steps, q.batch)
@@ -140,10 +146,11 @@ class Engine:
         self._plans.give_back(plan)
         return value, gradients, last
 
-    def validate(self, x, targets, loss, lengths):
-        """Raise what `loss` would raise for these, without computing it."""
+    def validate(self, x, targets, loss, lengths, weighting=None):
+        """Raise what `loss` would raise for these, without computing it; return the `Objective`."""
         sequence = checked_sequence(x, None, lengths, self.layers, self._dtype)
-        checked_objective(loss, targets, sequence, self.output_size, "mean", self._dtype)
+        return checked_objective(
+            loss, targets, sequence, self.output_size, "mean", self._dtype, weighting)
 
     def stepper(self, prepare):
         """Return what runs one time step at a time, on a state of its own.
@@ -173,17 +180,22 @@ class Engine:
         """Have a plan take the arguments as they are; return whether it could."""
         if plan is None or lengths is not None:
             return False
-        q = plan.question
+        q, loss = plan.question, known_loss(loss)
         return (
-            isinstance(loss, str) and loss == q.loss and not q.last_only
+            loss is not None and loss.name == q.loss and loss.blocks == q.blocks
+            and not q.last_only
             and isinstance(reduction, str) and reduction in REDUCTIONS and targets is not None
             and (wants_x and not q.is_tokens) == q.wants_x
-            and plan.arguments.take(x, targets, state, reduction == "mean")
+            and plan.arguments.take(
+                x, targets, state,
+                self.output_size // q.blocks * loss.terms if reduction == "mean" else 0,
+                loss.numbers)
+            and (loss.name != "sigmoid" or plan.arguments.targets_are_probabilities())
         )
 
     def _plan_for(
-        self, kind, latest, x, targets, state, lengths, loss="", reduction="sum", wants_x=False,
-        last_only=False,
+        self, kind, latest, x, targets, state, lengths, loss="", reduction="sum", weighting=None,
+        wants_x=False, last_only=False,
     ):
         """Return a plan that has taken the arguments, after they are checked and converted."""
         if latest is not None:
@@ -193,14 +205,15 @@ class Engine:
         if kind in ("infer", "forward"):
             return self._plan_of(kind, sequence, NO_OBJECTIVE._replace(last_only=last_only))
         objective = checked_objective(
-            loss, targets, sequence, self.output_size, reduction, self._dtype)
+            loss, targets, sequence, self.output_size, reduction, self._dtype, weighting)
         return self._plan_of(kind, sequence, objective, wants_x)
 
     def _plan_of(self, kind, sequence, objective=NO_OBJECTIVE, wants_x=False):
         """Return a plan that has taken checked arguments."""
         question = Question(
             kind, sequence.steps, sequence.batch_size, sequence.batched, sequence.is_tokens,
-            objective.loss, objective.last_only, wants_x and not sequence.is_tokens,
+            objective.loss.name, objective.loss.blocks, objective.last_only,
+            wants_x and not sequence.is_tokens,
         )
         plan = self._plans.take(question)
         if plan is None:
@@ -208,10 +221,11 @@ class Engine:
             classes = objective.targets if question.loss == "softmax" else None
             plan = Plan(self._kernels, self.weights, question, self._dropout.share, tokens, classes)
         taken = plan.arguments.take(
-            sequence.unbatch(sequence.x), sequence.unbatch(objective.targets), None)
+            sequence.unbatch(sequence.x), sequence.unbatch(objective.targets), None, 0,
+            objective.loss.numbers)
         if not taken:
             raise RuntimeError("an array that was checked does not fit its plan")
-        plan.arguments.put(sequence.lengths, objective.valid, objective.scale)
+        plan.arguments.put(sequence.lengths, objective.weights, objective.scale)
         if sequence.states is not None:
             put_states(plan.arguments.states, sequence.states)
         return plan

@@ -55,7 +55,7 @@ class PassArrays:
     x : ndarray or None
         What the bottom layer reads; None: floats, which come with each pass.
     loss_arrays : tuple of ndarray or None
-        Classes, targets, valid and losses, as `kernels.Readout.prepare_loss` takes them.
+        Classes, targets and losses, as `kernels.Readout.prepare_loss` takes them.
     is_group : bool
     filled : list of LayerArrays, optional
         What a pass forward has left; they are made otherwise.
@@ -166,7 +166,7 @@ class PassArrays:
         self.readout = self._kernels.Readout(w, steps, source, y, q.goes_back)
         if q.loss:
             *targets, losses = loss_arrays
-            self.readout.prepare_loss(q.loss, losses, *targets)
+            self.readout.prepare_loss(q.loss, q.blocks, losses, *targets)
         if q.goes_back:
             self._prepare_backward(dread)
         reads = not self.states_are_outputs and q.kind != "backward"

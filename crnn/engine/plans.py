@@ -38,7 +38,8 @@ class Question(NamedTuple):
     batch: int
     batched: bool  # whether the caller's arrays have an axis for the batch
     is_tokens: bool
-    loss: str = ""
+    loss: str = ""  # its name
+    blocks: int = 1  # how many outputs it takes for each target
     last_only: bool = False  # whether only each sequence's last outputs are wanted
     wants_x: bool = False
 
@@ -147,7 +148,7 @@ class Plan:
             self._lanes = kernels.Lanes(groups, lanes, sums)
             self._sizes = sorted({last - first for first, last in groups})
         else:
-            loss_arrays = self._classes, None, None, self._losses
+            loss_arrays = self._classes, None, self._losses
             self._arrays = self._new_arrays(question.batch, self._block, self._x, loss_arrays,
                                         filled=filled)
             self._y_shape = (self._output_steps + self._arrays.states_are_outputs,
@@ -262,8 +263,8 @@ class Plan:
             self._classes = self._memory.own(classes, self._output_steps, q.batch)
         states, gradients, joined = self._new_states(q.has_tape)
         return self._kernels.PassArguments(
-            w, q.steps, q.batch, q.batched, self._x, self._classes, self._losses, states,
-            gradients, joined,
+            w, q.steps, q.batch, q.batched, self._x, self._classes, self._losses,
+            w.output_size // q.blocks, states, gradients, joined,
         )
 
     def _new_states(self, wants_gradients):
@@ -295,14 +296,13 @@ class Plan:
         for size in self._sizes:
             x = self._new_input(size)
             steps = self._output_steps
-            classes = targets = valid = None
+            classes = targets = None
             if q.loss == "softmax":
                 classes = self._new(steps, size, dtype=np.intp)
             else:
-                targets = self._new(steps, size, w.output_size)
-                valid = self._new(steps, size, dtype=np.uint8)
+                targets = self._new(steps, size, w.output_size // q.blocks)
             losses = self._new(steps, size, dtype=np.float64)
-            loss_arrays = classes, targets, valid, losses
+            loss_arrays = classes, targets, losses
             arrays = self._new_arrays(size, q.steps, x, loss_arrays, is_group=True)
             self._lanes.add(self._kernels.Group(arrays.compiled_pass, x, *loss_arrays))
         self._threads, self.is_counted = self._threads + 1, False

@@ -54,17 +54,21 @@ class Engine:
         dy = dy.reshape(sequence.steps, sequence.batch_size, self.output_size)
         return self._public(self._passes.backward(tape, dy, dstates), sequence)
 
-    def loss(self, x, targets, state, loss, reduction, lengths):
+    def loss(self, x, targets, state, loss, reduction, lengths, weighting=None):
         """Return the loss over a whole sequence, and the last state."""
-        sequence, objective = self.question(x, targets, state, loss, reduction, lengths)
+        sequence, objective = self.question(
+            x, targets, state, loss, reduction, lengths, weighting)
         value, states = self._passes.loss(
             sequence.x, sequence.states, sequence.lengths, objective
         )
         return value, public_state(states, sequence.batched)
 
-    def loss_and_gradients(self, x, targets, state, loss, reduction, lengths, wants_x=True):
+    def loss_and_gradients(
+        self, x, targets, state, loss, reduction, lengths, weighting=None, wants_x=True
+    ):
         """Return the loss, its `Gradients`, and the last state; that of x is always there."""
-        sequence, objective = self.question(x, targets, state, loss, reduction, lengths)
+        sequence, objective = self.question(
+            x, targets, state, loss, reduction, lengths, weighting)
         value, gradients, states = self._dropout.run(
             lambda masks: self._passes.loss_and_gradients(
                 sequence.x, sequence.states, sequence.lengths, objective, masks
@@ -73,9 +77,9 @@ class Engine:
         )
         return value, self._public(gradients, sequence), public_state(states, sequence.batched)
 
-    def validate(self, x, targets, loss, lengths):
-        """Raise what `loss` would raise of these, without computing it."""
-        self.question(x, targets, None, loss, "mean", lengths)
+    def validate(self, x, targets, loss, lengths, weighting=None):
+        """Raise what `loss` would raise of these, without computing it; return the `Objective`."""
+        return self.question(x, targets, None, loss, "mean", lengths, weighting)[1]
 
     def stepper(self, prepare):
         """Return a `Stepper` on these passes."""
@@ -92,11 +96,11 @@ class Engine:
         """Return the checked sequence."""
         return checked_sequence(x, state, lengths, self.layers, self._dtype)
 
-    def question(self, x, targets, state, loss, reduction, lengths):
+    def question(self, x, targets, state, loss, reduction, lengths, weighting):
         """Return the checked sequence and the checked objective."""
         sequence = self.sequence(x, state, lengths)
         return sequence, checked_objective(
-            loss, targets, sequence, self.output_size, reduction, self._dtype
+            loss, targets, sequence, self.output_size, reduction, self._dtype, weighting
         )
 
     def _public(self, found, sequence):

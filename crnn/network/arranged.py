@@ -42,18 +42,18 @@ class ArrangedPasses:
         gradients = self._engine.backward(tape.tape, tape.given.along(dy, "dy"), dstate)
         return self._public(gradients, tape.given)
 
-    def loss(self, x, targets, state, loss, reduction, lengths):
+    def loss(self, x, targets, state, loss, reduction, lengths, weighting):
         """As `Engine.loss`."""
         given = self._arranged(x, lengths)
-        targets = given.targets(targets, loss)
-        return self._engine.loss(given.x, targets, state, loss, reduction, given.lengths)
+        targets, weighting = given.targets(targets, loss), given.weighting(weighting)
+        return self._engine.loss(given.x, targets, state, loss, reduction, given.lengths, weighting)
 
-    def loss_and_gradients(self, x, targets, state, loss, reduction, lengths):
+    def loss_and_gradients(self, x, targets, state, loss, reduction, lengths, weighting):
         """As `Engine.loss_and_gradients`."""
         given = self._arranged(x, lengths)
-        targets = given.targets(targets, loss)
+        targets, weighting = given.targets(targets, loss), given.weighting(weighting)
         value, gradients, last = self._engine.loss_and_gradients(
-            given.x, targets, state, loss, reduction, given.lengths)
+            given.x, targets, state, loss, reduction, given.lengths, weighting)
         return value, self._public(gradients, given), last
 
     def _arranged(self, x, lengths):

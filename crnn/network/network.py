@@ -7,6 +7,7 @@ import numpy as np
 
 from crnn.base import checks
 from crnn.base.layers import parameter_shapes
+from crnn.base.weights import weighting
 from crnn.engine import compiled, textbook
 from crnn.files import kinds
 from crnn.kernels.memory import aligned_empty
@@ -256,7 +257,8 @@ class Network:
         return passes.backward(tape, dy, dstate)
 
     def loss(
-        self, x, targets, state=None, *, loss="softmax", reduction="mean", lengths=None
+        self, x, targets, state=None, *, loss="softmax", reduction="mean", lengths=None,
+        sample_weight=None, class_weight=None, missing="error",
     ):
         """Return the loss over a whole sequence, keeping no tape.
 
@@ -268,13 +270,40 @@ class Network:
             "softmax": integers (T, B), -1 meaning no target here; the others: (T, B, O). Without
             T for each sequence's last outputs only (many to one; see `last` of calling the
             network), without B for one sequence. For a list of sequences: a list of (T_i,) or
-            (T_i, O), or (B,) or (B, O) for the last outputs.
-        loss : {"softmax", "sigmoid", "mse"}
-            Negative log-likelihood in nats; binary cross-entropy of each output, in nats, whose
-            targets are probabilities from 0 to 1 (not checked); squared error.
+            (T_i, O), or (B,) or (B, O) for the last outputs. "quantile" and "gaussian" take several
+            outputs for each target, so that n = O / Q or n = O / 2 stands for O here.
+        loss : str, crnn.Huber or crnn.Quantile
+            - "softmax": negative log-likelihood of classes, in nats;
+            - "sigmoid": binary cross-entropy of each output, in nats; targets are probabilities,
+              from 0 to 1;
+            - "mse": squared error;
+            - "mae": absolute error;
+            - "huber", or ``crnn.Huber(delta)``: half the squared error up to delta (1), absolute
+              error beyond;
+            - "quantile", or ``crnn.Quantile(*levels)``: pinball loss of Q levels (0.1, 0.5, 0.9),
+              each with a block of n outputs, ``np.split(y, Q, axis=-1)``, the lowest level first;
+            - "gaussian": negative log-likelihood of normal distributions, less log(2 * pi) / 2,
+              where ``mean, log_variance = np.split(y, 2, axis=-1)``. A log_variance below -1400 or
+              so gives an infinite loss, or NaN.
+
+            `crnn.reference.LOSSES` has the formulas.
         reduction : {"mean", "sum"}
-            The mean is over valid targets; each of the O numbers of a step is one. Without any,
-            the loss is 0.
+            The mean is over the targets whose weight is not 0, of which each of a step's numbers is
+            one (and of "quantile" each level). Without any, the loss is 0.
+        sample_weight : array_like, optional
+            (T, B), or (B,) for all steps of each sequence; (B,) only where targets are for the last
+            outputs; for a list of sequences also a list of (T_i,). It multiplies loss and
+            gradients. A target of weight 0 is missing: nothing of it counts, not even a NaN.
+            The mean is over the number of targets, not over the sum of weights: then what a
+            sequence counts would depend on who else is in its mini-batch.
+        class_weight : mapping of int to float, or "balanced", optional
+            A weight for each class, 1 for those that are left out; it multiplies sample_weight.
+            For "softmax", and for "sigmoid" with one output and targets 0 or 1. "balanced": n /
+            (classes * count of the class), of the targets given here, so that all classes that
+            occur weigh the same together.
+        missing : {"error", "skip"}
+            What a NaN among targets of numbers means: an invalid number, or ("skip") no target,
+            each of a step's numbers on its own.
 
         Returns
         -------
@@ -288,10 +317,13 @@ class Network:
             If an argument is not as above; IndexError for a token in x out of range.
         """
         passes = self._passes_over_arrays if type(x) is np.ndarray else self._passes
-        return passes.loss(x, targets, state, loss, reduction, lengths)
+        return passes.loss(
+            x, targets, state, loss, reduction, lengths,
+            weighting(sample_weight, class_weight, missing))
 
     def loss_and_gradients(
-        self, x, targets, state=None, *, loss="softmax", reduction="mean", lengths=None
+        self, x, targets, state=None, *, loss="softmax", reduction="mean", lengths=None,
+        sample_weight=None, class_weight=None, missing="error",
     ):
         """Return the loss and its gradients: the training pass.
 
@@ -306,7 +338,9 @@ class Network:
         state : ndarray (L * D, B, H) or (L * D, H), or a tuple of two
         """
         passes = self._passes_over_arrays if type(x) is np.ndarray else self._passes
-        return passes.loss_and_gradients(x, targets, state, loss, reduction, lengths)
+        return passes.loss_and_gradients(
+            x, targets, state, loss, reduction, lengths,
+            weighting(sample_weight, class_weight, missing))
 
     # --- one step at a time --------------------------------------------------------------------
 

@@ -57,7 +57,16 @@ import importlib
 from crnn.reference import optimizers
 from crnn.reference.activations import activation, slope
 from crnn.reference.cells import CELLS, Weights
-from crnn.reference.losses import LOSSES, mse_loss, sigmoid_loss, softmax_loss
+from crnn.reference.losses import (
+    LOSSES,
+    gaussian_loss,
+    huber_loss,
+    mae_loss,
+    mse_loss,
+    quantile_loss,
+    sigmoid_loss,
+    softmax_loss,
+)
 from crnn.reference.network import Passes
 from crnn.reference.optimizers import *  # noqa: F403
 
@@ -71,7 +80,11 @@ __all__ = [
     "Passes",
     "Weights",
     "activation",
+    "gaussian_loss",
+    "huber_loss",
+    "mae_loss",
     "mse_loss",
+    "quantile_loss",
     "sigmoid_loss",
     "slope",
     "softmax_loss",

@@ -127,10 +127,10 @@ class Passes:
     def loss(self, x, states, lengths, objective):
         """Return the loss and the last states.
 
-        The objective has ``loss``, a name; ``targets`` and ``valid``, as the loss of that name in
-        `crnn.reference.losses` takes them; ``scale``, which the sum of all losses is multiplied
-        with; and ``last_only``: whether there are targets (1, B, ...) for each sequence's last
-        step only.
+        The objective has ``loss``, with a ``name`` and ``options``; ``targets`` and ``weights``, as
+        the loss of that name in `crnn.reference.losses` takes them; ``scale``, which the sum of all
+        losses is multiplied with; and ``last_only``: whether there are targets (1, B, ...) for each
+        sequence's last outputs only.
         """
         states, tape = self._through_layers(x, states, lengths, None)
         read = last_outputs(tape)[None] if objective.last_only else tape.top
@@ -243,10 +243,9 @@ class Passes:
 
 def losses_of(y, objective):
     """Return the losses of outputs and their gradient."""
-    loss = LOSSES[objective.loss]
-    if objective.valid is None:
-        return loss(y, objective.targets, scale=objective.scale)
-    return loss(y, objective.targets, objective.valid, scale=objective.scale)
+    loss = LOSSES[objective.loss.name]
+    return loss(
+        y, objective.targets, objective.weights, objective.scale, **objective.loss.options)
 
 
 def last_outputs(tape):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from crnn.base import checks
-from crnn.base.objective import LOSSES
+from crnn.base.losses import LOSSES
 from crnn.files import disk
 from crnn.network.network import Network
 from crnn.training import checkpoints, schedules

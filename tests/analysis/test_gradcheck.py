@@ -126,7 +126,8 @@ def test_both_sides_get_the_same_options(monkeypatch):
 
     for name in ("loss", "loss_and_gradients"):
         monkeypatch.setattr(crnn.RNN, name, spy(getattr(crnn.RNN, name)))
-    options = {"loss": "mse", "reduction": "sum", "lengths": LENGTHS}
+    options = {"loss": "mse", "reduction": "sum", "lengths": LENGTHS, "class_weight": None,
+               "sample_weight": [1, 0, 2, 1], "missing": "skip"}
     crnn.gradcheck(make(), X, NUMBERS, max_entries=1, **options)
     assert len(seen) > 7
     assert all(each == options for each in seen)

@@ -229,6 +229,28 @@ def test_bits_of_floats_do_not_depend_on_threads_or_on_the_arrays(rng, dtype, ki
             expected)
 
 
+@pytest.mark.parametrize(
+    ("loss", "targets"), [("softmax", 0), ("mse", 6), ("quantile", 2), ("gaussian", 3)])
+@pytest.mark.parametrize("missing", [False, True], ids=["steps", "numbers"])
+def test_groups_take_the_weights_of_their_own_sequences(rng, loss, targets, missing):
+    nets = [network_of("lstm", V, H, 6, dtype="float64", seed=0, backend=each)
+            for each in ("compiled", "reference")]
+    x, shape = normal(rng, "float64", T, 41, V), (T, 41, targets)
+    wanted = rng.random(shape) if targets else rng.integers(0, 6, shape[:2])
+    options = options_for(rng, 41, loss, True) | {"missing": "skip"}
+    options["sample_weight"] = rng.random(shape[:2]) * (rng.random(41) < 0.8)
+    if missing and targets:
+        wanted[rng.random(shape) < 0.3] = np.nan
+    expected = bits(nets[0], x, wanted, **options)
+    ours, theirs = (found(net, x, wanted, **options) for net in nets)
+    for each, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(each, other, rtol=1e-11, atol=1e-13)
+    for n in (2, 3):
+        crnn.set_num_threads(n)
+        assert bits(nets[0], x, wanted, **options) == expected
+    assert nets[0].engine._plans.take_latest("train")._lanes is not None
+
+
 each_deep_shape = pytest.mark.parametrize("shape", SHAPES[1:], ids=str)
 
 

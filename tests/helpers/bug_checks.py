@@ -23,6 +23,7 @@ from passes import assert_close
 from worked_example import RELU, TANH, check_formulas, check_passes
 
 import crnn
+from crnn.base.losses import LOSSES
 
 STEP = 1e-30
 T, B, I, H, O = 5, 4, 3, 6, 7  # noqa: E741
@@ -51,7 +52,15 @@ def targets_for(rng, loss, net, last_only=False):
     shape = (B,) if last_only else (T, B)
     if loss == "softmax":
         return rng.integers(0 if last_only else -1, features, shape)
-    return rng.uniform(size=(*shape, features))
+    return rng.uniform(size=(*shape, features // LOSSES[loss].blocks))
+
+
+def weighted(rng, targets):
+    """Return weights for targets of numbers, of which some are missing, as options of a loss."""
+    targets[:, 0].flat[::3] = np.nan
+    weights = rng.uniform(0.5, 2, targets.shape[:2])
+    weights[1, 1:] = 0
+    return {"sample_weight": weights, "missing": "skip"}
 
 
 # --- worked by hand, and formulas of textbooks ---------------------------------------------------
@@ -127,6 +136,10 @@ DERIVATIVES = [
     {"loss": "mse", "num_layers": 3, "dropout": 0.4, "bidirectional": True},
     {"loss": "mse", "kind": "lstm", "bidirectional": True, "learn_state": True, **RAGGED},
     {"loss": "mse", "kind": "lstm", "learn_state": True, "has_state": False, **RAGGED},
+    {"loss": "mae", "reduction": "mean", "weights": True},
+    {"loss": "huber", "weights": True},
+    {"loss": "quantile", "outputs": 6, "reduction": "mean", "weights": True},
+    {"loss": "gaussian", "outputs": 6, **RAGGED, "weights": True},
 ]
 
 
@@ -139,7 +152,7 @@ def check_complex_step(module):
 
 def check_derivatives(
     rng, loss, *, kind="rnn-tanh", reduction="sum", tokens=False, lengths=None, last_only=False,
-    outputs=O, has_state=True, **options
+    outputs=O, has_state=True, weights=False, **options
 ):
     net = network(kind, I, H, outputs, rng=rng, **options)
     twin = network_of(
@@ -148,6 +161,7 @@ def check_derivatives(
         rng, loss, net, last_only)
     state = state if has_state else None
     given, begin = {"loss": loss, "reduction": reduction, "lengths": lengths}, net.dropout_state
+    given |= weighted(rng, targets) if weights else {}
 
     def function(point):
         """Return the loss; with dropout that of the same choices, of which only forward knows."""
@@ -216,18 +230,22 @@ NETWORKS = [  # each kind of cell, loss and input; more outputs than a panel of 
     ("gru-after-tanh", {"saturated": True, "num_layers": 2, "last_only": True, "ragged": True}),
     ("lstm", {"num_layers": 2, "learn_state": True, "ragged": True}),
     ("lstm", {"num_layers": 2, "learn_state": True, "ragged": True, "has_state": False}),
+    ("rnn-tanh", {"loss": "mae", "weights": True}),
+    ("rnn-tanh", {"loss": "huber", "weights": True, "ragged": True}),
+    ("rnn-tanh", {"loss": "quantile", "weights": True}),
+    ("rnn-tanh", {"loss": "gaussian", "weights": True}),
 ]
 
 
 def check_compiled(
     rng, kind, *, tokens=False, ragged=False, loss="softmax", last_only=False, readout=True,
-    size=1.0, saturated=False, has_state=True, **options
+    size=1.0, saturated=False, has_state=True, weights=False, **options
 ):
     """Everything that a network makes of its input, on both backends.
 
     ``size`` is that of the logits, ``saturated`` puts gates far from where they are linear.
     """
-    outputs = 37 if readout else None
+    outputs = 36 + (LOSSES[loss].blocks == 1) if readout else None
     nets = [network_of(kind, I, H, outputs, dtype="float64", seed=3, backend=each, **options)
             for each in ("compiled", "reference")]
     nets[0].vector = rng.uniform(-0.7, 0.7, nets[0].num_parameters)
@@ -242,14 +260,15 @@ def check_compiled(
     targets.flat[0] = 0  # the first class is one as all others
     dy = rng.standard_normal((T, B, outputs or H * (1 + nets[0].bidirectional)))
     lengths = LENGTHS if ragged else None
-    ours, theirs = (everything(net, x, state, targets, dy, lengths, loss) for net in nets)
+    given = {"loss": loss, "lengths": lengths} | (weighted(rng, targets) if weights else {})
+    ours, theirs = (everything(net, x, state, targets, dy, given) for net in nets)
     for name, their in theirs.items():
         assert_close(ours[name], their, 1e-12, name)
 
 
-def everything(net, x, state, targets, dy, lengths, loss="softmax"):
+def everything(net, x, state, targets, dy, given):
     """Return all that a network makes of its input, by name."""
-    given = {"loss": loss, "lengths": lengths}
+    lengths = given["lengths"]
     y, last = net(x, state, lengths=lengths)
     again, after, cache = net.forward(x, state, lengths=lengths)
     back, found = net.backward(cache, dy, last), {"y": y, "y again": again}
@@ -380,7 +399,7 @@ def check_packing(module):
     for kind, tokens in (("rnn-tanh", False), ("rnn-tanh", True), ("gru-after-tanh", False)):
         net = network_of(kind, I, 33, 17, dtype="float64", seed=3, backend="compiled")
         x, state, optimizer = input_for(rng, tokens, 9), state_for(net, rng, 9), crnn.SGD(0.1)
-        data = x, state, rng.integers(0, 17, (T, 9)), rng.standard_normal((T, 9, 17)), None
+        data = x, state, rng.integers(0, 17, (T, 9)), rng.standard_normal((T, 9, 17))
         for change in ("none", "vector", "name", "optimizer"):
             if change == "vector":
                 net.vector = rng.uniform(-0.5, 0.5, net.num_parameters)
@@ -392,7 +411,8 @@ def check_packing(module):
             new.vector = net.vector
             vectors = [each.loss_and_gradients(x, data[2])[1].vector for each in (net, new)]
             np.testing.assert_array_equal(*vectors)  # first, as others pack anew for it as well
-            ours, theirs = everything(net, *data), everything(new, *data)
+            given = {"loss": "softmax", "lengths": None}
+            ours, theirs = (everything(each, *data, given) for each in (net, new))
             for name, result in theirs.items():
                 np.testing.assert_array_equal(ours[name], result, err_msg=name)
 
@@ -451,7 +471,7 @@ def check_plans(module):
     rng = np.random.default_rng(10)
     for kind, options in (("gru-after-tanh", {}), ("lstm", {"bidirectional": True}),
                           ("rnn-tanh", {"num_layers": 2})):
-        for outputs in (O, None):
+        for outputs in (12, None):
             nets = [network_of(kind, I, H, outputs, dtype="float64", seed=3, backend=each,
                                **options) for each in ("compiled", "reference")]
             questions = [question for _ in range(2) for question in questions_for(rng, nets[0])]
@@ -468,7 +488,7 @@ def questions_for(rng, net):
     """Return (x, targets, state, options), each followed by one that differs in one thing."""
     x, more, state = input_for(rng), input_for(rng), state_for(net, rng)
     classes, last = targets_for(rng, "softmax", net), targets_for(rng, "softmax", net, True)
-    y = targets_for(rng, "mse", net)
+    y, half, third = (targets_for(rng, loss, net) for loss in ("mse", "gaussian", "quantile"))
     questions = [
         (x, classes, None, {}), (more, classes, None, {}), (x, classes, state, {}),
         (x, classes, None, {}), (x, classes, None, {"reduction": "sum"}), (x, last, state, {}),
@@ -478,6 +498,10 @@ def questions_for(rng, net):
         (x, y, None, {"loss": "sigmoid", "lengths": LENGTHS}), (x, y, None, {"loss": "sigmoid"}),
         (x, y[-1], None, {"loss": "sigmoid"}), (x[:, :1], classes[:, :1], None, {}),
         (x[:, 0], classes[:, 0], None, {}), (input_for(rng, True), classes, None, {}),
+        (x, y, None, {"loss": "huber"}), (x, y, None, {"loss": crnn.Huber(0.1)}),
+        (x, y, None, {"loss": "huber", "sample_weight": rng.random((T, B))}),
+        (x, y, None, {"loss": "huber"}), (x, half, None, {"loss": crnn.Quantile(0.3, 0.6)}),
+        (x, third, None, {"loss": "quantile"}), (x, half, None, {"loss": "gaussian"}),
     ]
     return [question for question in questions for _ in range(2)]
 

@@ -32,28 +32,39 @@ def some_lengths(rng, ragged, steps, batch):
     return lengths.astype(np.intp)
 
 
+def outputs_for(loss, targets):
+    """Return how many outputs a loss takes for so many numbers of targets."""
+    return targets * {"quantile": 3, "gaussian": 2}.get(loss, 1)
+
+
 def targets_of(rng, loss, dtype, shape):
-    """Return the targets of outputs (T, B, O), and which of them count, as a loss takes them."""
-    steps, batch, outputs = shape
-    if loss == "softmax":
-        return rng.integers(-1, outputs, (steps, batch)).astype(np.intp), None
-    return rng.random(shape).astype(dtype), rng.random((steps, batch)) < 0.8
+    """Return targets (T, B), or (T, B, n) of numbers, and weights for them, some of which are 0.
 
-
-def loss_of(functions, loss, y, targets, valid=None, scale=1.0):
-    """Return the losses of outputs (T, B, O) by a build; y becomes their gradient times scale.
-
-    Rows that are not valid have neither; a build leaves them out in its `Readout`.
+    The weights are one for each step, or for each number. A build has -1, not 0, for a class that
+    is missing.
     """
-    valid = np.ones(y.shape[:2], bool) if valid is None else valid
-    losses, rows = np.zeros(y.shape[:2]), np.ascontiguousarray(y[valid])
-    found, wanted = np.empty(len(rows)), np.ascontiguousarray(targets[valid])
-    arrays = (rows,) if loss == "softmax" else (rows, wanted)
-    functions.row_losses(loss, arrays, wanted, found, scale)
-    losses[valid] = found
-    y[...] = 0
-    y[valid] = rows
+    if loss == "softmax":
+        targets = rng.integers(-1, shape[2], shape[:2]).astype(np.intp)
+        return targets, rng.uniform(0.5, 2, shape[:2])
+    weights = rng.uniform(0.5, 2, shape) * (rng.random(shape) < 0.8)
+    return rng.random(shape).astype(dtype), weights if shape[0] > 1 else weights[:, :, 0]
+
+
+def loss_of(functions, loss, y, targets, weights=None, scale=1.0):
+    """Return the losses of outputs (T, B, O) by a build; y becomes their gradient times scale."""
+    rows, losses = y.reshape(-1, y.shape[2]), np.empty(y.shape[:2])
+    columns = () if loss == "softmax" else targets.shape[2:]
+    weights = np.ones(targets.shape) if weights is None else weights
+    weights = weights.reshape(*targets.shape[:2], -1)
+    wide = np.ascontiguousarray(np.broadcast_to(weights, (*targets.shape[:2], *(columns or (1,)))))
+    arrays = (rows, targets.reshape(-1, *columns)) if columns else (rows,)
+    functions.row_losses(loss, arrays, None if columns else targets, losses.reshape(-1),
+                         wide.reshape(len(rows), -1), NUMBERS[loss], scale)
     return losses
+
+
+NUMBERS = {name: np.ones(1) for name in ("softmax", "sigmoid", "mse", "mae", "huber", "gaussian")}
+NUMBERS["quantile"] = np.array([0.1, 0.5, 0.9])
 
 
 def tolerance(dtype, terms, steps=1):

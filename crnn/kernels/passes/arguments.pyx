@@ -26,6 +26,8 @@ cdef class PassArguments:
     classes : ndarray of intp (T or 1, B), or None
         Where the targets of softmax are copied to.
     losses : ndarray of float64 (T or 1, B), or None
+    targets : int
+        n, how many numbers a step's targets are, if they are not classes.
     states, gradients : list of list of ndarray (B, H)
         For each layer and direction h and, of an LSTM, c: initial states, and then the last ones;
         gradients of the last ones, and then of the initial ones.
@@ -49,8 +51,11 @@ cdef class PassArguments:
     cdef Py_ssize_t[:, ::1] tokens
     cdef Py_ssize_t[:, ::1] classes
     cdef const real[:, :, ::1] targets
-    cdef const unsigned char[:, ::1] valid
     cdef double[:, ::1] losses
+    cdef Py_ssize_t target_size
+    cdef const double *weights          # (T or 1, B, weights_each), or NULL
+    cdef Py_ssize_t weights_each
+    cdef const double *numbers          # of the loss: see `Loss`
     cdef readonly object given_lengths
     cdef const Py_ssize_t *lengths      # (B,): where those lie, or NULL
     cdef real[:, :, ::1] dx
@@ -61,7 +66,7 @@ cdef class PassArguments:
     cdef list held
 
     def __cinit__(self, weights, Py_ssize_t steps, Py_ssize_t batch, bint batched, x, classes,
-                  losses, list states, *rest):
+                  losses, Py_ssize_t targets, list states, *rest):
         self.masks = <const unsigned char **> PyMem_Calloc(len(states), sizeof(void *))
         self.places = <real **> PyMem_Calloc(4 * len(states), sizeof(void *))
         self.hidden = <Py_ssize_t *> PyMem_Calloc(len(states), sizeof(Py_ssize_t))
@@ -74,7 +79,7 @@ cdef class PassArguments:
         PyMem_Free(self.hidden)
 
     def __init__(self, weights, Py_ssize_t steps, Py_ssize_t batch, bint batched, x, classes,
-                 losses, list states, list gradients, joined):
+                 losses, Py_ssize_t targets, list states, list gradients, joined):
         cdef Py_ssize_t k
         self.steps, self.batch, self.batched = steps, batch, batched
         self.inputs, self.outputs = weights.input_size, weights.output_size
@@ -82,7 +87,8 @@ cdef class PassArguments:
         self.tokens, self.own_x = x if is_tokens else None, None if is_tokens else x
         self.classes, self.losses = classes, losses
         self.states, self.gradients, self.joined = states, gradients, joined
-        self.lengths, self.scale, self.held, self.initial = NULL, 1, [], None
+        self.target_size, self.scale, self.held, self.initial = targets, 1, [], None
+        self.lengths, self.weights, self.numbers = NULL, NULL, NULL
         if weights.initial_states is not None:
             self.initial = [list(each.values()) for each in weights.initial_states]
         for k in range(len(states)):
@@ -109,10 +115,11 @@ cdef class PassArguments:
 
     # --- what is ready is taken -------------------------------------------------------------------
 
-    def take(self, x, targets, state, bint mean=True):
+    def take(self, x, targets, state, Py_ssize_t terms=0, numbers=None):
         """Take x, targets (or None) and the state as they are; return False where they do not fit.
 
-        The loss is to be the mean over valid targets, or the sum.
+        The loss is to be the mean over valid targets, of which each step has so many terms, or for
+        0 the sum. ``numbers`` are those of the loss: see `Loss`.
 
         They fit if they are arrays of the right types and shapes, C-contiguous and in range, and
         the state is None or as the network returns it. Tokens, classes and states are copied, so
@@ -120,11 +127,15 @@ cdef class PassArguments:
         own.
         """
         self.held = []
-        self.given_lengths, self.lengths, self.valid, self.scale = None, NULL, None, 1
+        self.given_lengths, self.lengths, self.scale = None, NULL, 1
+        self.weights, self.numbers = NULL, NULL
         if not self.take_x(x):
             return False
-        if targets is not None and not self.take_targets(targets, mean):
+        if targets is not None and not self.take_targets(targets, terms):
             return False
+        if numbers is not None:
+            self.held.append(numbers)
+            self.numbers = <const double *> cnp.PyArray_DATA(numbers)
         return self.take_state(state)
 
     cdef bint take_x(self, x) except -1:
@@ -142,21 +153,32 @@ cdef class PassArguments:
             memcpy(&self.own_x[0, 0, 0], pointer(x), cnp.PyArray_NBYTES(x))
         return True
 
-    cdef bint take_targets(self, targets, bint mean) except -1:
+    cdef bint take_targets(self, targets, Py_ssize_t terms) except -1:
         cdef Py_ssize_t count, steps = self.losses.shape[0]
         if self.classes is not None:
             count = self.take_numbers(&self.classes[0, 0], targets, steps, -1, self.outputs)
             if count < 0:
                 return False
-            self.scale = 1.0 / max(count, 1) if mean else 1
+            self.scale = 1.0 / max(count, 1) if terms else 1
             return True
         if not is_ready(targets, REAL_TYPE):
             return False
-        if not has_shape(targets, steps, self.batch, self.batched, self.outputs):
+        if not has_shape(targets, steps, self.batch, self.batched, self.target_size):
             return False
         self.targets = targets if self.batched else targets[:, None]
-        self.scale = 1.0 / max(steps * self.batch * self.outputs, 1) if mean else 1
+        self.scale = 1.0 / max(steps * self.batch * terms, 1) if terms else 1
         return True
+
+    def targets_are_probabilities(self):
+        """Return whether all targets are from 0 to 1."""
+        cdef Py_ssize_t i, count = self.losses.shape[0] * self.batch * self.target_size
+        cdef const real *targets
+        cdef int inside = 1
+        if count:
+            targets = &self.targets[0, 0, 0]
+            for i in range(count):
+                inside &= (targets[i] >= 0) & (targets[i] <= 1)     # of NaN neither is true
+        return bool(inside)
 
     cdef Py_ssize_t take_numbers(
         self, Py_ssize_t *own, given, Py_ssize_t steps, Py_ssize_t low, Py_ssize_t high
@@ -224,10 +246,25 @@ cdef class PassArguments:
             return has_shape(given, self.batch, 0, False, hidden)
         return has_shape(given, hidden, 0, False, 0)
 
-    def put(self, lengths, valid, double scale):
-        """Take what else was checked: lengths (B,) or None, valid (T, B) or None, the scale."""
+    def put(self, lengths, weights, double scale):
+        """Take what else was checked: lengths (B,) or None, weights of targets, and the scale.
+
+        Weights are None, or an array of float64 (T or 1, B) or (T or 1, B, n).
+        """
         self.given_lengths, self.lengths = lengths, indices(lengths)
-        self.valid, self.scale = valid, scale
+        self.weights, self.scale = NULL, scale
+        if weights is not None:
+            self.held.append(weights)
+            self.weights = <const double *> cnp.PyArray_DATA(weights)
+            self.weights_each = weights.shape[2] if weights.ndim == 3 else 1
+
+    cdef void weigh(self, Readout readout, Py_ssize_t shift) noexcept nogil:
+        # have the readout of the sequences from `shift` on know how targets count
+        readout.rule.scale, readout.rule.numbers = self.scale, self.numbers
+        readout.weights_batch, readout.weights_each = self.batch, self.weights_each
+        readout.weights = NULL
+        if self.weights != NULL:
+            readout.weights = self.weights + shift * self.weights_each
 
     def set_dx(self, dx):
         """Take where the gradient of x (T, B, I) is to go, or None."""
@@ -244,8 +281,8 @@ cdef class PassArguments:
 
     def let_go(self):
         """Hold nothing any more that was given, but for what was copied."""
-        self.x, self.targets, self.valid, self.dx, self.held = None, None, None, None, []
-        self.given_lengths, self.lengths = None, NULL
+        self.x, self.targets, self.dx, self.held = None, None, None, []
+        self.given_lengths, self.lengths, self.weights, self.numbers = None, NULL, NULL, NULL
 
     def loss(self):
         """Return the losses, added up in their order, times the scale."""

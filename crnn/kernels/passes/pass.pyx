@@ -152,7 +152,7 @@ cdef class Pass:
         if whole.tokens is None:
             bottom.x = bottom.ahead.x = whole.x
         if self.has_loss and whole.classes is None:
-            self.readout.targets, self.readout.valid = whole.targets, whole.valid
+            self.readout.targets = whole.targets
         if self.goes_back and bottom.ahead.wants_x and not self.sends:
             bottom.ahead.dx = whole.dx
 
@@ -163,7 +163,7 @@ cdef class Pass:
         if not self.sends:
             bottom.ahead.dx = None
         if self.has_loss:
-            self.readout.targets, self.readout.valid = None, None
+            self.readout.targets = None
         elif self.reads or self.goes_back:
             self.readout.y = None
         else:
@@ -176,7 +176,7 @@ cdef class Pass:
         cdef Py_ssize_t k
         self.whole, self.shift, self.vector = <void *> whole, shift, vector
         self.lengths = NULL if whole.lengths == NULL else whole.lengths + shift
-        self.readout.scale = whole.scale
+        whole.weigh(self.readout, shift)
         for k in range(self.depth):
             (<Layer> self.layers[k]).follow(self.lengths, whole.masks[k], whole.batch, shift)
 

@@ -1,11 +1,6 @@
 # The readout over sequences, and the loss of its outputs, in the manner of a layer (direction.pyx).
 # Without a readout, outputs are the states of the top layer, and so are their gradients.
 
-cdef enum Loss:
-    SOFTMAX, SIGMOID, MSE
-
-LOSSES = {"softmax": SOFTMAX, "sigmoid": SIGMOID, "mse": MSE}
-
 
 cdef class Readout:
     """The readout, and the loss of its outputs.
@@ -25,8 +20,7 @@ cdef class Readout:
     cdef Py_ssize_t steps, batch, inputs, outputs
     cdef Py_ssize_t vector_start            # in the flat vector
     cdef bint has_weights
-    cdef Loss loss_kind
-    cdef double scale                       # of gradients
+    cdef Loss rule
     cdef list held
     cdef const real *W_hy                   # packed
     cdef const real *W_hy_T
@@ -35,8 +29,9 @@ cdef class Readout:
     cdef real[:, :, ::1] y
     cdef double[:, ::1] losses              # (T, B)
     cdef const Py_ssize_t[:, ::1] classes   # (T, B): the targets of softmax
-    cdef const real[:, :, ::1] targets      # (T, B, O): those of the others
-    cdef const unsigned char[:, ::1] valid  # (T, B); None: all are
+    cdef const real[:, :, ::1] targets      # (T, B, n): those of the others
+    cdef const double *weights              # (T, weights_batch, 1 or n), or NULL
+    cdef Py_ssize_t weights_batch, weights_each
     cdef real[:, :, ::1] dh                 # (T or block, B, D * H)
 
     def __init__(self, weights, Py_ssize_t steps, states, y, bint is_training):
@@ -55,10 +50,11 @@ cdef class Readout:
         """Have outputs written to, or their gradient read from, another y of the same shape."""
         self.y = y
 
-    def prepare_loss(self, str loss, losses, classes, targets, valid):
+    def prepare_loss(self, str loss, Py_ssize_t blocks, losses, classes, targets):
         """Say which loss, where its values go, and where its targets lie: classes or others."""
-        self.loss_kind, self.losses = LOSSES[loss], losses
-        self.classes, self.targets, self.valid = classes, targets, valid
+        self.rule.kind, self.losses = LOSSES[loss], losses
+        self.rule.blocks, self.rule.n = blocks, self.outputs // blocks
+        self.classes, self.targets, self.weights = classes, targets, NULL
 
     def prepare_backward(self, dh):
         """Say where the gradient of what it reads lies."""
@@ -96,26 +92,36 @@ cdef class Readout:
 
     cdef void rows_loss(self, real *y, Py_ssize_t row, Py_ssize_t rows) noexcept nogil:
         # of some rows that follow each other
-        cdef Py_ssize_t r = 0, n
+        cdef Py_ssize_t r = 0, k, n
         cdef double *losses = &self.losses[0, 0] + row
+        cdef double weights[SOFTMAX_ROWS]
         while r < rows:
             n = 1
-            if self.loss_kind == SOFTMAX:
+            if self.rule.kind == SOFTMAX:
                 n = min(SOFTMAX_ROWS, rows - r)
+                for k in range(n):
+                    weights[k] = 1 if self.weights == NULL else self.weights_at(row + r + k)[0]
                 softmax_rows(y + r * self.outputs, losses + r, &self.classes[0, 0] + row + r,
-                             self.scale, n, self.outputs)
+                             weights, self.rule.scale, n, self.outputs)
             else:
                 losses[r] = self.row_loss(y + r * self.outputs, row + r)
             r += n
 
     cdef double row_loss(self, real *y, Py_ssize_t row) noexcept nogil:
-        cdef Py_ssize_t n = self.outputs
-        cdef const real *targets = &self.targets[0, 0, 0] + row * n
-        if self.valid is not None and not (&self.valid[0, 0])[row]:
-            return no_loss(y, n)
-        if self.loss_kind == SIGMOID:
-            return sigmoid_row(y, targets, self.scale, n)
-        return squared_error_row(y, targets, self.scale, n)
+        cdef const real *targets = &self.targets[0, 0, 0] + row * self.rule.n
+        cdef double weight = 1
+        if self.weights != NULL:
+            if self.weights_each > 1:
+                return weighted_row(&self.rule, y, targets, self.weights_at(row))
+            weight = self.weights_at(row)[0]
+        if weight == 0:
+            return no_loss(y, self.outputs)
+        return loss_of_targets(&self.rule, y, targets, weight, self.rule.n)
+
+    cdef inline const double *weights_at(self, Py_ssize_t row) noexcept nogil:
+        # of a row of these sequences, some of the batch that weights are of
+        cdef Py_ssize_t t = row // self.batch, b = row % self.batch
+        return self.weights + (t * self.weights_batch + b) * self.weights_each
 
     cdef void backward(self, Span span) noexcept nogil:
         # dh = dy @ W_hy.T, where y is dy

@@ -33,7 +33,7 @@ cdef class Group:
     Parameters
     ----------
     work : Pass
-    x, classes, targets, valid, losses : ndarray or None
+    x, classes, targets, losses : ndarray or None
         Of these sequences, as the arrays of `PassArguments` of the batch.
     """
 
@@ -44,16 +44,15 @@ cdef class Group:
     cdef Py_ssize_t[:, ::1] tokens
     cdef Py_ssize_t[:, ::1] classes
     cdef real[:, :, ::1] targets
-    cdef unsigned char[:, ::1] valid
     cdef double[:, ::1] losses
 
-    def __init__(self, Pass work not None, x, classes, targets, valid, losses):
+    def __init__(self, Pass work not None, x, classes, targets, losses):
         self.work, self.size, self.is_busy = work, work.batch, 0
         if x.ndim == 2:
             self.tokens = x
         else:
             self.x = x
-        self.classes, self.targets, self.valid, self.losses = classes, targets, valid, losses
+        self.classes, self.targets, self.losses = classes, targets, losses
 
     cdef void run(
         self, PassArguments whole, Py_ssize_t first, real *vector, Pulse *pulse
@@ -83,14 +82,9 @@ cdef class Group:
             copy_columns(<char *> &self.classes[0, 0], <const char *> &whole.classes[0, first], T,
                          n, B, n, sizeof(Py_ssize_t))
             return
-        size = whole.outputs * sizeof(real)
+        size = self.targets.shape[2] * sizeof(real)
         copy_columns(<char *> &self.targets[0, 0, 0], <const char *> &whole.targets[0, first, 0],
                      T, n, B, n, size)
-        if whole.valid is not None:
-            copy_columns(<char *> &self.valid[0, 0], <const char *> &whole.valid[0, first], T, n,
-                         B, n, 1)
-        else:
-            memset(&self.valid[0, 0], 1, T * n)
 
 
 cdef void copy_columns(
