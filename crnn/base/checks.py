@@ -146,6 +146,8 @@ def plain_array(value, name):
         raise ValueError(f"{name} is no array: {error}{hint}") from error
     if array.dtype.names is not None:
         raise ValueError(f"{name} has the structured dtype {array.dtype}; pass one of its fields")
+    if array.dtype.kind == "O" and array.ndim == 0:
+        raise TypeError(f"{name} is a {type(value).__name__}; an array, or a list, is wanted")
     if array.dtype.kind not in "biufc":
         hint = _HINTS.get(array.dtype.kind, "").format(name=name)
         raise TypeError(f"{name} has dtype {array.dtype}; numbers are wanted{hint}")

@@ -245,14 +245,14 @@ class _Preparer:
             batch_size = len(array) if array.ndim else None
             array = checks.tokens(array, self._input_size)
         else:
-            if array.ndim not in (1, 2):
+            if array.ndim not in (1, 2) or array.shape[-1] != self._input_size:
                 raise ValueError(
-                    f"x has shape {array.shape}; a step takes ({self._input_size},) or"
-                    f" (B, {self._input_size}) floats, a token, or (B,) tokens"
+                    f"x has shape {array.shape}; a step of this network, built with"
+                    f" input_size={self._input_size}, takes ({self._input_size},) or"
+                    f" (B, {self._input_size}) floats, a token, or (B,) tokens, which are integers"
                 )
             batch_size = len(array) if array.ndim == 2 else None
-            shape = (*array.shape[:-1], self._input_size)
-            array = checks.real_array(array, "x", self._dtype, shape)
+            array = checks.real_array(array, "x", self._dtype, array.shape)
         takes_batch = batch_size is not None and self._stands_for_any_batch(stepper)
         if is_tokens and takes_batch:
             warn_of_features(array, self._input_size)

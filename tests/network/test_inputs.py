@@ -120,12 +120,12 @@ class Sparse:
 
 
 BAD_KINDS = {
-    "generator": (lambda a: (row for row in a), TypeError, "object"),
+    "generator": (lambda a: (row for row in a), TypeError, "is a generator"),
     "string": (lambda a: "0.5", TypeError, "<U3"),
     "strings": (lambda a: a.astype("U8"), TypeError, "<U8"),
     "bytes": (lambda a: a.astype("S8"), TypeError, "|S8"),
     "object": (lambda a: a.astype(object), TypeError, "object"),
-    "dict": (lambda a: {"x": a}, TypeError, "object"),
+    "dict": (lambda a: {"x": a}, TypeError, "is a dict"),
     "nested-none": (lambda a: [None] * len(a), TypeError, "object"),
     "datetime": (lambda a: a.astype("M8[s]"), TypeError, "datetime64"),
     "timedelta": (lambda a: a.astype("m8[s]"), TypeError, "timedelta64"),
@@ -414,3 +414,19 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_has_no_meaning_is_refused(case):
     check_refused(*REFUSED[case])
+
+
+@pytest.mark.parametrize("x", [iter([[1.0, 2.0, 3.0]]), {"x": 1.0}, {1.0, 2.0}],
+                         ids=["iterator", "dict", "set"])
+def test_what_is_no_array_is_called_by_its_name(x):
+    net = crnn.RNN(3, 5, 2, seed=0)
+    with pytest.raises(TypeError, match=f"x is a {type(x).__name__}; an array, or a list"):
+        net(x)
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (4,), (2, 0)])
+def test_a_step_of_another_width_says_what_the_network_was_built_for(shape):
+    net = crnn.RNN(3, 5, 2, seed=0)
+    with pytest.raises(ValueError, match=r"input_size=3, takes \(3,\) or \(B, 3\) floats") as error:
+        net.step(np.zeros(shape))
+    assert f"x has shape {shape}" in str(error.value)
