@@ -7,6 +7,7 @@ import numpy as np
 
 from crnn.base import checks
 from crnn.base.layers import parameter_shapes
+from crnn.base.sequences import valid_steps
 from crnn.base.weights import weighting
 from crnn.engine import compiled, textbook
 from crnn.files import kinds
@@ -14,6 +15,7 @@ from crnn.kernels.memory import aligned_empty
 from crnn.network.arranged import ArrangedPasses, ArrangedTape
 from crnn.network.initialization import METHODS, initial_vector
 from crnn.network.parameters import Layout, Parameters
+from crnn.network.prediction import PROBABILITIES, predictions, probabilities
 from crnn.network.scaling import Scaler
 from crnn.network.streams import Stream
 
@@ -64,7 +66,7 @@ class Network:
         It runs the passes. Internal: the one door to a pass for the rest of crnn, such as training.
     metadata : dict of str to str
         Texts about the network, which `save` writes and `crnn.load` reads. `crnn.fit` puts in
-        "loss" and "targets", which are "every" or "last": what outputs mean.
+        "loss" and "targets", which are "every" or "last", for `predict`.
     """
 
     def __init__(self, configuration, init, seed, forget_bias=None):
@@ -341,6 +343,89 @@ class Network:
         return passes.loss_and_gradients(
             x, targets, state, loss, reduction, lengths,
             weighting(sample_weight, class_weight, missing))
+
+    def predict_proba(self, x, *, lengths=None):
+        """Return the probabilities of classes, or that each output is 1, after training by `fit`.
+
+        After the loss "softmax", or without a training, they are `crnn.softmax` of the outputs,
+        after "sigmoid" 1 / (1 + exp(-y)). They are for each sequence's last outputs if targets were
+        (``net.metadata["targets"]``), else for every step.
+
+        Parameters
+        ----------
+        x, lengths
+            As for calling the network.
+
+        Returns
+        -------
+        ndarray (T, B, O), or (B, O) of the last outputs, or a list of arrays (T_i, O)
+            As calling the network returns it; 0 beyond lengths.
+
+        Raises
+        ------
+        TypeError, ValueError, IndexError
+            As calling the network does; ValueError if it was trained with another loss.
+        """
+        loss = self.metadata.get("loss", "softmax")
+        if loss not in PROBABILITIES:
+            raise ValueError(
+                f"the network was trained with the loss {loss!r}, so its outputs are numbers, not"
+                " probabilities; predict returns them"
+            )
+        return self._predicted(x, lengths, lambda y: probabilities(y, loss), 0)
+
+    def predict(self, x, *, lengths=None):
+        """Return what a network predicts that `fit` trained.
+
+        After the loss "softmax", or without a training, numbers of classes, those of the largest
+        outputs; after "sigmoid" 1 where the probability is above 1/2, else 0; after other losses
+        the outputs. They are for each sequence's last outputs if targets were
+        (``net.metadata["targets"]``), else for every step.
+
+        Parameters
+        ----------
+        x, lengths
+            As for calling the network.
+
+        Returns
+        -------
+        ndarray of intp (T, B), or (B,) of the last outputs, or a list of arrays (T_i,)
+            As calling the network returns it; of other losses than "softmax" with an axis (O,) at
+            the end. Beyond lengths classes are -1, and others 0.
+
+        Raises
+        ------
+        TypeError, ValueError, IndexError
+            As calling the network does.
+
+        Examples
+        --------
+        >>> import crnn
+        >>> import numpy as np
+        >>> x = np.arange(20)[:, None] % 3
+        >>> net = crnn.RNN(3, 8, 3, seed=0)
+        >>> history = crnn.fit(net, (x, (x + 1) % 3), crnn.Adam(0.05), epochs=30)
+        >>> net.predict([np.array([0, 1]), np.array([2])])
+        [array([1, 2]), array([0])]
+        >>> net.predict_proba(x).shape
+        (20, 1, 3)
+        """
+        loss = self.metadata.get("loss", "softmax")
+        beyond = -1 if loss == "softmax" else 0
+        return self._predicted(x, lengths, lambda y: predictions(y, loss), beyond)
+
+    def _predicted(self, x, lengths, meaning, beyond):
+        """Return what outputs mean, in their form, and ``beyond`` beyond lengths."""
+        last = self.metadata.get("targets") == "last"
+        y, _ = self(x, lengths=lengths, last=last)
+        if isinstance(y, list):
+            return [meaning(each) for each in y]
+        result = meaning(y)
+        if lengths is not None and not last:
+            steps = result.swapaxes(0, 1) if self.batch_first and y.ndim == 3 else result
+            valid = valid_steps(np.asarray(lengths), len(steps)).reshape(steps.shape[: y.ndim - 1])
+            steps[~valid] = beyond
+        return result
 
     # --- one step at a time --------------------------------------------------------------------
 

@@ -4,6 +4,8 @@ import numpy as np
 
 from crnn.base import checks
 
+PROBABILITIES = ("softmax", "sigmoid")  # the losses after which outputs are logits
+
 
 def softmax(y, axis=-1):
     """Return exp(y) / sum(exp(y)), the probabilities of classes given their outputs.
@@ -40,3 +42,21 @@ def softmax(y, axis=-1):
         return y.copy()
     powers = np.exp(y - y.max(axis, keepdims=True))
     return powers / powers.sum(axis, keepdims=True)
+
+
+def sigmoid(y):
+    """Return 1 / (1 + exp(-y)); of -y where y is below 0, so that nothing overflows."""
+    power = np.exp(-np.abs(y))
+    return np.where(y < 0, power, 1) / (1 + power)
+
+
+def probabilities(y, loss):
+    """Return the probabilities that outputs stand for after training with a loss."""
+    return softmax(y) if loss == "softmax" else sigmoid(y)
+
+
+def predictions(y, loss):
+    """Return classes, or 0 and 1, or for other losses the outputs themselves."""
+    if loss == "softmax":
+        return y.argmax(-1)
+    return (y > 0).astype(np.intp) if loss == "sigmoid" else y

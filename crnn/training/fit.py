@@ -74,7 +74,8 @@ def fit(
 ):
     """Train a network.
 
-    What outputs mean then is in ``net.metadata``: "loss", and "targets", "every" or "last".
+    What `RNN.predict` needs to know of it is then in ``net.metadata``: "loss", and "targets", which
+    are "every" or "last".
 
     Each update takes a chunk of ``truncation`` time steps: forward from the state that the chunk
     before left, backward to the chunk's start (truncated backpropagation through time; Williams &
@@ -181,7 +182,8 @@ def fit(
     if resume:
         loop.progress = checkpoints.restore(checkpoint, net, optimizer, loop.account, data)
     targets = "every" if has_every_step(data[0], loss) else "last"
-    net.metadata |= {"loss": loss, "targets": targets}
+    name = loss if isinstance(loss, str) else getattr(loss, "name", "custom")
+    net.metadata |= {"loss": name, "targets": targets}
     lr = optimizer.lr
     try:
         with DeferredInterrupt() as interrupted:

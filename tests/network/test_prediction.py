@@ -1,4 +1,4 @@
-"""What outputs mean: softmax, and what a network keeps of its training."""
+"""Probabilities and classes: of the loss and the targets that a network was trained with."""
 
 import copy
 import pickle
@@ -9,6 +9,8 @@ import pytest
 import crnn
 
 T, B, I, H, O = 6, 4, 3, 5, 7  # noqa: E741
+LENGTHS = np.array([6, 2, 4, 1])
+LOSSES = ("softmax", "sigmoid", "mse")
 
 
 def make(loss="softmax", targets="every", **options):
@@ -53,6 +55,81 @@ def test_softmax_refuses(arguments, kind):
         crnn.softmax(*arguments)
 
 
+# --- predict -------------------------------------------------------------------------------------
+
+
+def expected(y, loss):
+    """Return the probabilities and the predictions, by their textbook formulas."""
+    if loss == "softmax":
+        powers = np.exp(y)
+        return powers / powers.sum(-1, keepdims=True), y.argmax(-1)
+    return (1 / (1 + np.exp(-y)), (y > 0).astype(int)) if loss == "sigmoid" else (None, y)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_every_step(loss, batch_first, x, backend):
+    net = make(loss, batch_first=batch_first)
+    given = x.swapaxes(0, 1) if batch_first else x
+    beyond = np.arange(T)[:, None] >= LENGTHS
+    beyond = beyond.T if batch_first else beyond
+    for lengths in (None, LENGTHS):
+        y, _ = net(given, lengths=lengths)
+        proba, classes = expected(y, loss)
+        found = net.predict(given, lengths=lengths)
+        if lengths is not None:
+            classes = np.where(beyond if loss == "softmax" else beyond[..., None],
+                               -1 if loss == "softmax" else 0, classes)
+        np.testing.assert_array_equal(found, classes)
+        if loss != "mse":
+            found = net.predict_proba(given, lengths=lengths)
+            if lengths is not None:
+                proba = np.where(beyond[..., None], 0, proba)
+            np.testing.assert_allclose(found, proba, rtol=1e-12)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("both", [False, True])
+def test_last_outputs(loss, both, x, backend):
+    net = make(loss, "last", bidirectional=both)
+    sequences = [x[:n, b] for b, n in enumerate(LENGTHS)]
+    y, _ = net(x, lengths=LENGTHS, last=True)
+    proba, classes = expected(y, loss)
+    for arguments in ((x, LENGTHS), (sequences, None)):
+        np.testing.assert_allclose(
+            net.predict(arguments[0], lengths=arguments[1]), classes, rtol=1e-12)
+        if loss != "mse":
+            found = net.predict_proba(arguments[0], lengths=arguments[1])
+            np.testing.assert_allclose(found, proba, rtol=1e-12)
+
+
+def test_lists_and_one_sequence(x, backend):
+    net = make()
+    sequences = [x[:n, b] for b, n in enumerate(LENGTHS)]
+    found, proba = net.predict(sequences), net.predict_proba(sequences)
+    for each, classes, p in zip(sequences, found, proba, strict=True):
+        y, _ = net(each)
+        np.testing.assert_array_equal(classes, y.argmax(-1))
+        np.testing.assert_allclose(p, expected(y, "softmax")[0], rtol=1e-10)
+        np.testing.assert_array_equal(net.predict(each), classes)
+    shorter = net.predict(x[:, 0], lengths=2)
+    assert shorter.tolist() == [*net.predict(x[:2, 0]), -1, -1, -1, -1]
+
+
+def test_the_states_of_steps_are_left_alone(x, backend):
+    net = make()
+    net.step(x[0])
+    before = net.state.tobytes()
+    net.predict(x)
+    net.predict_proba(x)
+    assert net.state.tobytes() == before
+
+
+def test_numbers_have_no_probabilities(x, backend):
+    with pytest.raises(ValueError, match=r"'mse'.*predict"):
+        make("mse").predict_proba(x)
+
+
 TRAINED = {
     "softmax, every step": ("softmax", lambda rng: rng.integers(0, O, (T, B)), "every"),
     "softmax, last step": ("softmax", lambda rng: rng.integers(0, O, B), "last"),
@@ -68,6 +145,9 @@ def test_training_says_what_outputs_mean(case, x, rng, backend):
     net.metadata["author"] = "somebody"
     crnn.fit(net, (x, draw(rng)), crnn.SGD(0.1), epochs=1, loss=loss)
     assert net.metadata == {"author": "somebody", "loss": loss, "targets": targets}
+    found = net.predict(x)
+    assert found.shape == ((T, B) if targets == "every" else (B,)) + (
+        () if loss == "softmax" else (O,))
     before = dict(net.metadata)
     with pytest.raises(ValueError, match="targets have shape"):
         crnn.fit(net, (x, np.zeros((T, B + 1, O))), crnn.SGD(0.1), epochs=1, loss="mse")
