@@ -20,10 +20,24 @@ from crnn.network.scaling import Scaler
 from crnn.network.streams import Stream
 
 ENGINES = {"compiled": compiled.Engine, "reference": textbook.Engine}
-ELSEWHERE = {  # what other libraries' networks have as methods
-    "fit": "crnn.fit(net, (x, targets), crnn.Adam(0.001), epochs=10)",
-    "evaluate": "crnn.evaluate(net, (x, targets))",
-}
+class Elsewhere:
+    """What other libraries' networks have as a method: asking for it says where it is.
+
+    A `__getattr__` would do the same, but makes every call of a method, such as a step, a quarter
+    slower.
+    """
+
+    def __init__(self, call):
+        self._call = call
+
+    def __set_name__(self, owner, name):
+        self._name = name
+
+    def __get__(self, network, owner):
+        raise AttributeError(
+            f"{owner.__name__} has no {self._name!r}; it is a function: {self._call}",
+            name=self._name, obj=network,
+        )
 
 
 class NoStepsError(AttributeError, ValueError):
@@ -84,13 +98,8 @@ class Network:
         if type(self).step is Network.step and self._stream is not None:
             self.step = self._stream.step  # itself, unless a subclass has its own
 
-    def __getattr__(self, name):
-        if name in ELSEWHERE:
-            raise AttributeError(
-                f"{type(self).__name__} has no {name!r}; it is a function: {ELSEWHERE[name]}",
-                name=name, obj=self,
-            )
-        return object.__getattribute__(self, name)  # raises what has led here
+    fit = Elsewhere("crnn.fit(net, (x, targets), crnn.Adam(0.001), epochs=10)")
+    evaluate = Elsewhere("crnn.evaluate(net, (x, targets))")
 
     # --- configuration -------------------------------------------------------------------------
 
