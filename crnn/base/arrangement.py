@@ -7,7 +7,7 @@ does, and so does what goes back.
 import numpy as np
 
 from crnn.base import checks
-from crnn.base.padding import checked_arrays, is_list_of_arrays, padded, unpadded
+from crnn.base.padding import checked_sequences, is_list_of_arrays, padded, unpadded
 from crnn.base.sequences import check_features, warn_of_features
 
 
@@ -117,7 +117,7 @@ class Separate(TimeFirst):
     """A list of sequences of any lengths, (T, I) or (T,) of tokens."""
 
     def __init__(self, sequences):
-        super().__init__(*padded(checked_arrays(sequences, "x")))
+        super().__init__(*padded(checked_sequences(sequences, "x")))
 
     def targets(self, targets, loss):
         axes = 1 if loss == "softmax" else 2

@@ -82,6 +82,8 @@ def finite_number(value, name):
 
 def flag(value, name):
     """Return value if it is True or False."""
+    if value is False or value is True:  # quick, as a call of a network asks for it
+        return value
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} is {value!r}; True or False is wanted")
     return bool(value)

@@ -14,8 +14,8 @@ def pad(sequences, batch_first=False, *, vocabulary=None):
     Parameters
     ----------
     sequences : list, tuple or ndarray
-        B arrays (T_i, I) of numbers, or (T_i,) of integer tokens; with a vocabulary, B strings.
-        An array of all of them has them along its first axis.
+        B arrays (T_i, I) of numbers, or (T_i,), such as tokens, targets or weights; with a
+        vocabulary, B strings. An array of all of them has them along its first axis.
     batch_first : bool
         Whether the batch comes before time in x, as for networks with ``batch_first=True``.
     vocabulary : crnn.text.Vocabulary, optional
@@ -85,36 +85,47 @@ def encoded(sequences, vocabulary):
     return [vocabulary.encode(each) for each in sequences]
 
 
-def checked_arrays(sequences, name):
+def checked_sequences(sequences, name):
     """Return a list of arrays (T_i, I), or (T_i,) of tokens, that fit each other."""
+    arrays = _arrays(sequences, name)
+    for number, array in enumerate(arrays):
+        is_vector = array.ndim == 1 and array.dtype.kind not in "iu" and array.size > 0
+        if array.ndim not in (1, 2) or is_vector:
+            hint = f"; of one feature a step: {name}[{number}][:, None]" if is_vector else ""
+            raise ValueError(
+                f"{name}[{number}] has shape {array.shape} and dtype {array.dtype}; each sequence"
+                f" is an array (T, I) of numbers or (T,) of integer tokens{hint}"
+            )
+    _check_equal(arrays, name)
+    return arrays
+
+
+def checked_arrays(sequences, name):
+    """Return a list of arrays that have steps and otherwise the same shape."""
+    arrays = _arrays(sequences, name)
+    _check_equal(arrays, name)
+    return arrays
+
+
+def _arrays(sequences, name):
     if not len(sequences):
         raise ValueError(f"{name} has no sequence")
-    arrays = []
     for number, each in enumerate(sequences):
         if isinstance(each, str):
             raise TypeError(
                 f"{name}[{number}] is a str; numbers are wanted: tokens of a text are"
                 " vocabulary.encode(text), see crnn.text.Vocabulary"
             )
-        arrays.append(checks.plain_array(each, f"{name}[{number}]"))
+    return [checks.plain_array(each, f"{name}[{number}]") for number, each in enumerate(sequences)]
+
+
+def _check_equal(arrays, name):
     for number, array in enumerate(arrays):
-        _check_fits(array, arrays[0], f"{name}[{number}]", f"{name}[0]")
-    return arrays
-
-
-def _check_fits(array, first, name, first_name):
-    is_vector = array.ndim == 1 and array.dtype.kind not in "iu" and array.size > 0
-    if array.ndim not in (1, 2) or is_vector:
-        hint = f"; of one feature a step: {name}[:, None]" if is_vector else ""
-        raise ValueError(
-            f"{name} has shape {array.shape} and dtype {array.dtype}; each sequence is an array"
-            f" (T, I) of numbers or (T,) of integer tokens{hint}"
-        )
-    if array.shape[1:] != first.shape[1:]:
-        raise ValueError(
-            f"{name} has shape {array.shape} and {first_name} has {first.shape}; sequences may"
-            " differ in their number of steps only"
-        )
+        if not array.ndim or array.shape[1:] != arrays[0].shape[1:]:
+            raise ValueError(
+                f"{name}[{number}] has shape {array.shape} and {name}[0] has {arrays[0].shape};"
+                " sequences have an axis of steps, and may differ in their number only"
+            )
 
 
 def padded(arrays):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from crnn.base import checks
-from crnn.base.padding import checked_arrays, is_list_of_arrays
+from crnn.base.padding import checked_sequences, is_list_of_arrays
 from crnn.base.sequences import valid_steps
 
 
@@ -136,7 +136,7 @@ class Scaler:
         if is_list_of_arrays(x):
             if lengths is not None:
                 raise TypeError("x is a list of sequences, which have their own lengths")
-            arrays = checked_arrays(x, "x")
+            arrays = checked_sequences(x, "x")
         else:
             arrays = [checks.plain_array(x, "x")]
         if arrays[0].ndim < 2 or arrays[0].dtype.kind not in "biuf":

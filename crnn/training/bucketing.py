@@ -3,7 +3,7 @@
 import numpy as np
 
 from crnn.base import checks
-from crnn.base.padding import checked_arrays, encoded, padded
+from crnn.base.padding import checked_sequences, encoded, padded
 
 JITTER = 0.1  # how far a length is moved before sequences are sorted, as a share of it
 
@@ -89,7 +89,7 @@ class Batches:
             bucket, "bucket")
         self.batch_first = checks.flag(batch_first, "batch_first")
         self._seed = None if seed is None else checks.whole_number(seed, "seed", minimum=0)
-        arrays = checked_arrays(encoded(sequences, vocabulary), "sequences")
+        arrays = checked_sequences(encoded(sequences, vocabulary), "sequences")
         if targets is None:
             arrays, targets = _next_tokens(arrays)
         self._arrays, self._lengths = arrays, np.array([len(each) for each in arrays], np.intp)

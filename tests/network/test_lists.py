@@ -238,6 +238,14 @@ def test_pad():
 
 
 @pytest.mark.no_backend
+def test_pad_takes_what_comes_with_sequences():
+    weights, _ = crnn.pad([np.array([0.5, 2.0]), np.array([1.0])])
+    assert weights.T.tolist() == [[0.5, 2], [1, 0]]
+    parts, _ = crnn.pad([np.ones((2, 3, 4)), np.ones((1, 3, 4))])
+    assert parts.shape == (2, 2, 3, 4)
+
+
+@pytest.mark.no_backend
 def test_pad_encodes_texts():
     vocabulary = crnn.text.Vocabulary("abc")
     x, lengths = crnn.pad(["cab", "", "b"], vocabulary=vocabulary)
