@@ -21,6 +21,7 @@ DTYPES = ("float32", "float64", "complex128")
 _HINTS = {  # what may have been meant by an array of another kind
     "U": "; texts become tokens by vocabulary.encode(text), or crnn.pad(texts,"
          " vocabulary=vocabulary): see crnn.text.Vocabulary",
+    "class names": "; names of classes become numbers by np.unique(names, return_inverse=True)",
     "O": "; where sequences may come, an array of arrays comes as list({name})",
 }
 
@@ -151,7 +152,9 @@ def plain_array(value, name):
     if array.dtype.kind == "O" and array.ndim == 0:
         raise TypeError(f"{name} is a {type(value).__name__}; an array, or a list, is wanted")
     if array.dtype.kind not in "biufc":
-        hint = _HINTS.get(array.dtype.kind, "").format(name=name)
+        kind = array.dtype.kind
+        kind = "class names" if kind == "U" and name.startswith("targets") else kind
+        hint = _HINTS.get(kind, "").format(name=name)
         raise TypeError(f"{name} has dtype {array.dtype}; numbers are wanted{hint}")
     return array
 

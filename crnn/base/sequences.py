@@ -90,16 +90,18 @@ def check_features(array, input_size, batch_first=False):
     """Check the shape of an input of floats."""
     axes = ("B, T" if batch_first else "T, B"), "T"
     if array.ndim not in (2, 3):
+        hint = "; of one feature a step: x[:, None]" if array.ndim == input_size == 1 else ""
         raise ValueError(
             f"x has shape {array.shape}; ({axes[0]}, {input_size}) or (T, {input_size}) floats, or"
-            f" ({axes[0]}) or (T,) integer tokens are wanted"
+            f" ({axes[0]}) or (T,) integer tokens are wanted{hint}"
         )
     if array.shape[-1] == input_size:
         return
     *sizes, features = array.shape
     if array.ndim == 2:
         read = f"one sequence of T = {sizes[0]} steps"
-        hint = f" (a batch is ({axes[0]}, {input_size}), tokens are integers)"
+        of_one = ", of one feature x[..., None]" if input_size == 1 else ""
+        hint = f" (a batch is ({axes[0]}, {input_size}){of_one}; tokens are integers)"
     elif batch_first:
         read, hint = f"B = {sizes[0]} sequences of T = {sizes[1]} steps", ""
     else:

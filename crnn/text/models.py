@@ -1,13 +1,41 @@
 """The files of models that write."""
 
+from crnn.base import checks
 from crnn.files import kinds
 from crnn.files.disk import FormatError
 from crnn.network.saving import network_from
-from crnn.text.vocabulary import Vocabulary
+from crnn.text.vocabulary import Vocabulary, check_fits
 
 
 def save_model(path, net, vocabulary, training):
-    """Write a network, its vocabulary, and a dict that says how it was trained, as one file."""
+    """Write a network, its vocabulary, and a dict that says how it was trained, as one file.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    net : RNN, GRU or LSTM
+        With as many inputs and outputs as the vocabulary has symbols.
+    vocabulary : Vocabulary
+    training : dict
+        Ready for JSON; ``crnn info`` shows it. With ``{"lines": True}`` it is a model of `lines`:
+        ``crnn sample`` has it write lines, and ``crnn evaluate`` read them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as above.
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> from crnn.text import Vocabulary, load_model, save_model
+    >>> save_model("ab.safetensors", crnn.GRU(2, 8, 2), Vocabulary("ab"), {})  # doctest: +SKIP
+    >>> net, vocabulary, training = load_model("ab.safetensors")               # doctest: +SKIP
+    """
+    check_fits(net, vocabulary)
+    checks.option("training", training, dict, "a dict")
     kinds.write(path, net.parameters, {
         "vocabulary": vocabulary.symbols, "training": training, "config": net.config(),
     })

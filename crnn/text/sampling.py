@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 
 from crnn.base import checks
-from crnn.network.network import Network
 from crnn.text.sequences import END
+from crnn.text.vocabulary import check_fits
 
 
 def generate(net, vocabulary, *, prime="", temperature=1.0, top_k=None, top_p=None, seed=None):
@@ -36,7 +36,7 @@ def generate(net, vocabulary, *, prime="", temperature=1.0, top_k=None, top_p=No
     TypeError, ValueError
         If an argument is not as above or the prime has an unknown symbol.
     """
-    _check_fits(net, vocabulary)
+    check_fits(net, vocabulary)
     chooser = _Chooser(temperature, top_k, top_p, seed)
     first = END if END in vocabulary else vocabulary.symbols[0]
     return _symbols(net.stream(), vocabulary, vocabulary.encode(prime or [first]), chooser)
@@ -75,7 +75,7 @@ def generate_lines(
     >>> next(lines).startswith("ab"), next(lines).startswith("ab")
     (True, True)
     """
-    _check_fits(net, vocabulary)
+    check_fits(net, vocabulary)
     longest = checks.whole_number(longest, "longest", minimum=0)
     chooser = _Chooser(temperature, top_k, top_p, seed)
     if END not in vocabulary:
@@ -84,15 +84,6 @@ def generate_lines(
         raise ValueError(f"the prime has {END!r} in it; it is what each line begins with")
     prime = vocabulary.encode(prime or [])
     return _lines(net.stream(), vocabulary, prime, chooser, longest)
-
-
-def _check_fits(net, vocabulary):
-    checks.option("net", net, Network, "a network")
-    if not net.input_size == net.output_size == len(vocabulary):
-        raise ValueError(
-            f"the network has {net.input_size} inputs and {net.output_size} outputs; the vocabulary"
-            f" has {len(vocabulary)} {vocabulary.unit}s"
-        )
 
 
 def _lines(stream, vocabulary, prime, chooser, longest):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from crnn.base import checks
+from crnn.text.vocabulary import Vocabulary
 
 END = "\n"  # of a line
 
@@ -85,8 +86,11 @@ def lines(text, vocabulary, *, skip_unknown=False):
 
     Raises
     ------
+    TypeError
+        If text is no str, or vocabulary is none.
     ValueError
-        If the text has a symbol that is not in the vocabulary, which is told with its line.
+        If the text has a symbol that is not in the vocabulary, which is told with its line; or the
+        vocabulary has no end of a line.
 
     Examples
     --------
@@ -94,6 +98,10 @@ def lines(text, vocabulary, *, skip_unknown=False):
     >>> [each.tolist() for each in lines("ab\\n\\na\\n", Vocabulary("\\nab"))]
     [[0, 1, 2, 0], [0, 1, 0]]
     """
+    checks.option("text", text, str, "one str, with a line's end between lines")
+    checks.option("vocabulary", vocabulary, Vocabulary, "a crnn.text.Vocabulary")
+    if END not in vocabulary:
+        raise ValueError(f"the vocabulary has no {END!r}, which begins and ends lines")
     end, found = vocabulary.encode([END]), []
     for number, line in enumerate(text.split(END), 1):
         if line:

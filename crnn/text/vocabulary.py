@@ -1,10 +1,12 @@
 """What texts consist of, characters or words, and their numbers."""
 
+import reprlib
 from collections.abc import Iterable
 
 import numpy as np
 
 from crnn.base import checks
+from crnn.network.network import Network
 
 BLOCK = 1 << 13  # characters that are numbered together: what that takes is soon free again
 
@@ -74,8 +76,13 @@ class Vocabulary:
         text : str or sequence of str
             Characters are in the order of their code points, and words in the order of their
             characters.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If text is neither, or is empty.
         """
-        symbols = sorted(set(text))
+        symbols = sorted(set(text if isinstance(text, str) else _checked_list(text)))
         return cls("".join(symbols) if isinstance(text, str) else symbols)
 
     @property
@@ -134,27 +141,18 @@ class Vocabulary:
         """
         if isinstance(text, str) and self.is_of_characters:
             return self._encoded_characters(text, skip_unknown, dtype)
-        text = self._checked_list(text)
+        if isinstance(text, str):
+            raise TypeError(
+                "text is a str; of this vocabulary of words a text is a list of them, such as"
+                " text.split()"
+            )
+        text = _checked_list(text)
         if skip_unknown:
             text = [each for each in text if each in self._number]
         try:
             return np.fromiter((self._number[each] for each in text), dtype, len(text))
         except KeyError as error:
             raise self._unknown(error.args[0], text.index(error.args[0])) from None
-
-    def _checked_list(self, text):
-        if not isinstance(text, (str, Iterable)):
-            raise TypeError(f"text is {text!r}; a str or a list of them is wanted")
-        if isinstance(text, str):
-            raise TypeError(
-                "text is a str; of this vocabulary of words a text is a list of them, such as"
-                " text.split()"
-            )
-        symbols = list(text)
-        wrong = [each for each in symbols if not isinstance(each, str)]
-        if wrong:
-            raise TypeError(f"text has {wrong[0]!r} in it; symbols are each a str")
-        return symbols
 
     def _encoded_characters(self, text, skip_unknown, dtype):
         tokens, filled = np.empty(len(text), dtype), 0
@@ -212,5 +210,29 @@ class Vocabulary:
         return "".join(symbols) if self.is_of_characters else symbols
 
 
+def _checked_list(text):
+    """Return a text of words as a list."""
+    if not isinstance(text, Iterable):
+        raise TypeError(f"text is {text!r}; a str or a list of them is wanted")
+    symbols = list(text)
+    for each in symbols:
+        if not isinstance(each, str):
+            hint = "; of several texts take one list of all their words" if isinstance(
+                each, (list, tuple)) else ""
+            raise TypeError(f"text has {reprlib.repr(each)} in it; symbols are each a str{hint}")
+    return symbols
+
+
 def _code_points(text):
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+def check_fits(net, vocabulary):
+    """Raise TypeError or ValueError if a network is not one of a vocabulary's symbols."""
+    checks.option("net", net, Network, "a network")
+    checks.option("vocabulary", vocabulary, Vocabulary, "a crnn.text.Vocabulary")
+    if not net.input_size == net.output_size == len(vocabulary):
+        raise ValueError(
+            f"the network has {net.input_size} inputs and {net.output_size} outputs; the vocabulary"
+            f" has {len(vocabulary)} {vocabulary.unit}s"
+        )

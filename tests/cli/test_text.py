@@ -72,6 +72,14 @@ def test_encode_and_decode_are_inverse(content):
                  r"word 'c' \(number 2 of the text\).* 2 that", id="unknown word"),
     pytest.param(lambda: Vocabulary(["a"]).encode([["a"]]), TypeError, r"\['a'\] in it",
                  id="a list of lists"),
+    pytest.param(lambda: Vocabulary.of([["a", "b"], ["c"]]), TypeError,
+                 r"\['a', 'b'\] in it.*one list of all their words", id="of texts of words"),
+    pytest.param(lambda: Vocabulary.of(3), TypeError, "text is 3", id="of a number"),
+    pytest.param(lambda: text.lines(["ab"], Vocabulary("\nab")), TypeError, r"text is \['ab'\]",
+                 id="a list of lines"),
+    pytest.param(lambda: text.lines("ab", "\nab"), TypeError, "vocabulary is", id="lines of str"),
+    pytest.param(lambda: text.lines("ab\nb", Vocabulary("ab")), ValueError,
+                 r"no '\\n', which begins and ends lines", id="no end of a line"),
     pytest.param(lambda: Vocabulary("ab").encode(3), TypeError, "text is 3", id="no text"),
     pytest.param(lambda: Vocabulary("ab").encode(["ab"]), ValueError, "'ab'", id="two at once"),
     pytest.param(lambda: Vocabulary(b"ab"), TypeError, "bytes", id="bytes"),
@@ -350,6 +358,20 @@ def test_model_files_round_trip(tmp_path, dtype, symbols):
     content = (tmp_path / "model").read_bytes()
     text.save_model(tmp_path / "model", found, symbols, training)
     assert (tmp_path / "model").read_bytes() == content
+
+
+@no_backend
+@pytest.mark.parametrize(("arguments", "error", "match"), [
+    ((crnn.RNN(3, 2, 3), Vocabulary("ab"), {}), ValueError, "3 inputs.*2 characters"),
+    ((crnn.RNN(3, 2, 2), Vocabulary("abc"), {}), ValueError, "2 outputs"),
+    ((crnn.RNN(2, 2, 2), "ab", {}), TypeError, "wanted a crnn.text.Vocabulary"),
+    ((crnn.RNN(2, 2, 2), Vocabulary("ab"), "lines"), TypeError, "training is 'lines'"),
+    (({}, Vocabulary("ab"), {}), TypeError, "a network"),
+], ids=["inputs", "outputs", "no vocabulary", "training no dict", "no network"])
+def test_no_model_is_written_that_could_not_be_read(tmp_path, arguments, error, match):
+    with pytest.raises(error, match=match):
+        text.save_model(tmp_path / "model", *arguments)
+    assert list(tmp_path.iterdir()) == []
 
 
 CONFIG = crnn.RNN(3, 2, 3).config()

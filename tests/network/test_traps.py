@@ -142,6 +142,9 @@ REFUSED = {
     "strings": (lambda net: net(["abc", "de"]), TypeError, "vocabulary.*encode"),
     "a string": (lambda net: net("abc"), TypeError, "vocabulary.*encode"),
     "ragged": (lambda net: net([np.zeros(3), np.zeros(4)]), ValueError, r"list of arrays.*None"),
+    "one feature": (lambda net: crnn.GRU(1, H)(np.zeros(9)), ValueError, r"\(9,\).*x\[:, None\]"),
+    "a batch of one feature": (lambda net: crnn.GRU(1, H)(np.zeros((9, 4))), ValueError,
+                               r"4 features each \(.*x\[\.\.\., None\]"),
     "ragged lists": (lambda net: net([[0, 1], [2]]), ValueError, "list of arrays.*np.asarray"),
 }
 

@@ -129,6 +129,11 @@ def test_an_array_is_a_list_of_its_sequences(rng):
     for ours, theirs in zip(crnn.batches(x, y, seed=0), crnn.batches(list(x), list(y), seed=0),
                             strict=True):
         assert [each.tobytes() for each in ours] == [each.tobytes() for each in theirs]
+    objects = np.empty(4, object)
+    objects[:] = list(x)
+    for ours, theirs in zip(crnn.batches(objects, y, seed=0), crnn.batches(x, y, seed=0),
+                            strict=True):
+        assert [each.tobytes() for each in ours] == [each.tobytes() for each in theirs]
 
 
 def net_of(**options):
@@ -205,6 +210,7 @@ REFUSED = {
     "too few": ({"targets": [0]}, ValueError, "1 items; 2"),
     "too short": ({"targets": [np.zeros((2, 1)), np.zeros((2, 1))]}, ValueError,
                   r"targets\[1\] has shape \(2, 1\); \(4, 1\)"),
+    "names": ({"targets": ["cat", "dog"]}, TypeError, r"np\.unique\(names, return_inverse=True\)"),
     "of different kinds": ({"targets": [0, [0, 1]]}, ValueError, r"targets\[1\]"),
     "weights": ({"targets": [0, 1], "sample_weight": [1.0]}, ValueError, "sample_weight"),
     "sequences": ({"targets": [0], "sequences": ["ab"]}, TypeError, "vocabulary"),
