@@ -14,7 +14,7 @@ import crnn
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")]
 MODULES = ["crnn", *(module.name for module in pkgutil.walk_packages(crnn.__path__, "crnn.")
                      if not module.name.startswith("crnn.kernels."))]
 
