@@ -9,7 +9,7 @@ from guide_pages import GUIDE, blocks, difference, run
 pytestmark = pytest.mark.no_backend
 PAGES = sorted(path.stem for path in GUIDE.glob("*.md") if path.stem != "README")
 TEXTS = {page: (GUIDE / f"{page}.md").read_text(encoding="utf-8") for page in PAGES}
-TAKE_LONG = {"music"}  # more than three seconds
+TAKE_LONG = {"music", "write"}  # more than three seconds
 LARGEST_PICTURE = 100_000  # bytes
 
 
