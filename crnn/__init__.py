@@ -24,7 +24,8 @@ from crnn.network.saving import load
 from crnn.network.scaling import Scaler
 from crnn.network.streams import Stream
 from crnn.training.bucketing import batches
-from crnn.training.fit import Event, evaluate, fit
+from crnn.training.evaluation import evaluate
+from crnn.training.fit import Event, fit
 from crnn.training.history import History
 from crnn.training.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from crnn.training.schedules import constant, cosine, exponential

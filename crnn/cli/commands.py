@@ -11,7 +11,7 @@ from crnn.cli.texts import listed, read_texts, with_line_ends
 from crnn.files import kinds
 from crnn.files.printable import printable, shortened
 from crnn.network.saving import network_from
-from crnn.training.fit import evaluate as mean_loss
+from crnn.training.evaluation import evaluate as mean_loss
 
 LINES = 10  # that sample writes
 LONGEST_VOCABULARY, LONGEST_CELL = 10_000, 300  # characters of what info shows

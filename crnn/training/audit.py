@@ -9,11 +9,11 @@ import math
 import numpy as np
 
 from crnn.base.sequences import state_batch_size
-from crnn.training.batches import batch_size, chunks
+from crnn.training.batches import batch_size
 from crnn.training.progress import Progress
 
 LARGEST = 2**53  # of a count: the last one that a float holds exactly
-SIGNED_LOSSES = ("gaussian",)  # which can be below 0
+NEVER_NEGATIVE = ("softmax", "sigmoid", "mse", "mae", "huber", "quantile")
 STATE_OF_GENERATOR = 2**128  # a seed that the system gave is below it
 
 
@@ -32,7 +32,8 @@ def check_numbers(numbers, account):
     seed = account["seed"]
     _check("seed", _is_whole(numbers["seed"]) and (
         numbers["seed"] < STATE_OF_GENERATOR if seed is None else numbers["seed"] == seed))
-    _check("loss_sum", _is_loss(numbers["loss_sum"], account))
+    sums = numbers["sums"]
+    _check("sums", isinstance(sums, dict) and (not sums or _are_means(sums, account)))
     _check_history(numbers["history"], account)
     _check("epoch", numbers["epoch"] == len(numbers["history"]))
 
@@ -58,7 +59,7 @@ def check_position(progress, data, account, steps):
     time, passed = 0, []
     for place in range(progress.batch + 1):
         time = 0
-        for chunk in chunks(batches[place], account["loss"], account["truncation"]):
+        for chunk in batches.chunks(place):
             if place == progress.batch and time == progress.time:
                 break
             passed.append(chunk.count)
@@ -67,7 +68,7 @@ def check_position(progress, data, account, steps):
     in_epoch = sum(count > 0 for count in passed)
     _check("update", progress.update == updates + in_epoch)
     _check("targets", progress.targets == sum(passed))
-    _check("loss_sum", bool(passed) or progress.loss_sum == 0)
+    _check("sums", bool(passed) == bool(progress.sums))
     _check("steps", steps == progress.steps_before + progress.update)
     has_best = account["validation"] and progress.epoch > 0
     _check("best_vector", has_best == (progress.best_vector is not None))
@@ -99,17 +100,28 @@ def check_vectors(parameters, best_vector, slots):
 
 def _check_history(rows, account):
     _check("history", isinstance(rows, list))
-    names = {"epoch", "update", "lr", "loss", "validation_loss"}
+    names = ("loss", *account["metrics"])
     for epoch, row in enumerate(rows, start=1):
         what = f"row {epoch} of history"
-        _check(what, isinstance(row, dict) and row.keys() == names)
+        _check(what, isinstance(row, dict) and row.keys() == {
+            "epoch", "update", "lr", *names, *(f"validation_{name}" for name in names)})
         _check(what, _is_whole(row["epoch"]) and row["epoch"] == epoch)
         _check(what, _is_whole(row["update"]))
         _check(what, _is_number(row["lr"]) and row["lr"] > 0)
-        _check(what, _is_loss(row["loss"], account))
-        validation_loss = row["validation_loss"]
-        _check(what, _is_loss(validation_loss, account) if account["validation"]
-               else validation_loss is None)
+        _check(what, _are_means({name: row[name] for name in names}, account))
+        validation = {name: row[f"validation_{name}"] for name in names}
+        _check(what, _are_means(validation, account) if account["validation"]
+               else set(validation.values()) == {None})
+
+
+def _are_means(means, account):
+    """Whether these are means, or sums, of the loss and the metrics of a training."""
+    return (
+        means.keys() == {"loss", *account["metrics"]}
+        and all(type(each) is float for each in means.values())
+        and math.isfinite(means["loss"])
+        and (means["loss"] >= 0 or account["loss"] not in NEVER_NEGATIVE)
+    )
 
 
 def _check(name, is_possible):
@@ -127,7 +139,3 @@ def _is_count(value):
 
 def _is_number(value):
     return type(value) is float and math.isfinite(value)
-
-
-def _is_loss(value, account):
-    return _is_number(value) and (value >= 0 or account["loss"] in SIGNED_LOSSES)

@@ -1,6 +1,8 @@
 """What `crnn.fit` trains on: batches of sequences, cut into chunks of time steps."""
 
 import functools
+import itertools
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -9,6 +11,7 @@ import numpy as np
 from crnn.base.arrangement import arranged
 from crnn.training.bucketing import Batches
 
+FORMS = '(x, targets), (x, targets, lengths) or a dict with "x" and "targets"'
 PART = 1 << 16  # sequences times steps that are checked together, which takes copies of them
 
 
@@ -18,6 +21,7 @@ class Batch(NamedTuple):
     x: object
     targets: object
     lengths: object = None
+    sample_weight: object = None
 
 
 class Chunk(NamedTuple):
@@ -26,65 +30,99 @@ class Chunk(NamedTuple):
     x: object
     targets: object
     lengths: object
+    sample_weight: object
     count: int  # valid targets, over which its loss is the mean; without any there is no update
 
 
-def as_batches(net, data, loss, truncation, name="data"):
+def as_batches(data, objective, truncation, name="data", warm_up=0):
     """Return data, in the forms that `fit` takes, as a sequence of `Batch`."""
     if isinstance(data, Batches):
-        return _Batches(net, loss, truncation, data, data.epoch(0, seed=0))
-    if isinstance(data, tuple) and not any(isinstance(each, tuple) for each in data):
+        return _Batches(objective, truncation, warm_up, data, data.epoch(0, seed=0))
+    is_tuple = isinstance(data, tuple) and not any(
+        isinstance(each, (tuple, Mapping)) for each in data)
+    if is_tuple or isinstance(data, Mapping):
         data = [data]
     is_sequence = hasattr(data, "__len__") and hasattr(data, "__getitem__")
-    if not is_sequence or isinstance(data, (Mapping, str)):
+    if not is_sequence or isinstance(data, str):
         raise TypeError(
-            f"{name} is a {type(data).__name__}; (x, targets), (x, targets, lengths) or a sequence"
-            " of these that can be gone through again is wanted"
+            f"{name} is a {type(data).__name__}; a batch, {FORMS}, or a sequence of batches that"
+            " can be gone through again is wanted"
         )
     if not len(data):
         raise ValueError(f"{name} has no batch")
-    return _Batches(net, loss, truncation, _Fixed(data, net.batch_first), data)
+    return _Batches(objective, truncation, warm_up, _Fixed(data, objective.net.batch_first), data)
 
 
-def checked_batches(net, data, loss, truncation, name="data"):
+def checked_batches(data, objective, truncation, name="data", warm_up=0):
     """Return `as_batches` of data, all of which the network can train on."""
-    batches, updates = as_batches(net, data, loss, truncation, name), 0
+    batches, updates = as_batches(data, objective, truncation, name, warm_up), 0
     for number in range(len(batches)):
         try:
             batch = batches[number]
-            for part in _parts(batch, loss):
-                net.engine.validate(part.x, part.targets, loss, part.lengths)
+            for part in _parts(batch, objective):
+                objective.validate(part)
         except (TypeError, ValueError, IndexError) as error:
             where = f"batch {number} of {name}" if len(batches) > 1 else name
             raise type(error)(f"{where}: {error}") from error
-        cuts = len(chunk_starts(len(batch.x), truncation))
-        if cuts > 1 and net.bidirectional:
-            raise ValueError(
-                f"sequences of {len(batch.x)} steps would be cut after {truncation}, but the second"
-                " direction of a bidirectional network begins at their end; leave out truncation"
-            )
-        if cuts > 1 and not has_every_step(batch, loss):
-            raise ValueError(
-                f"targets have shape {batch.targets.shape}, one for the last step of each sequence,"
-                f" but sequences of {len(batch.x)} steps would be cut after {truncation}; leave out"
-                " truncation"
-            )
-        updates += sum(chunk.count > 0 for chunk in chunks(batch, loss, truncation))
+        _check_cuts(batch, objective, truncation, warm_up)
+        updates += sum(chunk.count > 0 for chunk in batches.chunks(number))
     batches.updates = updates
     if not updates:
         raise ValueError(
-            f"{name} has no valid target: every one is missing (-1), or at a step beyond its"
-            " sequence's length, or there are no steps or no sequences; there is nothing to take a"
-            " loss of"
+            f"{name} has no valid target: every one is missing (-1, or of weight 0), or at a step"
+            " beyond its sequence's length, or there are no steps or no sequences; there is nothing"
+            " to take a loss of" + (f" after warm_up = {warm_up} steps" if warm_up else "")
         )
+    if objective.class_weight == "balanced":
+        objective.balance(batches)
     return batches
+
+
+def _check_cuts(batch, objective, truncation, warm_up):
+    """Raise ValueError if sequences would be cut that cannot be."""
+    steps = len(batch.x)
+    cuts = len(spans(steps, truncation, warm_up))
+    if cuts < 2:
+        return
+    where, what = (f"after {truncation}", "truncation") if not warm_up else (
+        f"after warm_up = {warm_up}", "warm_up")
+    if objective.net.bidirectional:
+        raise ValueError(
+            f"sequences of {steps} steps would be cut {where}, but the second direction of a"
+            f" bidirectional network begins at their end; leave out {what}"
+        )
+    if not has_every_step(batch, objective):
+        raise ValueError(
+            f"targets have shape {batch.targets.shape}, one for the last step of each sequence, but"
+            f" sequences of {steps} steps would be cut {where}; leave out {what}"
+        )
+
+
+def _fields(item):
+    """Return x, targets, lengths and sample_weight of a batch in one of its `FORMS`."""
+    if isinstance(item, Mapping):
+        unknown = set(item) - set(Batch._fields)
+        if unknown or not {"x", "targets"} <= set(item):
+            raise ValueError(
+                f"a batch is a dict with {', '.join(map(repr, item))}; \"x\" and \"targets\", and"
+                " maybe \"lengths\" and \"sample_weight\" are wanted"
+            )
+        fields = Batch(**item)
+    elif isinstance(item, (tuple, list)) and len(item) in (2, 3):
+        fields = Batch(*item)
+    else:
+        raise TypeError(f"a batch is {FORMS}; this is a {type(item).__name__}")
+    for what in ("x", "targets"):
+        if getattr(fields, what) is None:
+            raise TypeError(f"{what} is None; an array is wanted")
+    return fields
 
 
 class _Batches:
     """Makes a `Batch` of each item when it is asked for, so that data may be read lazily."""
 
-    def __init__(self, net, loss, truncation, source, items):
-        self._net, self._loss, self._truncation = net, loss, truncation
+    def __init__(self, objective, truncation, warm_up, source, items):
+        self.objective, self._truncation, self._warm_up = objective, truncation, warm_up
         self._source, self._items = source, items
 
     def __len__(self):
@@ -93,34 +131,43 @@ class _Batches:
     def __getitem__(self, number):
         if number >= len(self):
             raise IndexError(number)
-        item = self._items[number]
-        if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
-            raise TypeError(
-                f"a batch is (x, targets) or (x, targets, lengths); this is a"
-                f" {type(item).__name__}"
-            )
-        x, targets, lengths = *item, *[None] * (3 - len(item))
-        for what, each in (("x", x), ("targets", targets)):
-            if each is None:
-                raise TypeError(f"{what} is None; an array is wanted")
-        given = arranged(x, lengths, self._source.batch_first, self._net.input_size)
-        arrays = given.x, given.targets(targets, self._loss), given.lengths
+        x, targets, lengths, sample_weight = _fields(self._items[number])
+        net = self.objective.net
+        given = arranged(x, lengths, self._source.batch_first, net.input_size)
+        form = "softmax" if self.objective.has_classes(targets) else "mse"
+        weights = None if sample_weight is None else given.weights(sample_weight)
+        arrays = given.x, given.targets(targets, form), given.lengths, weights
         return Batch(*(None if each is None else np.asanyarray(each) for each in arrays))
 
     @functools.cached_property
     def updates(self):
         """How many chunks all batches have with a valid target."""
         return sum(
-            chunk.count > 0
-            for batch in self for chunk in chunks(batch, self._loss, self._truncation)
-        )
+            chunk.count > 0 for number in range(len(self)) for chunk in self.chunks(number))
+
+    def chunks(self, number, first=0):
+        """Yield a batch's chunks, from the one that starts at step ``first`` to the last to count.
+
+        Chunks between that have no valid target, and that of the warm-up, are there too, as the
+        state goes on through them.
+        """
+        batch = self[number]
+        parts = [part for part in spans(len(batch.x), self._truncation, self._warm_up)
+                 if part.start >= first]
+
+        def chunk(part):
+            return _chunk(batch, self.objective, part, part.start >= self._warm_up)
+
+        last = next((part.start for part in reversed(parts) if chunk(part).count), -1)
+        yield from (chunk(part) for part in parts if part.start <= last)
 
     def in_epoch(self, number, seed):
         """Return the batches of an epoch, in its order; the first epoch is number 0."""
         items, is_fixed = self._source.epoch(number, seed), isinstance(self._source, _Fixed)
         if not is_fixed:
             items = list(items)  # padded once, and then counted and trained on
-        batches = _Batches(self._net, self._loss, self._truncation, self._source, items)
+        batches = _Batches(
+            self.objective, self._truncation, self._warm_up, self._source, items)
         if is_fixed:
             batches.updates = self.updates
         return batches
@@ -151,10 +198,11 @@ class _InOrder:
         return self._items[self._order[number]]
 
 
-def _parts(batch, loss):
+def _parts(batch, objective):
     """Yield a batch in parts that are valid if it is, and that can be checked one by one."""
-    x, targets, lengths = batch
-    is_cut = lengths is None and _axes(batch) > 0 and has_every_step(batch, loss)
+    x, targets, *others = batch
+    is_plain = all(each is None for each in others)
+    is_cut = is_plain and _axes(batch) > 0 and has_every_step(batch, objective)
     if not is_cut or len(targets) != len(x):
         yield batch
         return
@@ -163,37 +211,31 @@ def _parts(batch, loss):
         yield Batch(x[start : start + steps], targets[start : start + steps])
 
 
-def chunk_starts(steps, truncation, first=0):
-    """Return where the chunks of a sequence start, from ``first`` on; None: one chunk."""
-    return range(first, steps, truncation or max(steps, 1))
+def spans(steps, truncation, warm_up):
+    """Return the slices of time that chunks have: of the warm-up, and then of equal lengths."""
+    starts = [*[0] * (warm_up > 0), *range(warm_up, steps, truncation or max(steps, 1))]
+    return [slice(*each) for each in itertools.pairwise([*starts, steps])]
 
 
-def chunks(batch, loss, truncation, first=0):
-    """Yield a batch's chunks, from the one that starts at step ``first`` to the last with a target.
-
-    Chunks between that have no valid target are there too, as the state goes on through them.
-    """
-    starts, steps = chunk_starts(len(batch.x), truncation, first), truncation or len(batch.x)
-    with_target = (each for each in reversed(starts) if _chunk(batch, loss, each, steps).count)
-    last = next(with_target, -1)
-    yield from (_chunk(batch, loss, each, steps) for each in starts if each <= last)
-
-
-def _chunk(batch, loss, start, steps):
-    part, (x, targets, lengths) = slice(start, start + steps), batch
-    if lengths is not None and steps < len(x):
-        lengths = np.clip(lengths.astype(np.intp) - start, 0, len(x[part]))
-    targets = targets[part] if has_every_step(batch, loss) else targets
+def _chunk(batch, objective, part, counts):
+    x, targets, lengths, weights = batch
+    if lengths is not None and part.stop - part.start < len(x):
+        lengths = np.clip(lengths.astype(np.intp) - part.start, 0, part.stop - part.start)
+    if has_every_step(batch, objective):
+        targets = targets[part]
+        if weights is not None and weights.ndim == _axes(batch):
+            weights = weights[part]
     # an engine takes these as they are; streams over a text lie otherwise, in small integers
     x = np.asarray(x[part], np.intp if _is_tokens(x) else None, order="C")
-    targets = np.asarray(targets, np.intp if loss == "softmax" else None, order="C")
-    part = Batch(x, targets, lengths)
-    return Chunk(*part, count_targets(part, loss))
+    has_classes = objective.has_classes(targets)
+    targets = np.asarray(targets, np.intp if has_classes else None, order="C")
+    own = Batch(x, targets, lengths, weights)
+    return Chunk(*own, count_targets(own, objective) if counts else 0)
 
 
-def has_every_step(batch, loss):
-    """Whether targets are for every step; their shapes are checked by the network."""
-    return batch.targets.ndim == _axes(batch) + (loss != "softmax")
+def has_every_step(batch, objective):
+    """Whether targets are for every step; their shapes are checked by the objective."""
+    return batch.targets.ndim == _axes(batch) + (not objective.has_classes(batch.targets))
 
 
 def batch_size(batch):
@@ -210,14 +252,31 @@ def _is_tokens(x):
     return x.dtype.kind in "iu" and x.ndim < 3
 
 
-def count_targets(batch, loss):
-    """Return the number of valid targets."""
-    valid = batch.targets >= 0 if loss == "softmax" else np.ones(batch.targets.shape, bool)
+def count_targets(batch, objective):
+    """Return the number of valid targets, of which each of a step's numbers is one."""
+    weighed = objective.weighed(batch)
+    if weighed is not None:
+        return weighed.count
+    valid = valid_targets(batch, objective)
+    return int(valid.sum()) * math.prod(batch.targets.shape[valid.ndim :])
+
+
+def valid_targets(batch, objective):
+    """Return at which steps all targets count, (T, B), or (B,) of one for each sequence.
+
+    Without B for one sequence.
+    """
+    has_classes, weighed = objective.has_classes(batch.targets), objective.weighed(batch)
+    shape = batch.targets.shape[: batch.targets.ndim - (not has_classes)]
+    if weighed is not None:
+        if has_classes:
+            return weighed.targets.reshape(shape) >= 0
+        if weighed.weights is None:
+            return np.ones(shape, bool)
+        return (weighed.weights != 0).reshape(*shape, -1).all(-1)
+    valid = batch.targets >= 0 if has_classes else np.ones(shape, bool)
     if batch.lengths is not None:
-        if has_every_step(batch, loss):
-            times = np.arange(len(batch.x)).reshape(-1, *[1] * batch.lengths.ndim)
-        else:
-            times = 0
-        in_time = times < batch.lengths
-        valid = valid & in_time.reshape(in_time.shape + (1,) * (valid.ndim - in_time.ndim))
-    return int(valid.sum())
+        every_step = has_every_step(batch, objective)
+        times = np.arange(len(batch.x)).reshape(-1, *[1] * batch.lengths.ndim) if every_step else 0
+        valid = valid & (times < batch.lengths)
+    return valid

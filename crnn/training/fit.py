@@ -7,13 +7,15 @@ from typing import NamedTuple
 import numpy as np
 
 from crnn.base import checks
-from crnn.base.losses import LOSSES
 from crnn.files import disk
 from crnn.network.network import Network
 from crnn.training import checkpoints, schedules
 from crnn.training.bar import ProgressBar
-from crnn.training.batches import checked_batches, chunks, has_every_step
+from crnn.training.batches import checked_batches, has_every_step
+from crnn.training.evaluation import means, metric_values
 from crnn.training.interrupts import DeferredInterrupt
+from crnn.training.metrics import checked_metrics
+from crnn.training.objectives import objective
 from crnn.training.optimizer import Optimizer
 from crnn.training.progress import Progress
 
@@ -70,7 +72,8 @@ class Event(NamedTuple):
 def fit(
     net, data, optimizer, *, epochs, loss="softmax", truncation=None, clip_norm=None,
     clip_value=None, validation=None, patience=None, schedule=None, callbacks=(), checkpoint=None,
-    resume=False, identity="", seed=None, progress=False,
+    resume=False, identity="", seed=None, class_weight=None,
+    missing="error", metrics=(), warm_up=0, progress=False,
 ):
     """Train a network.
 
@@ -85,13 +88,18 @@ def fit(
     Parameters
     ----------
     net : RNN, GRU or LSTM
-    data : tuple or sequence of tuples
-        One batch ``(x, targets)`` or ``(x, targets, lengths)``, or a sequence of such batches
-        (a list, or anything with a length and items), or what `crnn.batches` returns. As for
-        `RNN.loss`: x may be a list of sequences of unequal lengths, too.
+    data : tuple, dict or sequence of these
+        One batch ``(x, targets)`` or ``(x, targets, lengths)``, or a dict with "x", "targets" and
+        maybe "lengths" and "sample_weight"; or a sequence of such batches (a list, or anything with
+        a length and items), or what `crnn.batches` returns. As for `RNN.loss`: x may be a list of
+        sequences of unequal lengths, too.
     optimizer : Optimizer
     epochs : int
-    loss : {"softmax", "sigmoid", "mse"}
+    loss : str, crnn.Huber, crnn.Quantile or callable
+        As for `RNN.loss`, or a function ``loss(y, targets)`` that returns its value, the mean over
+        its targets, and the gradient of the value with respect to y, in y's shape. y is what the
+        network gives for a chunk, time first, and targets are that chunk's: integers (T, B) or
+        (B,), -1 for none, or numbers with an axis for outputs after these.
     truncation : int, optional
         Time steps of a chunk. None: whole sequences. Many-to-one targets need whole sequences.
     clip_norm, clip_value : float, optional
@@ -123,6 +131,20 @@ def fit(
         with data of another identity is refused.
     seed : int, optional
         For the order of batches.
+    class_weight : mapping of int to float, or "balanced", optional
+        As for `RNN.loss`, for validation data, too. "balanced" is of all classes in ``data``.
+    missing : {"error", "skip"}
+        What NaN among targets means; as for `RNN.loss`.
+    metrics : sequence of str or callable
+        What history shall have beside the loss, of training and of validation: "accuracy" for
+        classes (sigmoid: of each output, at a probability of 0.5), "mae" and "mse" for numbers; or
+        functions ``metric(y, targets)`` of n valid targets, (n,) or (n, O), and of the outputs for
+        them, (n, O), that return a mean over them. Columns have the names of the metrics or
+        functions, and "validation_" before them. An epoch's value is the mean over its chunks,
+        weighted by their targets. In training it takes a pass more for each chunk.
+    warm_up : int
+        Of validation data, the steps at each sequence's start whose outputs do not count; see
+        `evaluate`.
     progress : bool
         Show a bar of all updates with the losses, in a terminal or a notebook, by tqdm (the extra
         ``cli``).
@@ -161,10 +183,11 @@ def fit(
     """
     checks.option("net", net, Network, "a network")
     _check_optimizer(optimizer)
+    minimized = objective(net, loss, class_weight, missing)
     settings = Settings.checked(
-        epochs=epochs, loss=loss, truncation=truncation, clip_norm=clip_norm, clip_value=clip_value,
+        epochs=epochs, truncation=truncation, clip_norm=clip_norm, clip_value=clip_value,
         patience=patience, schedule=schedule, callbacks=callbacks, checkpoint=checkpoint,
-        identity=identity, seed=seed,
+        identity=identity, seed=seed, metrics=checked_metrics(metrics, minimized.loss_name),
     )
     if patience is not None and validation is None:
         raise ValueError("patience watches the validation loss; give validation data too")
@@ -172,18 +195,18 @@ def fit(
         raise ValueError("resume goes on from a checkpoint; give its path as checkpoint")
     if checkpoint is not None:
         disk.check_place(checkpoint)
-    data = checked_batches(net, data, loss, truncation)
+    warm_up = checks.whole_number(warm_up, "warm_up", 0)
+    data = checked_batches(data, minimized, truncation)
     if validation is not None:
-        validation = checked_batches(net, validation, loss, truncation, "validation")
+        validation = checked_batches(validation, minimized, truncation, "validation", warm_up)
     bar = ProgressBar() if checks.flag(progress, "progress") else None
     if bar is not None:
         settings.callbacks.append(bar)
     loop = _Loop(net, optimizer, data, validation, settings)
     if resume:
         loop.progress = checkpoints.restore(checkpoint, net, optimizer, loop.account, data)
-    targets = "every" if has_every_step(data[0], loss) else "last"
-    name = loss if isinstance(loss, str) else getattr(loss, "name", "custom")
-    net.metadata |= {"loss": name, "targets": targets}
+    targets = "every" if has_every_step(data[0], minimized) else "last"
+    net.metadata |= {"loss": minimized.loss_name or "custom", "targets": targets}
     lr = optimizer.lr
     try:
         with DeferredInterrupt() as interrupted:
@@ -196,97 +219,57 @@ def fit(
     return loop.progress.history
 
 
-def evaluate(net, data, *, loss="softmax", truncation=None):
-    """Return the mean loss over all valid targets, the state carried from chunk to chunk.
-
-    Parameters
-    ----------
-    net : RNN, GRU or LSTM
-    data, loss, truncation
-        As for `fit`.
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    TypeError, ValueError, IndexError
-        As `fit` of these arguments.
-
-    Examples
-    --------
-    >>> import crnn
-    >>> import numpy as np
-    >>> net = crnn.RNN(3, 5, 2, seed=0)
-    >>> x, targets = np.ones((7, 4, 3), np.float32), np.zeros((7, 4), int)
-    >>> crnn.evaluate(net, (x, targets)) == net.loss(x, targets)[0]
-    True
-    """
-    checks.option("net", net, Network, "a network")
-    _optional(truncation, "truncation", checks.whole_number)
-    return mean_loss(net, checked_batches(net, data, loss, truncation), loss, truncation)
-
-
-def mean_loss(net, batches, loss, truncation):
-    """Return the mean loss over checked batches; see `evaluate`."""
-    total, count = 0.0, 0
-    for batch in batches:
-        state = None
-        for chunk in chunks(batch, loss, truncation):
-            value, state = net.engine.loss(
-                chunk.x, chunk.targets, state, loss, "mean", chunk.lengths)
-            total, count = total + value * chunk.count, count + chunk.count
-    return total / count
-
-
 @dataclass(frozen=True)
 class Settings:
     """What `fit` was asked to do; see there."""
 
     epochs: int
-    loss: str
     truncation: int | None
     clip_norm: float | None
     clip_value: float | None
     patience: int | None
     schedule: object
+    metrics: list
     callbacks: list
     checkpoint: object
     identity: str
     seed: int | None
 
     # settings that must be the same when training goes on from a checkpoint
-    KEPT = ("loss", "truncation", "clip_norm", "clip_value", "identity", "seed")
+    KEPT = ("truncation", "clip_norm", "clip_value", "identity", "seed")
 
     @classmethod
     def checked(
-        cls, *, epochs, loss, truncation, clip_norm, clip_value, patience, schedule, callbacks,
-        checkpoint, identity, seed,
+        cls, *, epochs, truncation, clip_norm, clip_value, patience, schedule, metrics,
+        callbacks, checkpoint, identity, seed,
     ):
         """Return the settings, or raise TypeError or ValueError."""
         if callable(callbacks):
             raise TypeError("callbacks is a function; a sequence of functions is wanted")
         return cls(
             epochs=checks.whole_number(epochs, "epochs"),
-            loss=checks.choice(loss, "loss", LOSSES),
             truncation=_optional(truncation, "truncation", checks.whole_number),
             clip_norm=_optional(clip_norm, "clip_norm", checks.positive_number),
             clip_value=_optional(clip_value, "clip_value", checks.positive_number),
             patience=_optional(patience, "patience", checks.whole_number),
             schedule=schedules.schedule("constant" if schedule is None else schedule),
+            metrics=metrics,
             callbacks=[checks.function(each, "a callback") for each in callbacks],
             checkpoint=checkpoint,
             identity=checks.option("identity", identity, str, "a string"),
             seed=_optional(seed, "seed", lambda value, name: checks.whole_number(value, name, 0)),
         )
 
-    def account(self, optimizer, updates_per_epoch, has_validation):
+    def account(self, optimizer, minimized, updates_per_epoch, has_validation):
         """Return, ready for JSON, what must be the same when training goes on."""
         config = optimizer.config()
         kept = {name: getattr(self, name) for name in self.KEPT}
         return {
-            "optimizer": config.pop("name"), **config, **kept,
+            "optimizer": config.pop("name"), **config, "loss": minimized.name, **kept,
+            "class_weight": sorted([int(k), float(v)] for k, v in (
+                minimized.class_weight or {}).items()),
+            "missing": minimized.missing,
+            "metrics": [name for name, _ in self.metrics],
             "updates_per_epoch": updates_per_epoch, "validation": has_validation,
         }
 
@@ -296,8 +279,9 @@ class _Loop:
 
     def __init__(self, net, optimizer, batches, validation, settings):
         self.net, self.optimizer, self.settings = net, optimizer, settings
-        self.data, self.validation = batches, validation
-        self.account = settings.account(optimizer, batches.updates, validation is not None)
+        self.data, self.validation, self.objective = batches, validation, batches.objective
+        self.account = settings.account(
+            optimizer, batches.objective, batches.updates, validation is not None)
         self.lr, self.of_epoch = optimizer.lr, batches.updates  # updates of the epoch under way
         self.updates = settings.epochs * batches.updates
         self.progress = Progress(
@@ -306,20 +290,19 @@ class _Loop:
 
     def run(self, interrupted):
         """Train until patience, the last epoch, a callback or Ctrl-C ends it."""
-        settings, progress = self.settings, self.progress
+        progress = self.progress
         while not self.is_over():
             for chunk in self.chunks():
                 if not chunk.count:
-                    progress.pass_by(len(chunk.x), self.state_after(chunk))
+                    progress.pass_by(
+                        len(chunk.x), self.objective.pass_by(chunk, progress.state))
                     continue
-                loss, gradients, state = self.net.engine.loss_and_gradients(
-                    chunk.x, chunk.targets, progress.state, settings.loss, "mean", chunk.lengths,
-                    wants_x=False,
-                )
+                loss, gradients, state = self.objective.gradients(chunk, progress.state)
+                found = {"loss": loss} | self.metric_values(chunk)
                 self.clip(gradients, loss)
                 self.optimizer.lr = self.lr_of(progress.update)
                 self.step(gradients)
-                progress.end_update(loss, chunk.count, len(chunk.x), state)
+                progress.end_update(found, chunk.count, len(chunk.x), state)
                 if self.tell("update", progress.epoch + 1, loss, chunk.count) or interrupted:
                     return self.stop(interrupted)
             if self.end_epoch() or interrupted:
@@ -341,13 +324,13 @@ class _Loop:
         self.updates = progress.updates_of_epochs + self.of_epoch * (
             settings.epochs - progress.epoch)
         for number in range(progress.batch, len(batches)):
-            yield from chunks(
-                batches[number], settings.loss, settings.truncation, progress.time)
+            yield from batches.chunks(number, progress.time)
             progress.end_batch()
 
-    def state_after(self, chunk):
-        """Return the state after a chunk that is no update."""
-        return self.net.engine.infer(chunk.x, self.progress.state, chunk.lengths)[1]
+    def metric_values(self, chunk):
+        """Return the values of metrics before the update, by name."""
+        return metric_values(
+            chunk, self.progress.state, self.objective, self.settings.metrics)
 
     def clip(self, gradients, loss):
         """Clip the gradients as asked, and refuse any that are not finite."""
@@ -388,26 +371,26 @@ class _Loop:
     def end_epoch(self):
         """Validate, tell and save; return whether a callback asks to stop."""
         progress = self.progress
-        loss, targets, validation_loss = progress.mean_loss(), progress.targets, self.validate()
-        is_best = progress.end_epoch(self.last_lr(), validation_loss)
+        loss, targets, validation = progress.means()["loss"], progress.targets, self.validate()
+        is_best = progress.end_epoch(self.last_lr(), validation)
         if is_best and self.validation is not None:
             progress.best_vector = self.net.vector.copy()
-        stop = self.tell("epoch", progress.epoch, loss, targets, validation_loss, is_best)
+        stop = self.tell("epoch", progress.epoch, loss, targets, validation["loss"], is_best)
         self.save()
         return stop
 
     def validate(self):
-        """Return the validation loss, or None without validation data."""
+        """Return the means of validation data, by name; None for each without such data."""
+        metrics = self.settings.metrics
         if self.validation is None:
-            return None
-        loss = mean_loss(
-            self.net, self.validation, self.settings.loss, self.settings.truncation)
-        if not math.isfinite(loss):
+            return dict.fromkeys(["loss", *(name for name, _ in metrics)])
+        found = means(self.validation, metrics)
+        if not math.isfinite(found["loss"]):
             raise FloatingPointError(
-                f"the validation loss is {loss} after epoch {self.progress.epoch + 1}, though the"
-                " training loss is finite; look for NaN in the validation data"
+                f"the validation loss is {found['loss']} after epoch {self.progress.epoch + 1},"
+                " though the training loss is finite; look for NaN in the validation data"
             )
-        return loss
+        return found
 
     def tell(self, kind, epoch, loss, targets, validation_loss=None, is_best=False):
         """Call the callbacks; return whether one of them asks to stop."""

@@ -16,8 +16,8 @@ class Progress:
     batch: int = 0  # batches of this epoch that are over
     time: int = 0  # time steps of this batch that are over
     update: int = 0
-    loss_sum: float = 0.0  # over all targets of this epoch
-    targets: int = 0  # how many those are
+    sums: dict = dataclasses.field(default_factory=dict)  # of loss and metrics, over all targets
+    targets: int = 0  # how many those are, in this epoch
     steps_before: int = 0  # of the optimizer, before the first update
     history: History = dataclasses.field(default_factory=History)
     dropout: dict = dataclasses.field(default_factory=dict)  # the state of its generator
@@ -31,11 +31,13 @@ class Progress:
         """Count time steps without an update, and keep the state that they left."""
         self.time, self.state = self.time + steps, state
 
-    def end_update(self, loss, targets, steps, state):
-        """Count an update, with its loss, targets and time steps and the state that it left."""
+    def end_update(self, means, targets, steps, state):
+        """Count an update, with the means of its loss and metrics over its targets."""
         self.pass_by(steps, state)
         self.update += 1
-        self.loss_sum, self.targets = self.loss_sum + loss * targets, self.targets + targets
+        self.targets += targets
+        for name, mean in means.items():
+            self.sums[name] = self.sums.get(name, 0.0) + mean * targets
 
     def end_batch(self):
         """Count a batch; the next one begins with a zero state."""
@@ -46,21 +48,26 @@ class Progress:
         """How many updates the epochs had that are over."""
         return self.history.rows[-1]["update"] if self.history.rows else 0
 
-    def mean_loss(self):
-        """Return the mean loss of the epoch under way."""
-        return self.loss_sum / self.targets
+    def means(self):
+        """Return the mean loss and metrics of the epoch under way, by name."""
+        return {name: each / self.targets for name, each in self.sums.items()}
 
-    def end_epoch(self, lr, validation_loss):
-        """Count an epoch and write its row of history; return whether it is the best so far."""
-        loss = self.mean_loss()
+    def end_epoch(self, lr, validation):
+        """Count an epoch and write its row of history; return whether it is the best so far.
+
+        ``validation`` has the means of validation data by name, or None for each.
+        """
+        means = self.means()
         self.history.rows.append({
             "epoch": self.epoch + 1,
             "update": self.update,
             "lr": lr,
-            "loss": loss,
-            "validation_loss": validation_loss,
+            "loss": means.pop("loss"),
+            "validation_loss": validation["loss"],
+            **means,
+            **{f"validation_{name}": validation[name] for name in means},
         })
-        self.epoch, self.batch, self.loss_sum, self.targets = self.epoch + 1, 0, 0.0, 0
+        self.epoch, self.batch, self.sums, self.targets = self.epoch + 1, 0, {}, 0
         return self.epochs_since_best() == 0
 
     def epochs_since_best(self):

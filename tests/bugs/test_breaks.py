@@ -5,49 +5,21 @@ bug_checks.py.
 """
 
 import importlib
-import importlib.abc
-import importlib.util
-import sys
 
 import numpy as np
 import pytest
 from bug_checks import CHECKS
+from copies import COPY, imported
 from planted_bugs import BUGS, SOURCES
 
 from crnn.network import network
 
 pytestmark = pytest.mark.no_backend
-COPY = "copy_of_crnn"
-
-
-class Copies(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
-    """Modules under the name of `COPY`, made of texts, that import each other and not ours."""
-
-    def __init__(self, sources):
-        self._texts = {COPY: ""}
-        names = {name: "crnn." + name.replace("/", ".") for name in sources}
-        for name, text in sources.items():
-            for each in set(names.values()) - {"crnn.engine"}:  # which has no names of its own
-                text = text.replace(f"from {each} ", f"from {COPY}{each[4:]} ")
-            self._texts[COPY + names[name][4:]] = text
-
-    def find_spec(self, name, path=None, target=None):
-        if name in self._texts:
-            return importlib.util.spec_from_loader(name, self)
-        return None
-
-    def is_package(self, name):
-        return name.count(".") < 2
-
-    def get_source(self, name):
-        return self._texts[name]
 
 
 def fails(check, sources):
     """Return whether a check sees that modules are wrong; a crash counts, as it would in use."""
-    copies = Copies(sources)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "meta_path", [copies, *sys.meta_path])
+    with imported(sources) as patch:
         try:
             for backend, name in {"reference": "textbook", "compiled": "compiled"}.items():
                 engine = importlib.import_module(f"{COPY}.engine.{name}")
@@ -56,9 +28,6 @@ def fails(check, sources):
                 check(importlib.import_module(f"{COPY}.reference"))
         except Exception:
             return True
-        finally:
-            for name in [name for name in sys.modules if name.startswith(COPY)]:
-                del sys.modules[name]
     return False
 
 

@@ -18,7 +18,7 @@ from crnn.files import container
 I, H, O = 3, 5, 4  # noqa: E741
 WHOLE = [-1, 10**19, 10**30, 1.5, 2.0, True, None, "3", [], {}]
 REAL = [-0.5, 3, 10**400, True, None, "0.5", [], {}]
-FREE = {"loss_sum": 0.5, "lr": 0.5, "loss": 0.5, "validation_loss": 0.5}
+FREE = {"lr": 0.5, "loss": 0.5, "validation_loss": 0.5}
 GENERATOR = {"state": [2**128], "inc": [2**128 + 1, 6], "has_uint32": [2, 7], "uinteger": [2**32]}
 
 

@@ -130,3 +130,58 @@ def test_data_without_a_valid_target_are_refused_before_training(data, options, 
     assert np.array_equal(net.vector, before)
     assert optimizer.steps == 0
     assert not list(tmp_path.iterdir())
+
+
+# --- warm-up -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", ["softmax", "mse"])
+@pytest.mark.parametrize("truncation", [None, 3])
+@pytest.mark.parametrize("sequences", [(B,), ()], ids=["batch", "one sequence"])
+def test_outputs_of_the_warm_up_do_not_count(rng, loss, truncation, sequences):
+    net = make(dtype="float64")
+    x, targets = batch(rng, loss=loss, sequences=sequences)
+    _, state = net(x[:4])
+    wanted, _ = net.loss(x[4:], targets[4:], state, loss=loss)
+    found = crnn.evaluate(net, (x, targets), loss=loss, truncation=truncation, warm_up=4)
+    np.testing.assert_allclose(found, wanted, rtol=1e-13)
+    assert found != crnn.evaluate(net, (x, targets), loss=loss)
+
+
+def test_the_warm_up_and_lengths(rng):
+    net, (x, targets) = make(dtype="float64"), batch(rng)
+    _, state = net(x[:7], lengths=[7, 6])
+    wanted, _ = net.loss(x[7:], targets[7:], state, lengths=[T - 7, 0])
+    np.testing.assert_allclose(
+        crnn.evaluate(net, (x, targets, [T, 6]), warm_up=7), wanted, rtol=1e-13)
+
+
+def test_the_warm_up_of_validation(rng):
+    data, validation, told = batch(rng), batch(rng), []
+
+    def look(event):
+        if event.kind == "epoch":
+            told.append(crnn.evaluate(event.net, validation, warm_up=4, metrics=["accuracy"]))
+
+    net, _, history, *_ = train(data, validation=validation, warm_up=4, metrics=["accuracy"],
+                                callbacks=[look])
+    assert history["validation_loss"] == [each["loss"] for each in told]
+    assert history["validation_accuracy"] == [each["accuracy"] for each in told]
+    assert np.array_equal(net.vector, train(data)[0].vector)
+
+
+def test_a_warm_up_that_cannot_be(rng):
+    x, targets = batch(rng)
+    both = crnn.RNN(3, 5, O, bidirectional=True, seed=0)
+    for net, arguments, error, match in (
+        (make(), {"warm_up": T}, ValueError, "no valid target.* after warm_up = 11 steps"),
+        (make(), {"warm_up": -1}, ValueError, "warm_up must be at least 0"),
+        (make(), {"warm_up": 1.5}, TypeError, "warm_up must be a whole number"),
+        (both, {"warm_up": 2}, ValueError, "bidirectional.*leave out warm_up"),
+        (make(), {"warm_up": 2, "data": (x, targets[0])}, ValueError, "last.*leave out warm_up"),
+    ):
+        with pytest.raises(error, match=match):
+            crnn.evaluate(net, **({"data": (x, targets)} | arguments))
+        with pytest.raises(error, match=match):
+            crnn.fit(net, (x, targets), crnn.Adam(), epochs=1, warm_up=arguments["warm_up"],
+                     validation=arguments.get("data", (x, targets)))

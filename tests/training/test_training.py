@@ -12,6 +12,7 @@ from small_training import B, I, O, T, batch, make, train
 
 import crnn
 from crnn.training import batches
+from crnn.training.objectives import objective
 
 
 def token_batch(rng, steps=T):
@@ -102,7 +103,7 @@ def test_checking_a_long_text_takes_little_memory(batch_size):
     tokens = np.zeros(1_000_000, np.uint8)
     data = crnn.text.streams(tokens, batch_size)
     tracemalloc.start()
-    found = batches.checked_batches(make(), data, "softmax", 64)
+    found = batches.checked_batches(data, objective(make(), "softmax"), 64)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert found.updates == -(-(len(tokens) - 1) // batch_size // 64)

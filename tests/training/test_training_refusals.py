@@ -14,7 +14,7 @@ X, TARGETS = np.arange(2 * T).reshape(T, B) % I, np.arange(2 * T).reshape(T, B) 
 FLOATS = np.ones((T, B, I))
 BAD_DATA = {
     "generator": (lambda: (pair for pair in [(X, TARGETS)]), {}, TypeError, "generator"),
-    "dict": (lambda: {"x": X, "targets": TARGETS}, {}, TypeError, "dict"),
+    "dict of other names": (lambda: {"x": X, "y": TARGETS}, {}, ValueError, '"x" and "targets"'),
     "None": (lambda: None, {}, TypeError, "NoneType"),
     "empty list": (lambda: [], {}, ValueError, "no batch"),
     "x alone": (lambda: X, {}, TypeError, "data: .*ndarray"),

@@ -1,0 +1,88 @@
+"""Metrics: what `fit` and `evaluate` tell beside the loss."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from crnn.base import checks
+
+CLASSES, NUMBERS = ("softmax", "sigmoid"), ("mse", "mae", "huber", "gaussian")
+TAKEN = {"epoch", "update", "lr", "loss", "validation_loss"}  # columns of a history
+
+
+class Metric(NamedTuple):
+    """A metric: its name, and a function ``(y, targets)`` that returns a mean over targets."""
+
+    name: str
+    function: object
+
+
+def accuracy(y, targets):
+    """Return the share of targets that y has right: its largest output, or each one's sign."""
+    right = y.argmax(-1) == targets if targets.ndim < y.ndim else (y > 0) == (targets > 0.5)
+    return right.mean()
+
+
+def mae(y, targets):
+    """Return the mean absolute error."""
+    return np.abs(_means(y, targets) - targets).mean()
+
+
+def mse(y, targets):
+    """Return the mean squared error."""
+    return np.square(_means(y, targets) - targets).mean()
+
+
+def _means(y, targets):
+    """Return outputs for targets: of the gaussian loss, the means without log-variances."""
+    return y[..., : targets.shape[-1]]
+
+
+NAMED = {"accuracy": (accuracy, CLASSES), "mae": (mae, NUMBERS), "mse": (mse, NUMBERS)}
+
+
+def checked_metrics(metrics, loss):
+    """Return a list of `Metric`, or raise TypeError or ValueError.
+
+    Parameters
+    ----------
+    metrics : sequence of str or callable
+    loss : str or None
+        Its name; None of a function.
+    """
+    if isinstance(metrics, str) or callable(metrics):
+        raise TypeError(f"metrics is {metrics!r}; a sequence is wanted, such as ('accuracy',)")
+    found = [_metric(each, loss) for each in metrics]
+    for number, (name, _) in enumerate(found):
+        if name in TAKEN or name in [each.name for each in found[:number]]:
+            raise ValueError(f"metrics has another column {name!r}; give the function a new name")
+    return found
+
+
+def _metric(metric, loss):
+    if callable(metric):
+        return Metric(getattr(metric, "__name__", type(metric).__name__), metric)
+    name = checks.choice(metric, "a metric", NAMED)
+    function, losses = NAMED[name]
+    if loss is not None and loss not in losses:
+        raise ValueError(
+            f"the metric {name!r} is for the losses {', '.join(losses)}, and loss is {loss!r}; give"
+            " a function of (y, targets)"
+        )
+    return Metric(name, function)
+
+
+def values(metrics, y, targets):
+    """Return the value of each metric, by name.
+
+    Parameters
+    ----------
+    metrics : list of Metric
+    y : ndarray (n, O)
+    targets : ndarray (n,) or (n, O)
+        Valid ones alone.
+    """
+    return {
+        name: checks.finite_number(function(y, targets), f"the value of the metric {name!r}")
+        for name, function in metrics
+    }

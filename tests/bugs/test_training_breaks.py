@@ -1,0 +1,214 @@
+"""Bugs planted one by one in copies of training's modules: the checks must catch every one.
+
+They are faults that would be silent: a training goes on, with other numbers.
+"""
+
+import importlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from copies import COPY, imported
+from small_training import batch, make
+
+import crnn
+from crnn.files import container, kinds
+
+pytestmark = pytest.mark.no_backend
+
+FOLDER = Path(crnn.__file__).parent / "training"
+SOURCES = {"training": ""} | {
+    f"training/{path.stem}": path.read_text(encoding="utf-8")
+    for path in sorted(FOLDER.glob("*.py")) if path.stem not in ("__init__", "bucketing")
+}
+
+
+class Training(NamedTuple):
+    """Training's modules: fit, evaluate and an optimizer of theirs, and a folder for files."""
+
+    fit: object
+    evaluate: object
+    adam: object
+    folder: Path
+
+    def trained(self, data, net=None, **options):
+        """Return a network that has been trained, and the history."""
+        net = net or make()
+        settings = {"epochs": 3, "seed": 1} | options
+        history = self.fit(net, data, self.adam(0.02), **settings)
+        return net, history
+
+
+def data_for(seed, steps=11):
+    return batch(np.random.default_rng(seed), steps)
+
+
+def check_padding(training):
+    """How far a batch is padded changes nothing, and the state goes on through a hole."""
+    x, targets = data_for(1)
+    found = []
+    for steps in (1, 30):
+        more = np.ones((steps, *x.shape[1:])), np.zeros((steps, *targets.shape[1:]), int)
+        data = np.concatenate([x, more[0]]), np.concatenate([targets, more[1]]), [11, 6]
+        net, history = training.trained(data, truncation=6, schedule="cosine")
+        found.append((net.vector.tobytes(), history.rows))
+    assert found[0] == found[1]
+    targets[4:8] = -1
+    _, history = training.trained((x, targets), truncation=4)
+    assert history["update"] == [2, 4, 6]
+    net = make()
+    early, _ = net.loss(x[:4], targets[:4])
+    late, _ = net.loss(x[8:], targets[8:], net(x[:8])[1])
+    whole = training.evaluate(net, (x, targets), truncation=4)
+    np.testing.assert_allclose(whole, (8 * early + 6 * late) / 14, rtol=1e-5)
+
+
+def check_best(training):
+    """With patience the parameters are the best epoch's, and the checkpoint has the last ones."""
+    data, validation, ends = data_for(1), data_for(2), []
+
+    def keep(event):
+        if event.kind == "epoch":
+            ends.append(event.net.vector.copy())
+
+    options = {"validation": validation, "patience": 3, "callbacks": [keep]}
+    path = training.folder / "checkpoint"
+    net, history = training.trained(data, epochs=200, checkpoint=path, **options)
+    losses = history["validation_loss"]
+    best = losses.index(min(losses))
+    assert 0 < best == len(losses) - 4
+    assert np.array_equal(net.vector, ends[best])
+    tensors = container.read(path)[0]
+    last = np.concatenate([tensors[name].ravel() for name in net.parameters])
+    assert np.array_equal(last, ends[-1])
+    net, _ = training.trained(data, epochs=best + 2, **options)
+    assert np.array_equal(net.vector, ends[best])
+
+
+def check_means(training):
+    """An epoch's numbers are means over targets, and metrics are of valid ones."""
+    long, short = data_for(1), (*data_for(2, 5), [5, 2])
+    net = make()
+    found = training.evaluate(net, [long, short], metrics=["accuracy"])
+    pairs = [(net(x)[0], t, lengths) for x, t, lengths in ((*long, [11, 11]), short)]
+    right = np.concatenate([
+        (y.argmax(-1) == t)[np.arange(len(t))[:, None] < lengths] for y, t, lengths in pairs])
+    np.testing.assert_allclose(found["accuracy"], right.mean(), rtol=1e-12)
+    sums = [net.loss(x, t, lengths=n[0] if n else None, reduction="sum")[0]
+            for x, t, *n in (long, short)]
+    np.testing.assert_allclose(found["loss"], sum(sums) / 29, rtol=1e-5)
+    _, history = training.trained([long, short], epochs=1, metrics=["accuracy"])
+    losses, counts = [], []
+
+    def note(event):
+        if event.kind == "update":
+            losses.append(event.loss)
+            counts.append(event.targets)
+
+    training.trained([long, short], epochs=1, callbacks=[note])
+    np.testing.assert_allclose(history["loss"], np.average(losses, weights=counts), rtol=1e-12)
+
+
+def check_warm_up(training):
+    """Outputs of the warm-up do not count, and its state goes on."""
+    net, (x, targets) = make(), data_for(1)
+    wanted, _ = net.loss(x[4:], targets[4:], net(x[:4])[1])
+    found = training.evaluate(net, (x, targets), warm_up=4)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def check_resume(training):
+    """A training that was stopped goes on as if it had not been, and forged numbers do not."""
+    data, path = [data_for(1), data_for(2, 5)], training.folder / "checkpoint"
+    options = {"truncation": 4, "validation": data, "metrics": ["accuracy"]}
+    wanted, history = training.trained(data, **options)
+    for update in (2, 5, 7):
+        training.trained(data, checkpoint=path, **options,
+                         callbacks=[lambda event, at=update: event.update == at])
+        found, rows = training.trained(data, make(seed=9), checkpoint=path, resume=True, **options)
+        assert np.array_equal(found.vector, wanted.vector)
+        assert rows.rows == history.rows
+    training.trained(data, checkpoint=path, **options, callbacks=[lambda e: e.update == 7])
+    content = kinds.read(path, kinds.CHECKPOINT)
+    tensors, header = content.tensors, content.header
+    for name, value in (("update", 8), ("targets", 1), ("time", 1), ("epoch", 2), ("batch", 5)):
+        numbers = header["training"]["progress"] | {name: value}
+        account = header["training"] | {"progress": numbers}
+        kinds.write(path, tensors, header | {"training": account})
+        with pytest.raises(crnn.FormatError):
+            training.trained(data, make(seed=9), checkpoint=path, resume=True, **options)
+
+
+CHECKS = {"p": check_padding, "b": check_best, "m": check_means, "w": check_warm_up,
+          "r": check_resume}
+
+
+class Bug(NamedTuple):
+    """A replacement of text in one of training's modules, and the check that must see it."""
+
+    name: str
+    module: str
+    old: str
+    new: str
+    caught_by: str
+
+
+BUGS = [
+    Bug("padding is an update", "fit", "if not chunk.count:", "if False:", "p"),
+    Bug("padding is evaluated as a target", "batches", "valid = valid & (times < batch.lengths)",
+        "pass", "p"),
+    Bug("the state stops at a hole", "evaluation",
+        "state = batches.objective.pass_by(chunk, state)", "pass", "p"),
+    Bug("the last epoch's parameters", "fit", "self.net.vector = progress.best_vector", "pass",
+        "b"),
+    Bug("the last epoch is the best", "fit", "if is_best and self.validation is not None:",
+        "if self.validation is not None:", "b"),
+    Bug("the checkpoint has the best", "checkpoints", "tensors = dict(net.parameters)",
+        "net.vector = net.vector if progress.best_vector is None else progress.best_vector\\n"
+        "    tensors = dict(net.parameters)", "b"),
+    Bug("an equal epoch is better", "progress", "watched.index(min(watched))",
+        "watched[::-1].index(min(watched))", "b"),
+    Bug("a mean of means", "progress", "+ mean * targets", "+ mean * self.targets", "m"),
+    Bug("a mean of chunks", "evaluation", "sums[name] += value * chunk.count",
+        "sums[name] += value * 14.5", "m"),
+    Bug("metrics of padding", "evaluation", "valid = valid_targets(chunk, minimized)",
+        "valid = valid_targets(chunk._replace(lengths=None), minimized)", "m"),
+    Bug("the warm-up counts", "batches", "part.start >= self._warm_up)", "True)", "w"),
+    Bug("the last update's mean", "progress", "self.sums.get(name, 0.0)", "0.0", "m"),
+    Bug("the state between chunks is lost", "checkpoints",
+        "tensors |= _state_arrays(progress.state)", "pass", "r"),
+    Bug("any number of targets", "audit", '_check("targets", progress.targets == sum(passed))',
+        "pass", "r"),
+]
+
+
+def fails(check, sources, folder):
+    """Return whether a check sees that modules are wrong; a crash counts, as it would in use."""
+    with imported(sources):
+        try:
+            names = ("fit", "evaluation", "optimizers")
+            modules = [importlib.import_module(f"{COPY}.training.{name}") for name in names]
+            with np.errstate(all="ignore"):
+                check(Training(modules[0].fit, modules[1].evaluate, modules[2].Adam, folder))
+        except (Exception, pytest.fail.Exception):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("check", CHECKS.values(), ids=lambda check: check.__name__)
+def test_unbroken_copy_passes(check, tmp_path):
+    with imported(SOURCES):
+        names = ("fit", "evaluation", "optimizers")
+        modules = [importlib.import_module(f"{COPY}.training.{name}") for name in names]
+        check(Training(modules[0].fit, modules[1].evaluate, modules[2].Adam, tmp_path))
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_bug_is_caught(bug, tmp_path):
+    name = f"training/{bug.module}"
+    assert SOURCES[name].count(bug.old) == 1, "look at what it replaces"
+    changed = {name: SOURCES[name].replace(bug.old, bug.new)}
+    for letter in bug.caught_by:
+        assert fails(CHECKS[letter], SOURCES | changed, tmp_path), (
+            f"{bug.name} escaped {CHECKS[letter].__name__}")
