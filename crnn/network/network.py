@@ -220,7 +220,7 @@ class Network:
             If an argument is not as above; IndexError for a token out of range.
         """
         passes = self._passes_over_arrays if type(x) is np.ndarray else self._passes
-        return passes.infer(x, state, lengths, checks.flag(last, "last"))
+        return passes.infer(x, state, lengths, last is not False and checks.flag(last, "last"))
 
     def forward(self, x, state=None, *, lengths=None):
         """Run over a whole sequence and keep the hidden states, for `backward`; with dropout.
