@@ -21,6 +21,11 @@ class Memory:
         self.bytes += array.nbytes
         return array
 
+    def zeros(self, *shape):
+        array = self.new(*shape)
+        array.fill(0)
+        return array
+
     def own(self, whole_numbers, *shape):
         """Count an array of whole numbers of this shape; None: make one."""
         if whole_numbers is None:
@@ -97,10 +102,10 @@ class PassArrays:
     def _new(self, *shape, dtype=None):
         return self._memory.new(*shape, dtype=dtype)
 
-    def _scratch(self, use, *shape):
+    def _scratch(self, use, *shape, dtype=None):
         """Return an array that layers use one after the other."""
         if (use, shape) not in self._shared:
-            self._shared[use, shape] = self._new(*shape)
+            self._shared[use, shape] = self._new(*shape, dtype=dtype)
         return self._shared[use, shape]
 
     # --- layers ---------------------------------------------------------------------------------
@@ -208,8 +213,15 @@ class PassArrays:
             # the next layer down, of one direction, reads it as it writes its own
             use = ("dx", place if not self._both else place[1])
             dx = self._scratch(use, q.steps, n, spec.input_size)
-        direction.prepare_backward(dh, self._scratch("dstate", n, H), dc, da, dsaved, dx)
+        links = self._token_links() if q.is_tokens and place[0] == 0 else (None, None)
+        direction.prepare_backward(dh, self._scratch("dstate", n, H), dc, da, dsaved, dx, *links)
         return dx
+
+    def _token_links(self):
+        """Return where rows of the same token are linked: each token's first row, and the next."""
+        heads = self._scratch("heads", self._weights.input_size, dtype=np.intp)
+        heads.fill(-1)
+        return heads, self._scratch("following", self._block * self._size, dtype=np.intp)
 
     @property
     def _sends(self):
@@ -226,8 +238,10 @@ class PassArrays:
             yield "forward", 0, 0
         if q.last_only:
             yield "read_last", 0, 0
+            if q.goes_back:
+                yield "add_read", 0, 0
         elif q.kind == "forward" or self._both:
-            for start in self._block_starts():
+            for start in reversed(self._block_starts()):  # as partial sums of gradients want it
                 yield "read", 0, start
                 if q.goes_back:
                     yield "add_read", 0, start

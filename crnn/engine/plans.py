@@ -28,6 +28,7 @@ GROUP_SEQUENCES = 2 * SHARED_SEQUENCES  # a group has at least so many sequences
 GROUP_WORK = 5e6  # and at least so many multiplications: a fifth of a millisecond
 GROUPED_BYTES = 2**20  # gradients up to this size stay in L2: training goes by groups
 MAX_LANES = 8  # as each lane has memory for all gradients
+PARTIAL_ROWS = TUNING["PARTIAL_ROWS"]  # of more rows gradients are added up by partial sums
 
 
 class Question(NamedTuple):
@@ -141,13 +142,13 @@ class Plan:
         get_num_threads()  # so that the environment has been asked before the first pass
         self.arguments = self._new_arguments(x, classes)
         groups = group_bounds(weights, question) if question.kind == "train" else []
-        self._lanes, self._sizes, self._threads = None, [], 0
+        self._lanes, self._sizes, self._threads, self._partial = None, [], 0, None
         if len(groups) > 1:
-            lanes = parted(len(groups), 1, min(MAX_LANES, len(groups)))
-            sums = self._new(len(lanes) - 1, weights.parameters.layout.size)
-            self._lanes = kernels.Lanes(groups, lanes, sums)
+            self._lanes = self._new_lanes(groups)
             self._sizes = sorted({last - first for first, last in groups})
         else:
+            if question.goes_back:
+                self._partial = self._new_partial(question.batch)
             loss_arrays = self._classes, None, self._losses
             self._arrays = self._new_arrays(question.batch, self._block, self._x, loss_arrays,
                                         filled=filled)
@@ -233,7 +234,8 @@ class Plan:
 
     def _run_by_phases(self, compiled_pass, vector=None):
         self._refresh_weights()
-        self._kernels.run_by_phases(compiled_pass, self.arguments, vector, self._multiplications)
+        self._kernels.run_by_phases(
+            compiled_pass, self.arguments, vector, self._partial, self._multiplications)
 
     def _run_by_groups(self, vector):
         threads = threads_for(self._multiplications)
@@ -246,6 +248,18 @@ class Plan:
 
     def _new(self, *shape, dtype=None):
         return self._memory.new(*shape, dtype=dtype)
+
+    def _new_lanes(self, groups):
+        lanes = parted(len(groups), 1, min(MAX_LANES, len(groups)))
+        sums = self._new(len(lanes) - 1, self._weights.parameters.layout.size)
+        most = max(groups[last - 1][1] - groups[first][0] for first, last in lanes)
+        return self._kernels.Lanes(groups, lanes, sums, self._new_partial(most, len(lanes)))
+
+    def _new_partial(self, sequences, *lanes):
+        """Return zeros for partial sums of gradients over some sequences, or None if few."""
+        if self.question.steps * sequences <= PARTIAL_ROWS:
+            return None
+        return self._memory.zeros(*lanes, self._weights.parameters.layout.size)
 
     def _new_arguments(self, x, classes):
         q, w = self.question, self._weights

@@ -20,6 +20,7 @@ TUNING = {                  # what Python shares of the kernels' numbers
     "PROJECTED_NUMBERS": PROJECTED_NUMBERS,
     "MIN_PROJECTED_ROWS": MIN_PROJECTED_ROWS,
     "SHARED_SEQUENCES": SHARED_SEQUENCES,
+    "PARTIAL_ROWS": PARTIAL_ROWS,
 }
 
 

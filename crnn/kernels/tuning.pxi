@@ -48,7 +48,12 @@ cdef enum:
     ROWS_TOGETHER = 128         # rows of a product that stay in L2 from one panel to the next
     NUMBERS_TOGETHER = 65536    # and of many rows so many numbers, as W is read anew each time
     EDGE_ROWS = 16              # rows of y that are copied together where it is no whole panel wide
-    GRADIENT_STEPS = 64         # rows whose outer products are added up in registers
+    GRADIENT_STEPS = 64         # rows whose outer products are added up in registers, and other
+    #                             rows before their sum goes to a gradient
+    GRADIENT_COLUMNS = 1024     # columns of such other rows that are added up together, in L1
+    PARTIAL_ROWS = 128 * GRADIENT_STEPS     # rows that a partial sum of a gradient has at most
+    #                             before it is added to the total. With 128 such sums a million rows
+    #                             are three sums of about as many, of 1e-5 at the most in float32
     GRADIENT_INPUTS = 16        # columns of x that are copied together: a cache line's
 
     # losses and sums

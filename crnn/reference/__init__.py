@@ -24,6 +24,7 @@ Where to read on:
 - ``rnn.py``, ``gru.py``, ``lstm.py``: the cells, one step forward and one step back each;
 - ``layer.py``: a cell over all time steps, and back;
 - ``losses.py``: how far outputs are from their targets; ``activations.py``: tanh, sigmoid, ReLU;
+- ``precision.py``: why gradients, which are sums over all steps, are added up in double;
 - ``network.py``: several layers, two directions, dropout, the readout: whole passes;
 - ``optimizers.py``: how gradients move parameters.
 

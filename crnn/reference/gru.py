@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from crnn.reference.activations import activation, sigmoid, sigmoid_slope, slope
+from crnn.reference.precision import wide
 
 
 class Tape(NamedTuple):
@@ -98,14 +99,15 @@ def step_backward(dstate, tape, weights):
         dr = da_n * q
         dq = da_n * r
         dh_prev = dh_prev + dq @ W_hn.T
-        dW_hn = h_prev.T @ dq
-        dweights["b_hn"] = dq.sum(axis=0)
+        dW_hn = wide(h_prev).T @ dq
+        dweights["b_hn"] = wide(dq).sum(axis=0)
     else:
         ds = da_n @ W_hn.T
         dr = ds * h_prev
         dh_prev = dh_prev + ds * r
-        dW_hn = s.T @ da_n
+        dW_hn = wide(s).T @ da_n
     da_r = dr * sigmoid_slope(r)
     dh_prev = dh_prev + da_r @ W_hr.T + da_z @ W_hz.T
-    dweights["W_hh"] = np.concatenate([h_prev.T @ da_r, h_prev.T @ da_z, dW_hn], axis=1)
+    dW_hr, dW_hz = wide(h_prev).T @ da_r, wide(h_prev).T @ da_z
+    dweights["W_hh"] = np.concatenate([dW_hr, dW_hz, dW_hn], axis=1)
     return np.concatenate([da_r, da_z, da_n], axis=1), (dh_prev,), dweights

@@ -31,6 +31,7 @@ from typing import NamedTuple
 import numpy as np
 
 from crnn.reference.cells import CELLS
+from crnn.reference.precision import wide
 
 
 class LayerTape(NamedTuple):
@@ -104,9 +105,9 @@ def backward(dh, dstate, tape, weights):
     running = valid_steps(tape.lengths, *dh.shape[:2])
     da = np.zeros((*dh.shape[:2], len(weights.b_h)), dh.dtype)
     flow = tuple(np.zeros_like(dh) for _ in dstate)
-    dweights = {"W_hh": np.zeros_like(weights.W_hh)}
+    dweights = {"W_hh": wide(np.zeros_like(weights.W_hh))}
     if weights.b_hn is not None:
-        dweights["b_hn"] = np.zeros_like(weights.b_hn)
+        dweights["b_hn"] = wide(np.zeros_like(weights.b_hn))
     for t in reversed(range(len(dh))):
         on = running[t]
         dh_next, *dc_next = select(dstate, on)
@@ -118,7 +119,7 @@ def backward(dh, dstate, tape, weights):
         for whole, part in zip(flow, reached, strict=True):
             whole[t, on] = part
     dweights["W_xh"] = product_gradient(tape.x, da, weights.W_xh)
-    dweights["b_h"] = da.sum(axis=(0, 1))
+    dweights["b_h"] = wide(da).sum(axis=(0, 1))
     dx = None if is_tokens(tape.x) else da @ weights.W_xh.T
     return LayerGradients(dweights, dx, dstate, flow)
 
@@ -164,10 +165,10 @@ def product_gradient(x, dy, W):
     It is the sum of x_t.T @ dy_t over all steps. A token adds its dy to one row of the gradient.
     """
     if is_tokens(x):
-        dW = np.zeros_like(W)
+        dW = wide(np.zeros_like(W))
         np.add.at(dW, x, dy)
         return dW
-    return rows(x).T @ rows(dy)
+    return wide(rows(x)).T @ rows(dy)
 
 
 def is_tokens(x):

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from crnn.reference.activations import sigmoid, sigmoid_slope, tanh, tanh_slope
+from crnn.reference.precision import wide
 
 
 class Tape(NamedTuple):
@@ -89,5 +90,5 @@ def step_backward(dstate, tape, weights):
     ], axis=1)
     dh_prev = da @ weights.W_hh.T
     dc_prev = dc * f
-    dW_hh = h_prev.T @ da
+    dW_hh = wide(h_prev).T @ da
     return da, (dh_prev, dc_prev), {"W_hh": dW_hh}

@@ -18,6 +18,7 @@ import numpy as np
 from crnn.reference.cells import Weights
 from crnn.reference.layer import DIRECTIONS, product_gradient, valid_steps
 from crnn.reference.losses import LOSSES
+from crnn.reference.precision import wide
 
 # Infinity and NaN are results that the caller sees; the compiled code does not warn of them either.
 silent = np.errstate(over="ignore", invalid="ignore")
@@ -206,7 +207,8 @@ class Passes:
         if not self._has_readout:
             return dy, {}
         W_hy = self.parameters["W_hy"]
-        return dy @ W_hy.T, {"W_hy": product_gradient(h, dy, W_hy), "b_y": dy.sum(axis=(0, 1))}
+        dW_hy, db_y = product_gradient(h, dy, W_hy), wide(dy).sum(axis=(0, 1))
+        return dy @ W_hy.T, {"W_hy": dW_hy, "b_y": db_y}
 
     def _back_through_layers(self, tape, dh, dstates, gradients):
         """Return the `Gradients`, given that of what the top layer puts out."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from crnn.reference.activations import activation, slope
+from crnn.reference.precision import wide
 
 
 class Tape(NamedTuple):
@@ -64,5 +65,5 @@ def step_backward(dstate, tape, weights):
     h_prev, h = tape
     da = dh * slope(h, weights.nonlinearity)
     dh_prev = da @ weights.W_hh.T
-    dW_hh = h_prev.T @ da
+    dW_hh = wide(h_prev).T @ da
     return da, (dh_prev,), {"W_hh": dW_hh}

@@ -462,9 +462,9 @@ def test_groups_are_what_runs_and_threads_share_them(rng, shape):
         def __getattr__(self, name):
             return getattr(kernels, name)
 
-        def Lanes(self, groups, lanes, sums):
+        def Lanes(self, groups, lanes, sums, partials):
             made.append((groups, lanes, sums.shape))
-            return Spy(kernels.Lanes(groups, lanes, sums), ran, added)
+            return Spy(kernels.Lanes(groups, lanes, sums, partials), ran, added)
 
     net.engine._kernels = Kernels()
     x, targets, state = draw(rng, net, 64)

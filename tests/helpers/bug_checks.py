@@ -466,6 +466,23 @@ def check_schedules(module):
                 check_compiled(rng, kind, **options)
 
 
+def check_sums(module):
+    """Gradients in float32, over so many equal rows that a plain sum would lose digits."""
+    rng = np.random.default_rng(12)
+    for backend, kind, steps, batch in (("compiled", "rnn-tanh", 2, 500_000),
+                                        ("reference", "gru-after-tanh", 2, 100_000)):
+        nets = [network_of(kind, I, 2, 1, dtype=dtype, backend=each, bidirectional=True)
+                for dtype, each in (("float32", backend), ("float64", "compiled"))]
+        vector = rng.uniform(-0.7, 0.7, nets[0].num_parameters).astype("float32")
+        found = []
+        for net in nets:
+            net.vector = vector
+            x, targets = np.ones((steps, batch), int), np.ones((steps, batch, 1))
+            found.append(net.loss_and_gradients(x, targets, loss="mse")[1].parameters)
+        for name, expected in found[1].items():
+            assert np.abs(found[0][name] - expected).max() <= 2e-5 * np.abs(expected).max(), name
+
+
 def check_plans(module):
     """One network that is asked this and that, against the reference."""
     rng = np.random.default_rng(10)
@@ -540,4 +557,5 @@ CHECKS = {
     "m": check_changes,
     "g": check_schedules,
     "w": check_plans,
+    "f": check_sums,
 }

@@ -41,7 +41,7 @@ class Bug(NamedTuple):
 
 # h: worked by hand, b: formulas of textbooks, c: complex step, k: compiled kernels, l: lengths,
 # s: steps, a: layers and directions apart, u: updates by hand, p: packing, m: changes meanwhile,
-# g: small blocks and groups, w: one question after another
+# g: small blocks and groups, w: one question after another, f: sums of many rows in float32
 RNN, LAYER, NETWORK = "reference/rnn", "reference/layer", "reference/network"
 ENGINE, COMPILED, PLANS, ARRAYS, PACKING = (
     f"engine/{name}" for name in ("textbook", "compiled", "plans", "pass_arrays", "packing"))
@@ -102,7 +102,7 @@ BUGS = [
     Bug("slope without the square", "return 1 - h * h", "return 1 - h", "hck"),
     Bug("ReLU's slope always 1", "(h.real > 0)", "(h.real >= 0)", "hck"),
     # its weights
-    Bug("h[t] for h[t-1]", "dW_hh = h_prev.T @ da", "dW_hh = h.T @ da", "hck", module=RNN),
+    Bug("h[t] for h[t-1]", "dW_hh = wide(h_prev).T @ da", "dW_hh = h.T @ da", "hck", module=RNN),
     Bug("h[t-2] for h[t-1]", BACK,
         BACK.replace("tape.steps[t]", "tape.steps[t]._replace(h_prev=tape.steps[max(t - 1, 0)]"
                      ".h_prev[-int(on.sum()):])"), "hck"),
@@ -115,8 +115,9 @@ BUGS = [
     Bug("h0 of every second step", BACK,
         BACK.replace("tape.steps[t]", "tape.steps[t]._replace(h_prev=tape.steps[t % 2 * t].h_prev)"
                      ), "c"),
-    Bug("dW_hh transposed", "dW_hh = h_prev.T @ da", "dW_hh = da.T @ h_prev", "hck", module=RNN),
-    Bug("dW_hh starts from W_hh", '{"W_hh": np.zeros_like(weights.W_hh)}',
+    Bug("dW_hh transposed", "dW_hh = wide(h_prev).T @ da", "dW_hh = da.T @ h_prev", "hck",
+        module=RNN),
+    Bug("dW_hh starts from W_hh", '{"W_hh": wide(np.zeros_like(weights.W_hh))}',
         '{"W_hh": weights.W_hh}', "hck", module=LAYER),
     Bug("dW_hh of one step only", "dweights[name] = dweights[name] + share",
         "dweights[name] = share", "hck"),
@@ -142,14 +143,13 @@ BUGS = [
     # input projection and readout
     Bug("dW_xh starts from W", '= product_gradient(tape.x, da, weights.W_xh)',
         '= weights.W_xh + product_gradient(tape.x, da, weights.W_xh)', "hckl"),
-    Bug("dW of one sequence", "    return rows(x).T @ rows(dy)\n",
+    Bug("dW of one sequence", "    return wide(rows(x)).T @ rows(dy)\n",
         "    return x[:, 0].T @ dy[:, 0]\n", "ckl"),
-    Bug("db forgotten", 'dweights["b_h"] = da.sum(axis=(0, 1))',
-        'dweights["b_h"] = 0 * da.sum(axis=(0, 1))', "hck"),
-    Bug("db is a mean", 'dweights["b_h"] = da.sum(axis=(0, 1))',
-        'dweights["b_h"] = da.mean(axis=(0, 1))', "hck"),
-    Bug("db of one step", 'dweights["b_h"] = da.sum(axis=(0, 1))',
-        'dweights["b_h"] = da[-1].sum(axis=0)', "hck"),
+    Bug("db forgotten", "wide(da).sum(axis=(0, 1))", "0 * wide(da).sum(axis=(0, 1))", "hck"),
+    Bug("db is a mean", "wide(da).sum(axis=(0, 1))", "da.mean(axis=(0, 1))", "hck"),
+    Bug("db of one step", "wide(da).sum(axis=(0, 1))", "da[-1].sum(axis=0)", "hck"),
+    Bug("db in float32", "wide(da).sum(axis=(0, 1))", "da.sum(axis=(0, 1))", "f"),
+    Bug("rows of tokens in float32", "dW = wide(np.zeros_like(W))", "dW = np.zeros_like(W)", "f"),
     Bug("a token counts once", "np.add.at(dW, x, dy)", "dW[x] += dy", "ck"),
     Bug("tokens of the step before", "np.add.at(dW, x, dy)", "np.add.at(dW, x[::-1], dy)", "ck"),
     Bug("a readout of the states before", "        return h @ self.parameters",
@@ -162,8 +162,8 @@ BUGS = [
     Bug("dW_hy of the states before", "product_gradient(h, dy, W_hy)",
         "product_gradient(np.roll(h, 1, axis=0), dy, W_hy)", "hck"),
     Bug("dW_hy forgotten", "product_gradient(h, dy, W_hy)", "0 * W_hy", "hck"),
-    Bug("db_y is a mean", '"b_y": dy.sum(axis=(0, 1))', '"b_y": dy.mean(axis=(0, 1))', "hck"),
-    Bug("db_y forgotten", '"b_y": dy.sum(axis=(0, 1))', '"b_y": 0 * dy[0, 0]', "hck"),
+    Bug("db_y is a mean", "wide(dy).sum(axis=(0, 1))", "dy.mean(axis=(0, 1))", "hck"),
+    Bug("db_y forgotten", "wide(dy).sum(axis=(0, 1))", "0 * dy[0, 0]", "hck"),
     # losses
     Bug("softmax without the target", "    gradient[each, chosen] -= scale\n", "", "hck"),
     Bug("softmax takes 1 unscaled", "gradient[each, chosen] -= scale",
@@ -340,14 +340,21 @@ BUGS = [
     Bug("layers from the bottom up on the way back",
         "for number in reversed(range(len(self._layers))):\n            for way",
         "for number in range(len(self._layers)):\n            for way", "k", module=ARRAYS),
-    Bug("blocks from the first on, on the way back", "for start in reversed(self._block_starts()):",
-        "for start in self._block_starts():", "g", module=ARRAYS),
+    Bug("blocks from the first on, on the way back",
+        "for start in reversed(self._block_starts()):\n", "for start in self._block_starts():\n",
+        "g", module=ARRAYS),
+    Bug("partial sums of the readout before they are whole",
+        "for start in reversed(self._block_starts()):  #", "for start in self._block_starts():  #",
+        "f", module=ARRAYS),
     Bug("the last block left out", "range(0, self._question.steps, self._block)",
         "range(0, self._question.steps - self._block + 1, self._block)", "g", module=ARRAYS),
     Bug("the last lane left out", "lanes = parted(len(groups), 1, min(MAX_LANES, len(groups)))",
         "lanes = parted(len(groups), 1, min(MAX_LANES, len(groups)))[:-1]", "g", module=PLANS),
     Bug("the first sequence left out", "groups = parted(batch, SHARED_SEQUENCES,",
         "groups = [(1, 2), (2, batch)] or parted(batch, SHARED_SEQUENCES,", "g", module=PLANS),
+    Bug("no partial sums", "        return self._memory.zeros(*lanes, self._weights.param",
+        "        return None and self._memory.zeros(*lanes, self._weights.param", "f",
+        module=PLANS),
 ]
 BUGS += [
     Bug(name, old, new, caught_by, *count, module=module)

@@ -40,7 +40,7 @@ class Case:
             da, before, dweights = cell.step_backward(reached, tape, weights)
             results = dict(zip(("h", "c"), new, strict=False)) | {"da": da}
             results |= dict(zip(("dh_prev", "dc_prev"), before, strict=False))
-            results |= {name: each[None] for name, each in dweights.items()}
+            results |= {name: each[None].astype(da.dtype) for name, each in dweights.items()}
             for name, each in results.items():
                 found.setdefault(name, []).append(each)
         return {name: np.concatenate(each) for name, each in found.items()}

@@ -6,6 +6,7 @@ from builds import each_dtype, each_instruction_set, kernels_of, normal
 from passes import assert_close, packed_of, tolerance
 
 from crnn.reference import layer
+from crnn.reference.precision import wide
 
 pytestmark = pytest.mark.no_backend
 
@@ -47,7 +48,7 @@ def test_gradients_of_a_product_equal_the_textbooks(rng, isa, dtype, sizes):
     rows, inputs, outputs = sizes
     x, dy = (np.abs(normal(rng, dtype, 1, rows, size)) for size in (inputs, outputs))
     dW, db = (np.abs(normal(rng, dtype, *size)) for size in ((inputs, outputs), (outputs,)))
-    expected = dW + layer.product_gradient(x, dy, dW), db + dy.sum(axis=(0, 1))
+    expected = dW + layer.product_gradient(x, dy, dW), db + wide(dy).sum(axis=(0, 1))
     kernels_of(isa, dtype).linear_gradients((dW, db, x[0], dy[0]))
     for our, their in zip((dW, db), expected, strict=True):
-        assert_close(our, their, tolerance(dtype, rows))
+        assert_close(our, their.astype(dtype), tolerance(dtype, rows))

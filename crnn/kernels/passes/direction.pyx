@@ -6,13 +6,36 @@
 # (`row_of`). With a tape, what every step leaves is kept for the way back.
 
 cdef struct Span:
-    Py_ssize_t start, count     # time steps
+    Py_ssize_t start, count     # time steps; of gradients of parameters, rows of (T * B, n)
     Py_ssize_t first, last      # sequences; of gradients of parameters, hidden units
+
+# Gradients of parameters are sums over all T * B rows, taken from the last to the first. Of more
+# than PARTIAL_ROWS, those from one multiple of it to the next are a partial sum, which is then
+# added to the total: a single sum of a million rows would lose two digits in float32.
+cdef struct Sums:               # flat vectors
+    real *partial
+    real *total                 # or where partial is, if that is all there is
 
 
 cdef inline Py_ssize_t row_of(Py_ssize_t rows, Py_ssize_t steps, Py_ssize_t start) noexcept nogil:
     # where a span that begins at `start` lies in an array of so many rows, for all steps or a block
     return start if rows >= steps else 0
+
+
+cdef inline Py_ssize_t row_in(Py_ssize_t steps, Py_ssize_t batch, Py_ssize_t row) noexcept nogil:
+    # where a row of (T * B, n) lies in an array (steps * B, n), for all steps or a block
+    return row % (steps * batch)
+
+
+cdef inline bint is_whole(const Sums *sums, Py_ssize_t row) noexcept nogil:
+    # whether a partial sum, now of all rows from this one on, is to be added to the total
+    return sums.partial != sums.total and row % PARTIAL_ROWS == 0
+
+
+cdef inline void move_sums(const Sums *sums, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+    # add n partial sums to their totals, and begin with 0 again
+    add_scaled(sums.total + start, 1, sums.partial + start, n)
+    memset(sums.partial + start, 0, n * sizeof(real))
 
 
 cdef inline void copy_states(
@@ -77,6 +100,8 @@ cdef class Direction:
     cdef real[:, :, ::1] dsaved             # (block, B, H), or None
     cdef real[:, :, ::1] dx                 # (T, B, I), or None
     cdef bint wants_x
+    cdef Py_ssize_t[::1] heads              # (I,): of each token the first row, or -1; or None
+    cdef Py_ssize_t[::1] following          # (rows of a block,): the next one of its token, or -1
 
     def __init__(self, weights, Py_ssize_t steps, x, states, saved, gates, bint has_tape):
         self.weights, self.kind, self.vector_start = weights, kind_of(weights.kind), weights.start
@@ -101,8 +126,9 @@ cdef class Direction:
         """Write states (T + 1, B, H) to another array from now on."""
         self.states = states
 
-    def prepare_backward(self, dh, dstate, dc, da, dsaved, dx):
+    def prepare_backward(self, dh, dstate, dc, da, dsaved, dx, heads, following):
         """Say where gradients lie, see the attributes, and have weights packed for the way back."""
+        self.heads, self.following = heads, following
         self.dh, self.dstate, self.dc, self.da, self.dsaved = dh, dstate, dc, da, dsaved
         self.dx, self.wants_x = dx, dx is not None
         self.cell.W_hh_T = self.hold(self.weights.packed("W_hh", True))
@@ -258,49 +284,101 @@ cdef class Direction:
             linear_steps(&self.dx[span.start, 0, 0], da, self.W_xh_T, <real *> NULL, span.count,
                          self.batch, b, span.last, self.width, self.inputs)
 
+    # --- gradients of parameters ------------------------------------------------------------------
+    # A part of them: of W_hh rows first to last - 1, of the others an equal share
+
+    cdef void add_gradients(self, Span span, const Sums *sums) noexcept nogil:
+        # of some rows
+        self.gradients(span, sums.partial)
+        if is_whole(sums, span.start):
+            span.count = min(PARTIAL_ROWS, self.steps * self.batch - span.start)
+            self.move_partial(span, sums)
+
     cdef void gradients(self, Span span, real *vector) noexcept nogil:
-        # add a part of the gradients of the parameters over a block to the flat vector: of W_hh
-        # rows first to last - 1, of the others an equal share
-        cdef Py_ssize_t H = self.hidden, G = self.kind.gates, rows = span.count * self.batch
+        cdef Py_ssize_t H = self.hidden, G = self.kind.gates, rows = span.count
         cdef Py_ssize_t i = span.first, n = span.last - i
         cdef Py_ssize_t together = self.width - H if self.kind.separate_candidate else self.width
-        cdef const real *da = self.da_of(span.start)
-        cdef const real *before = &self.states[span.start, 0, i]
-        cdef real *dW_xh = vector + self.vector_start
-        cdef real *dW_hh = dW_xh + self.inputs * self.width
+        cdef const real *da = self.da_of_row(span.start)
+        cdef const real *before = &self.states[0, 0, 0] + span.start * H + i
+        cdef real *dW_hh = vector + self.recurrent_start()
         cdef real *db_h = dW_hh + H * self.width
         add_outer_products(dW_hh + i * self.width, self.width, before, H, da, self.width, rows, n,
                            together)
         if self.kind.separate_candidate:
             self.candidate_gradients(dW_hh + i * self.width + together, db_h + self.width, before,
                                      da + together, span)
-        self.input_gradients(dW_xh, da, span)
+        self.input_gradients(vector + self.vector_start, da, span)
         add_rows(db_h + G * i, da + G * i, self.width, rows, G * n)
+
+    cdef inline Py_ssize_t recurrent_start(self) noexcept nogil:
+        # where W_hh, b_h and b_hn begin in the flat vector, after W_xh
+        return self.vector_start + self.inputs * self.width
+
+    cdef const real *da_of_row(self, Py_ssize_t row) noexcept nogil:
+        if self.kind.has_gates:
+            return &self.da[0, 0, 0] + row_in(self.da.shape[0], self.batch, row) * self.width
+        return &self.dh[0, 0, 0] + row_in(self.dh.shape[0], self.batch, row) * self.width
 
     cdef void candidate_gradients(
         self, real *dW_hn, real *db_hn, const real *before, const real *dn, Span span
     ) noexcept nogil:
         # those of W_hn (H, H), the last columns of W_hh, and of b_hn
-        cdef Py_ssize_t H = self.hidden, rows = span.count * self.batch
+        cdef Py_ssize_t H = self.hidden, rows = span.count
         cdef Py_ssize_t i = span.first, n = span.last - i
-        cdef const real *dsaved = &self.dsaved[0, 0, 0]
+        cdef Py_ssize_t at = row_in(self.dsaved.shape[0], self.batch, span.start)
+        cdef const real *dsaved = &self.dsaved[0, 0, 0] + at * H
         if self.kind.reset_after:
             add_outer_products(dW_hn, self.width, before, H, dsaved, H, rows, n, H)
             add_rows(db_hn + i, dsaved + i, H, rows, n)
         else:
-            add_outer_products(dW_hn, self.width, &self.saved[span.start + 1, 0, i], H, dn,
+            add_outer_products(dW_hn, self.width, &self.saved[1, 0, 0] + span.start * H + i, H, dn,
                                self.width, rows, n, H)
 
     cdef void input_gradients(self, real *dW_xh, const real *da, Span span) noexcept nogil:
-        cdef Py_ssize_t r, rows = span.count * self.batch, G = self.kind.gates
         cdef Py_ssize_t i = self.inputs * span.first // self.hidden
-        cdef Py_ssize_t inputs = self.inputs * span.last // self.hidden - i
-        cdef Py_ssize_t j = G * span.first, columns = G * span.last - j
+        cdef Py_ssize_t last = self.inputs * span.last // self.hidden
+        if self.has_tokens:
+            self.token_gradients(dW_xh, da, span, i, last)
+        else:
+            add_outer_products(dW_xh + i * self.width, self.width,
+                               &self.x[0, 0, 0] + span.start * self.inputs + i, self.inputs, da,
+                               self.width, span.count, last - i, self.width)
+
+    cdef void token_gradients(
+        self, real *dW_xh, const real *da, Span span, Py_ssize_t first, Py_ssize_t last
+    ) noexcept nogil:
+        # dW_xh[tokens] += da, of tokens first to last - 1: rows of a token are linked, from its
+        # first on, and added up together. Each part has tokens and rows of its own.
+        cdef Py_ssize_t r, token, at = span.start % self.following.shape[0]
+        cdef const Py_ssize_t *tokens = &self.tokens[0, 0] + span.start
+        cdef Py_ssize_t *heads = &self.heads[0]
+        cdef Py_ssize_t *following = &self.following[at]
+        for r in range(span.count - 1, -1, -1):
+            token = tokens[r]
+            if first <= token < last:
+                following[r], heads[token] = heads[token], r
+        for r in range(span.count):
+            token = tokens[r]
+            if first <= token < last and heads[token] == r:
+                add_linked_rows(dW_xh + token * self.width, da, self.width, r, following,
+                                self.width)
+                heads[token] = -1
+
+    cdef void move_partial(self, Span span, const Sums *sums) noexcept nogil:
+        # of tokens' rows, of which there may be many, those of the tokens in a span of rows
+        cdef Py_ssize_t r, token, H = self.hidden, G = self.kind.gates, width = self.width
+        cdef Py_ssize_t i = span.first, n = span.last - i, at = self.recurrent_start()
+        cdef Py_ssize_t first = self.inputs * i // H, last = self.inputs * span.last // H
         cdef const Py_ssize_t *tokens
+        move_sums(sums, at + i * width, n * width)
+        move_sums(sums, at + H * width + G * i, G * n)
+        if self.kind.reset_after:
+            move_sums(sums, at + (H + 1) * width + i, n)
         if not self.has_tokens:
-            add_outer_products(dW_xh + i * self.width, self.width, &self.x[span.start, 0, i],
-                               self.inputs, da, self.width, rows, inputs, self.width)
+            move_sums(sums, self.vector_start + first * width, (last - first) * width)
             return
-        tokens = &self.tokens[span.start, 0]
-        for r in range(rows):
-            add_scaled(dW_xh + tokens[r] * self.width + j, 1, da + r * self.width + j, columns)
+        tokens = &self.tokens[0, 0]
+        for r in range(span.start, span.start + span.count):
+            token = tokens[r]
+            if first <= token < last:
+                move_sums(sums, self.vector_start + token * width, width)

@@ -5,7 +5,7 @@ cdef enum PhaseKind:
     INFER           # all layers and the readout, block by block, without a tape
     FORWARD         # all layers, with a tape
     READ            # the readout over a block; in training the loss, and back to what it read
-    READ_LAST       # the same of each sequence's last outputs only, and the readout's own gradients
+    READ_LAST       # the same of each sequence's last outputs only
     ADD_READ        # a part of the gradients of the readout over a block
     BACK            # back through time over a block, of a layer in one direction
     ADD             # a part of the gradients of its parameters (and readout: `reads_by_block`)
@@ -60,7 +60,7 @@ cdef class Pass:
     cdef real[:, :, ::1] read
     cdef real[:, :, ::1] dread
     cdef const Py_ssize_t *lengths
-    cdef real *vector               # where gradients of parameters are added
+    cdef Sums sums                  # where gradients of parameters are added
     cdef void *whole                # PassArguments, whose sequences from `shift` on these are
     cdef Py_ssize_t shift
 
@@ -124,8 +124,9 @@ cdef class Pass:
                   parts)
             self.add_gradients(phase, span)
         elif phase.kind == ADD_READ:
+            span.count = min(self.block, self.readout.steps - phase.start)
             share(&span, self.readout.inputs, SHARED_UNITS, part, parts)
-            self.readout.gradients(span, self.vector)
+            self.add_gradients(phase, span)
         else:
             share(&span, self.batch, SHARED_SEQUENCES, part, parts)
             self.run_sequences(phase, span, pulse)
@@ -170,11 +171,11 @@ cdef class Pass:
             bottom.ahead.states = None
 
     cdef void start(
-        self, PassArguments whole, Py_ssize_t shift, real *vector
+        self, PassArguments whole, Py_ssize_t shift, Sums sums
     ) noexcept nogil:
         # take the arguments, of which these are the sequences from `shift` on
         cdef Py_ssize_t k
-        self.whole, self.shift, self.vector = <void *> whole, shift, vector
+        self.whole, self.shift, self.sums = <void *> whole, shift, sums
         self.lengths = NULL if whole.lengths == NULL else whole.lengths + shift
         whole.weigh(self.readout, shift)
         for k in range(self.depth):
@@ -310,9 +311,6 @@ cdef class Pass:
                        H * sizeof(real))
         span.start, span.count = 0, 1
         self.read_span(span)
-        if self.goes_back:
-            span.first, span.last = 0, self.readout.inputs
-            self.readout.gradients(span, self.vector)
 
     cdef inline Py_ssize_t length(self, Py_ssize_t b) noexcept nogil:
         return self.steps if self.lengths == NULL else self.lengths[b]
@@ -378,13 +376,22 @@ cdef class Pass:
                 memcpy(&self.top.dh[0, b, H], &self.dread[0, b, H], H * sizeof(real))
 
     cdef void add_gradients(self, const Phase *phase, Span span) noexcept nogil:
+        # a part of those of a block, so many rows at a time, from the last on; see Sums
+        cdef Py_ssize_t first = span.start * self.batch, last = first + span.count * self.batch
+        while first < last:
+            span.start = max(first, (last - 1) // PARTIAL_ROWS * PARTIAL_ROWS)
+            span.count = last - span.start
+            self.add_gradients_of_rows(phase, span)
+            last = span.start
+
+    cdef void add_gradients_of_rows(self, const Phase *phase, Span span) noexcept nogil:
         cdef Py_ssize_t k = self.layer_of(phase)
-        if self.is_second(phase):
-            (<Layer> self.layers[k]).reverse.gradients(span, self.vector)
-        else:
-            (<Layer> self.layers[k]).ahead.gradients(span, self.vector)
-        if self.reads_by_block(phase):
-            self.readout.gradients(span, self.vector)
+        if phase.kind == ADD and self.is_second(phase):
+            (<Layer> self.layers[k]).reverse.add_gradients(span, &self.sums)
+        elif phase.kind == ADD:
+            (<Layer> self.layers[k]).ahead.add_gradients(span, &self.sums)
+        if phase.kind == ADD_READ or self.reads_by_block(phase):
+            self.readout.add_gradients(span, &self.sums)
 
     cdef void send(self, Span span) noexcept nogil:
         cdef real *dx = &(<PassArguments> self.whole).dx[0, self.shift, 0]

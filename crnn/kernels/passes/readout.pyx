@@ -132,16 +132,31 @@ cdef class Readout:
             linear_steps(dh, self.y_at(span.start), self.W_hy_T, <real *> NULL, span.count,
                          self.batch, span.first, span.last, self.outputs, self.inputs)
 
-    cdef void gradients(self, Span span, real *vector) noexcept nogil:
-        # add rows first to last - 1 of the gradient of W_hy, and such a share of b_y's
-        cdef Py_ssize_t rows = span.count * self.batch, n = self.outputs, i = span.first
-        cdef Py_ssize_t j = n * i // self.inputs, outputs = n * span.last // self.inputs - j
-        cdef const real *dy = self.y_at(span.start)
-        cdef real *dW_hy = vector + self.vector_start
+    # --- gradients of parameters ------------------------------------------------------------------
+    # a part of them: of W_hy rows first to last - 1, of b_y such a share
+
+    cdef void add_gradients(self, Span span, const Sums *sums) noexcept nogil:
+        # of some rows
         if not self.has_weights:
             return
-        add_outer_products(
-            dW_hy + i * n, n,
-            &self.states[row_of(self.states.shape[0] - 1, self.steps, span.start) + 1, 0, i],
-            self.inputs, dy, n, rows, span.last - i, n)
-        add_rows(dW_hy + self.inputs * n + j, dy + j, n, rows, outputs)
+        self.gradients(span, sums.partial)
+        if is_whole(sums, span.start):
+            self.move_partial(span, sums)
+
+    cdef void gradients(self, Span span, real *vector) noexcept nogil:
+        cdef Py_ssize_t n = self.outputs, i = span.first
+        cdef Py_ssize_t j = n * i // self.inputs, outputs = n * span.last // self.inputs - j
+        cdef Py_ssize_t at = row_in(self.states.shape[0] - 1, self.batch, span.start)
+        cdef const real *h = &self.states[1, 0, 0] + at * self.inputs
+        cdef const real *dy = &self.y[0, 0, 0]
+        cdef real *dW_hy = vector + self.vector_start
+        dy = dy + row_in(self.y.shape[0], self.batch, span.start) * n
+        add_outer_products(dW_hy + i * n, n, h + i, self.inputs, dy, n, span.count, span.last - i,
+                           n)
+        add_rows(dW_hy + self.inputs * n + j, dy + j, n, span.count, outputs)
+
+    cdef void move_partial(self, Span span, const Sums *sums) noexcept nogil:
+        cdef Py_ssize_t n = self.outputs, i = span.first, at = self.vector_start
+        cdef Py_ssize_t j = n * i // self.inputs, outputs = n * span.last // self.inputs - j
+        move_sums(sums, at + i * n, (span.last - i) * n)
+        move_sums(sums, at + self.inputs * n + j, outputs)

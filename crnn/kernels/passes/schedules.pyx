@@ -7,12 +7,18 @@
 # how many threads there are.
 
 def run_by_phases(
-    Pass work not None, PassArguments whole not None, vector, double multiplications
+    Pass work not None, PassArguments whole not None, vector, partial, double multiplications
 ):
-    """Run a pass of the whole batch; gradients are added to the vector, or None."""
+    """Run a pass of the whole batch; gradients are added to the vector, or None.
+
+    Partial sums of them are where ``partial`` is zeros as the vector; None: there are none.
+    """
+    cdef Sums sums
     cdef Py_ssize_t k, widest = 1, threads = threads_for(multiplications)
     work.read_from(whole)
-    work.start(whole, 0, pointer(vector))
+    sums.total = pointer(vector)
+    sums.partial = sums.total if partial is None else pointer(partial)
+    work.start(whole, 0, sums)
     for k in range(work.phase_count):
         work.parts[k] = work.parts_of(&work.phases[k], threads)
         widest = max(widest, work.parts[k])
@@ -55,11 +61,11 @@ cdef class Group:
         self.classes, self.targets, self.losses = classes, targets, losses
 
     cdef void run(
-        self, PassArguments whole, Py_ssize_t first, real *vector, Pulse *pulse
+        self, PassArguments whole, Py_ssize_t first, Sums sums, Pulse *pulse
     ) noexcept nogil:
         # all phases for the sequences from the first one on
         cdef Py_ssize_t k
-        self.work.start(whole, first, vector)
+        self.work.start(whole, first, sums)
         self.take(whole, first)
         for k in range(self.work.phase_count):
             if must_stop(pulse):
@@ -111,6 +117,8 @@ cdef class Lanes:
         (first, last) groups of each lane, which one thread takes in turn.
     sums : ndarray (lanes - 1, num_parameters)
         Where lanes but the first add up gradients.
+    partials : ndarray of zeros (lanes, num_parameters), or None
+        Where lanes of more than PARTIAL_ROWS rows have partial sums of them.
     """
 
     cdef list pool
@@ -119,10 +127,11 @@ cdef class Lanes:
     cdef Py_ssize_t *firsts         # of the groups, and where the last one ends
     cdef Py_ssize_t *lane_firsts    # of the lanes, and where the last one ends
     cdef real[:, ::1] sums
+    cdef real[:, ::1] partials
     cdef real *vector
     cdef PassArguments whole
 
-    def __cinit__(self, list groups, list lanes, sums):
+    def __cinit__(self, list groups, list lanes, *rest):
         self.members = NULL
         self.firsts = <Py_ssize_t *> PyMem_Calloc(len(groups) + 1, sizeof(Py_ssize_t))
         self.lane_firsts = <Py_ssize_t *> PyMem_Calloc(len(lanes) + 1, sizeof(Py_ssize_t))
@@ -134,9 +143,10 @@ cdef class Lanes:
         PyMem_Free(self.firsts)
         PyMem_Free(self.lane_firsts)
 
-    def __init__(self, list groups, list lanes, sums):
+    def __init__(self, list groups, list lanes, sums, partials):
         cdef Py_ssize_t k
-        self.group_count, self.lane_count, self.sums = len(groups), len(lanes), sums
+        self.group_count, self.lane_count = len(groups), len(lanes)
+        self.sums, self.partials = sums, partials
         for k in range(len(groups)):
             self.firsts[k], self.firsts[k + 1] = groups[k]
         for k in range(len(lanes)):
@@ -166,23 +176,31 @@ cdef class Lanes:
         whole.let_go()
 
     cdef void run_lane(self, Py_ssize_t lane, Pulse *pulse) noexcept nogil:
-        cdef Py_ssize_t k
-        cdef real *vector = self.vector
+        # a group of many rows has partial sums of its own
+        cdef Py_ssize_t k, rows, together = 0, last = self.lane_firsts[lane + 1] - 1
+        cdef Sums sums, of_group
+        sums.total = self.vector
         if lane:
-            vector = &self.sums[lane - 1, 0]
-            memset(vector, 0, self.sums.shape[1] * sizeof(real))
-        for k in range(self.lane_firsts[lane], self.lane_firsts[lane + 1]):
-            self.run_group(self.firsts[k], self.firsts[k + 1] - self.firsts[k], vector, pulse)
+            sums.total = &self.sums[lane - 1, 0]
+            memset(sums.total, 0, self.sums.shape[1] * sizeof(real))
+        sums.partial = sums.total if self.partials is None else &self.partials[lane, 0]
+        for k in range(self.lane_firsts[lane], last + 1):
+            rows = (self.firsts[k + 1] - self.firsts[k]) * self.whole.steps
+            together += rows
+            of_group.partial = sums.partial
+            of_group.total = sums.total if rows > PARTIAL_ROWS else sums.partial
+            self.run_group(k, of_group, pulse)
+            if sums.partial != sums.total and (together >= PARTIAL_ROWS or k == last):
+                move_sums(&sums, 0, self.sums.shape[1])
+                together = 0
 
-    cdef void run_group(
-        self, Py_ssize_t first, Py_ssize_t size, real *vector, Pulse *pulse
-    ) noexcept nogil:
+    cdef void run_group(self, Py_ssize_t group, Sums sums, Pulse *pulse) noexcept nogil:
         # in the arrays of a free group of this size
-        cdef Py_ssize_t k = 0
+        cdef Py_ssize_t k = 0, first = self.firsts[group], size = self.firsts[group + 1] - first
         while ((<Group> self.members[k]).size != size
                or not claim(&(<Group> self.members[k]).is_busy)):
             k = (k + 1) % self.member_count
-        (<Group> self.members[k]).run(self.whole, first, vector, pulse)
+        (<Group> self.members[k]).run(self.whole, first, sums, pulse)
         unclaim(&(<Group> self.members[k]).is_busy)
 
     cdef void add_lanes(self, Py_ssize_t part) noexcept nogil:

@@ -1,6 +1,6 @@
 # The products that other rooms may use: product, add_product, linear_rows, lookup_rows,
-# add_outer_products, add_rows. Weights are packed (panels.pyx). Tokens stand for one-hot rows:
-# their product with W is a row of W.
+# add_outer_products, add_rows, add_linked_rows. Weights are packed (panels.pyx). Tokens stand for
+# one-hot rows: their product with W is a row of W.
 
 
 cdef inline void product_row(
@@ -106,13 +106,45 @@ cdef void add_outer_products(
         j += width
 
 
-cdef inline void add_rows(
+cdef void add_rows(
     real *total, const real *x, Py_ssize_t x_row, Py_ssize_t rows, Py_ssize_t n
 ) noexcept nogil:
-    # total (n,) += x (rows, n).sum(axis=0)
-    cdef Py_ssize_t r
-    for r in range(rows):
-        add_scaled(total, 1, x + r * x_row, n)
+    # total (n,) += x (rows, n).sum(axis=0), some rows and columns at a time: one after the other, a
+    # million numbers of a kind would lose two digits of their sum in float32
+    cdef real some[GRADIENT_COLUMNS]
+    cdef Py_ssize_t r, start, stop, columns, j = 0
+    while j < n:
+        columns = min(GRADIENT_COLUMNS, n - j)
+        start = 0
+        while start < rows:
+            stop = min(start + GRADIENT_STEPS, rows)
+            copy(some, x + start * x_row + j, columns)
+            for r in range(start + 1, stop):
+                add_scaled(some, 1, x + r * x_row + j, columns)
+            add_scaled(total + j, 1, some, columns)
+            start = stop
+        j += columns
+
+
+cdef void add_linked_rows(
+    real *total, const real *x, Py_ssize_t x_row, Py_ssize_t first, const Py_ssize_t *following,
+    Py_ssize_t n,
+) noexcept nogil:
+    # total (n,) += x[first] + x[following[first]] + ..., up to a row that none is following (-1),
+    # in the manner of add_rows
+    cdef real some[GRADIENT_COLUMNS]
+    cdef Py_ssize_t r, added, columns, j = 0
+    while j < n:
+        columns = min(GRADIENT_COLUMNS, n - j)
+        r = first
+        while r >= 0:
+            copy(some, x + r * x_row + j, columns)
+            r, added = following[r], 1
+            while r >= 0 and added < GRADIENT_STEPS:
+                add_scaled(some, 1, x + r * x_row + j, columns)
+                r, added = following[r], added + 1
+            add_scaled(total + j, 1, some, columns)
+        j += columns
 
 
 def linear(tuple arrays, tokens, bint from_last):
