@@ -43,6 +43,7 @@ class Watcher:
     def show_update(self, event):
         self.seen += event.targets
         if self.bar is not None:
+            self.bar.total = event.updates  # of lines, it can differ from epoch to epoch
             self.bar.set_description(f"epoch {event.epoch}/{event.epochs}", refresh=False)
             loss = f"{nats_and_bits(event.loss)} per character"
             self.bar.set_postfix_str(f"{loss}, {self.speed():,.0f} characters/s", refresh=False)

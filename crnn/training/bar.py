@@ -23,18 +23,16 @@ class ProgressBar:
         self._tqdm, self._bar, self._of_epoch = tqdm, None, ""
 
     def __call__(self, event):
-        if event.kind == "epoch":
-            if event.validation_loss is not None:
-                self._of_epoch = f", validation {event.validation_loss:.3g}"
-            self._show(event)
-            return
-        if self._bar is None:
+        if self._bar is None:  # training may go on at the end of an epoch, without an update
             self._bar = self._tqdm(
-                total=event.updates, initial=event.update - 1, bar_format=self.FORMAT,
-                dynamic_ncols=True)
+                total=event.updates, initial=event.update - (event.kind == "update"),
+                bar_format=self.FORMAT, dynamic_ncols=True)
         self._bar.total = event.updates
+        if event.validation_loss is not None:
+            self._of_epoch = f", validation {event.validation_loss:.3g}"
         self._show(event)
-        self._bar.update()
+        if event.kind == "update":
+            self._bar.update()
 
     def _show(self, event):
         self._bar.set_description(f"epoch {event.epoch}/{event.epochs}", refresh=False)

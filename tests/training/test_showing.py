@@ -37,14 +37,15 @@ def test_a_bar_says_how_far_training_is(rng, capsys):
 
 
 @pytest.mark.usefixtures("terminal")
-def test_a_bar_goes_on_where_training_does(rng, capsys, tmp_path):
+@pytest.mark.parametrize("update", [5, 6], ids=["within an epoch", "before the epoch is counted"])
+def test_a_bar_goes_on_where_training_does(rng, capsys, tmp_path, update):
     pytest.importorskip("tqdm")
     data, options = batch(rng), {"truncation": 4, "checkpoint": tmp_path / "checkpoint"}
-    train(data, **options, callbacks=[lambda event: event.update == 5])
+    train(data, **options, callbacks=[lambda event: event.update == update])
     capsys.readouterr()
     train(data, **options, resume=True, progress=True)
     lines = lines_of(capsys.readouterr().err)
-    assert "5/9" in lines[0]
+    assert f"{update}/9" in lines[0]
     assert "9/9, loss" in lines[-1]
 
 
