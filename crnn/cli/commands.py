@@ -107,6 +107,10 @@ def evaluate(options):
     else:
         tokens = vocabulary.encode(
             symbols, skip_unknown=not options.strict, dtype=vocabulary.smallest_dtype)
+        if len(tokens) < 2:
+            raise ValueError(
+                f"the text is too short: it has {counted(len(tokens), vocabulary.unit)}"
+                + " that the model knows" * bool(unknown))
         data, count = text.streams(tokens, batch_size=1), len(tokens) - 1
         over = counted(count, vocabulary.unit)
     loss = mean_loss(net, data, truncation=CHUNK)

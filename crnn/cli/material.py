@@ -31,38 +31,39 @@ def material(content, vocabulary, options):
 
 def _streams(content, vocabulary, options):
     tokens = vocabulary.encode(content, dtype=vocabulary.smallest_dtype)
-    border = len(tokens) - int(len(tokens) * options.validation)
+    kept = int(len(tokens) * options.validation)
+    border = len(tokens) - kept
     if border < 2:
         raise ValueError(
             f"the text has {counted(len(tokens), 'character')}, too few; take a longer one")
+    if options.validation and kept < 2:
+        raise ValueError(
+            f"the part of the text for validation is too short, {counted(kept, 'character')};"
+            " take a longer text or --validation 0"
+        )
     most, shortest = options.batch_size, TRAINING_CHUNKS * options.truncation
     count = max(1, min(most, (border - 1) // shortest))
     note = "" if count == most else (
         f"{counted(count, 'parallel stream')}, not {most}: more would be shorter than"
         f" {TRAINING_CHUNKS} times --steps")
     training, rest = text.streams(tokens[:border], count), tokens[border:]
-    if not len(rest):
+    if not kept:
         return Material(training, None, note)
-    if len(rest) < 2:
-        raise ValueError(
-            f"the part of the text for validation is too short, {counted(len(rest), 'character')};"
-            " take a longer text or --validation 0"
-        )
     # as in one piece, which is how evaluate reads it
     count = max(1, min(most, (len(rest) - 1) // VALIDATION_CHARACTERS))
     return Material(training, text.streams(rest, count), note)
 
 
 def _lines(content, vocabulary, options):
-    lines = text.lines(content, vocabulary)
+    lines = _some_lines(text.lines(content, vocabulary))
     order = np.random.default_rng(SPLIT_SEED).permutation(len(lines))
     kept = int(len(lines) * options.validation)
     training, validation = (
         [lines[k] for k in part] for part in np.split(order, [len(lines) - kept]))
-    if not training or (options.validation and not kept):
+    if options.validation and not kept:
         raise ValueError(
-            f"the text has {counted(len(lines), 'line')} that are not empty, too few to train on"
-            " some and keep others for validation; take a longer one, or --validation 0"
+            f"of {counted(len(lines), 'line')} none is left for validation; take a longer text, a"
+            " larger --validation, or --validation 0"
         )
     return Material(
         batches(training, batch_size=options.batch_size),
@@ -73,6 +74,10 @@ def _lines(content, vocabulary, options):
 
 def lines_in_order(lines):
     """Return lines as data to take a mean loss of, which does not depend on their order."""
+    return batches(_some_lines(lines), batch_size=256, shuffle=False)
+
+
+def _some_lines(lines):
     if not lines:
-        raise ValueError("the text has no lines that are not empty")
-    return batches(lines, batch_size=256, shuffle=False)
+        raise ValueError("the text has no line that is not empty")
+    return lines

@@ -20,9 +20,11 @@ def check_places(options):
     if not options.resume:
         written |= {f"the old file of {name}": path + ".old" for name, path in written.items()
                     if os.path.exists(path)}
-    check_apart(
-        [("the text", path) for path in options.texts if path != STDIN]
-        + [("--plot", options.plot)] * bool(options.plot) + list(written.items()))
+    read = [("the text", path) for path in options.texts if path != STDIN]
+    # a model may be gone on with in its own place: it is kept as the old file of it
+    if options.init_from and not _are_same(options.init_from, options.output):
+        read.append(("--init-from", options.init_from))
+    check_apart(read + [("--plot", options.plot)] * bool(options.plot) + list(written.items()))
     for path in written.values():
         disk.check_place(path)
         if os.path.exists(path) and os.path.getsize(path) and not options.resume:
@@ -51,6 +53,10 @@ def check_apart(paths):
         other = seen.setdefault(os.path.realpath(path), name)
         if other != name:
             raise ValueError(f"{other} and {name} are the same file, {path}; give another name")
+
+
+def _are_same(path, other):
+    return os.path.realpath(path) == os.path.realpath(other)
 
 
 def keep_old(path):

@@ -155,8 +155,9 @@ def _fit(net, data, watcher, same, options):
 
 def _say_how_it_ended(history, watcher, options):
     if history.stopped_by == "patience":
+        epochs = "more --epochs and " * (len(history) >= options.epochs)
         say(f"patience ended it: {counted(options.patience, 'epoch')} without a better validation"
-            " loss; go on with --resume and a larger --patience")
+            f" loss; go on with --resume and {epochs}a larger --patience")
     elif watcher.first_update is None:
         say(f"nothing left to do: {checkpoint_of(options)} has {counted(len(history), 'epoch')};"
             " give more --epochs")
@@ -199,6 +200,8 @@ def network_and_vocabulary(content, options):
             f"the network is that of --init-from; leave out {', '.join('--' + n for n in given)}"
         )
     net, vocabulary, _ = text.load_model(options.init_from)
+    if not vocabulary.is_of_characters:
+        raise ValueError(f"{options.init_from} is a model of words; one of characters is wanted")
     if unknown := vocabulary.unknown(content + "\n" * options.lines):
         raise ValueError(
             f"the text has what {options.init_from} does not know: {listed(unknown)}; leave it out"

@@ -115,5 +115,5 @@ def _refusal(kind: str, wanted: tuple[str, ...]) -> str:
     if wanted == (STATE,):
         return f"a {kind}, not the state of a stream"
     if wanted == (MODEL,):
-        return "not a character model, it has no vocabulary"
+        return f"a {kind}, not a character model: it has no vocabulary"
     return f"a {kind}, not a model"

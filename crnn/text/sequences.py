@@ -1,5 +1,8 @@
 """Texts, cut into sequences that a network is trained on."""
 
+import itertools
+import re
+
 import numpy as np
 
 from crnn.base import checks
@@ -78,11 +81,13 @@ def lines(text, vocabulary, *, skip_unknown=False):
     vocabulary : Vocabulary
         With the end of a line. Of words, a line is those between its spaces.
     skip_unknown : bool
-        Leave out symbols that the vocabulary does not have, rather than refuse the text.
+        Leave out symbols that the vocabulary does not have, rather than refuse the text; and lines
+        that have no other ones.
 
     Returns
     -------
-    list of ndarray of intp (n + 2,)
+    list of ndarray of `Vocabulary.smallest_dtype` (n + 2,)
+        Read-only views of the numbers of the whole text: the end of a line is in the next one, too.
 
     Raises
     ------
@@ -102,13 +107,28 @@ def lines(text, vocabulary, *, skip_unknown=False):
     checks.option("vocabulary", vocabulary, Vocabulary, "a crnn.text.Vocabulary")
     if END not in vocabulary:
         raise ValueError(f"the vocabulary has no {END!r}, which begins and ends lines")
-    end, found = vocabulary.encode([END]), []
+    end = vocabulary.encode([END]).item()
+    try:
+        tokens = vocabulary.encode(
+            _symbols(END + text + END, vocabulary), skip_unknown=skip_unknown,
+            dtype=vocabulary.smallest_dtype)
+    except ValueError:
+        _refuse_line(text, vocabulary)
+    tokens.flags.writeable = False
+    ends = np.flatnonzero(tokens == end)
+    return [tokens[start : stop + 1] for start, stop in itertools.pairwise(ends)
+            if stop > start + 1]
+
+
+def _symbols(text, vocabulary):
+    """Return what a text consists of: its characters, or its words and the ends of its lines."""
+    return text if vocabulary.is_of_characters else re.findall(rf"\S+|{END}", text)
+
+
+def _refuse_line(text, vocabulary):
+    """Raise ValueError for the first line with a symbol that is not in the vocabulary."""
     for number, line in enumerate(text.split(END), 1):
-        if line:
-            symbols = line if vocabulary.is_of_characters else line.split()
-            try:
-                tokens = vocabulary.encode(symbols, skip_unknown=skip_unknown)
-            except ValueError as error:
-                raise ValueError(f"line {number}: {error}") from None
-            found.append(np.concatenate([end, tokens, end]))
-    return found
+        try:
+            vocabulary.encode(_symbols(line, vocabulary))
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from None

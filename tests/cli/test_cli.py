@@ -105,6 +105,17 @@ def test_the_validation_loss_is_that_of_evaluate(run, folder, characters, batch_
     assert said < 2  # and something has been learned
 
 
+@pytest.mark.parametrize("characters", [3, 9, 19])
+def test_a_text_too_short_to_validate(run, folder, characters):
+    (folder / "short.txt").write_text("abcdefghi.jklmnopqrs"[:characters])
+    code, out, err = run("train", "short.txt", *SMALL, "--epochs", "1")
+    assert (code, out) == (1, "")
+    kept = characters // 10
+    assert f"for validation is too short, {kept} character{'s' * (kept != 1)};" in err
+    code, out, _ = run("train", "short.txt", *SMALL, "--epochs", "1", "--validation", "0")
+    assert (code, "validation" in out) == (0, False)
+
+
 def test_a_short_text_is_learned_by_heart(run, folder):
     content = "To be, or not to be, that is the question:\nWhether 'tis nobler in the mind\n"
     (folder / "short.txt").write_text(content * 2)
@@ -175,6 +186,8 @@ def test_going_on_after_patience(run):
         assert code == 0
         assert re.search("ended it: 1 epoch without .* go on with --resume and a larger", out)
         assert "--epochs" not in out
+    _, out, _ = run("train", *options, "--epochs", str(epochs), "--patience", "1", "--resume")
+    assert "go on with --resume and more --epochs and a larger --patience" in out
     code, out, _ = run("train", *options, "--epochs", "9", "--patience", "99", "--resume")
     assert code == 0
     assert out.splitlines()[1].startswith(f"epoch {epochs + 1}/9: ")

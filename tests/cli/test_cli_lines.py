@@ -102,9 +102,12 @@ def test_lines_are_reshuffled_and_independent(run, words, monkeypatch):
 
 
 @pytest.mark.parametrize(("content", "options", "match"), [
-    ("\n\n", [], "0 lines that are not empty"), ("one", [], "1 line that are not empty"),
+    ("\n\n", [], "no line that is not empty"),
+    ("\n\n", ["--validation", "0"], "no line that is not empty\n"),
+    ("one", [], "of 1 line none is left for validation"),
+    ("one\ntwo\n\nsix", [], "of 3 lines none is left for validation"),
     ("one\ntwo", ["--validation", "0", "--patience", "2"], "--patience"),
-], ids=["none", "one", "patience"])
+], ids=["none", "none without validation", "one", "three", "patience"])
 def test_too_few_lines(run, folder, content, options, match):
     (folder / "few.txt").write_text(content)
     code, out, err = run("train", "few.txt", *LINES, *options)
@@ -126,7 +129,29 @@ def test_evaluate_of_lines(run, words, folder):
     assert (code, "line 3: the character 'X' (number 2 of the text)" in err) == (1, True)
     (folder / "empty.txt").write_text("\n")
     code, _, err = run("evaluate", "lines", "empty.txt")
-    assert (code, "no lines that are not empty" in err) == (1, True)
+    assert (code, "no line that is not empty" in err) == (1, True)
+
+
+@pytest.mark.parametrize(("symbols", "content", "wanted"), [
+    ("\nab", "ab\n\nxx\nbxa\n", [[0, 1, 2, 0], [0, 2, 1, 0]]),
+    (["a", "\n", "go"], "go a\n   \nx\n\tgo", [[1, 2, 0, 1], [1, 2, 1]]),
+], ids=["characters", "words"])
+def test_lines_are_views_of_the_texts_numbers(symbols, content, wanted):
+    found = text.lines(content, text.Vocabulary(symbols), skip_unknown=True)
+    assert [each.tolist() for each in found] == wanted
+    assert {each.dtype for each in found} == {np.dtype(np.uint8)}
+    assert all(each.base is found[0].base for each in found)
+    assert not any(each.flags.writeable for each in found)
+
+
+def test_lines_of_unknown_characters_alone_are_left_out(run, words, folder):
+    run("train", words, *LINES, "--epochs", "1")
+    (folder / "known.txt").write_text("ban\nana\n")
+    (folder / "more.txt").write_text("ban\nXYZ\nana\nX\n")
+    known, more = (run("evaluate", "lines", name) for name in ("known.txt", "more.txt"))
+    assert known[1] == more[1]
+    assert known[1].endswith("8 characters of 2 lines\n")
+    assert "4 of 14 characters skipped" in more[2]
 
 
 def test_lines_of_a_model_of_a_text(run, model):
@@ -179,6 +204,27 @@ def test_init_from_has_a_network_already(run, folder, model, options, match):
     assert (code, out) == (1, "")
     assert f"leave out {match}\n" in err
     assert_one_line(err)
+
+
+@pytest.mark.parametrize(("start", "options", "match"), [
+    ("model.old", ["-o", "model"], "--init-from and the old file of --output are the same file"),
+    ("start.svg", ["--plot", "start.svg"], "--init-from and --plot are the same file"),
+    ("words", [], "words is a model of words"),
+    ("model.checkpoint", [], "a checkpoint of training, not a character model"),
+], ids=["the old file", "the picture", "a model of words", "a checkpoint"])
+def test_init_from_what_would_be_lost_or_is_no_model(run, folder, model, start, options, match):
+    text.save_model("words", crnn.GRU(2, 4, 2, seed=0), text.Vocabulary(["a", "b"]), {})
+    run("train", "prose.txt", *SMALL, "--epochs", "1", "-o", "model")
+    if not (folder / start).exists():
+        (folder / start).write_bytes((folder / "model").read_bytes())
+    (folder / "ab.txt").write_text("ab" * 100)
+    before = {each.name: each.read_bytes() for each in folder.iterdir()}
+    given = "ab.txt" if start == "words" else "prose.txt"
+    code, out, err = run("train", given, "--init-from", start, *options)
+    assert (code, out) == (1, "")
+    assert_one_line(err)
+    assert match in err
+    assert {each.name: each.read_bytes() for each in folder.iterdir()} == before
 
 
 def test_init_from_of_a_text_with_more_characters(run, folder, model):

@@ -97,13 +97,17 @@ def test_evaluate_lists_some_of_what_is_unknown(run, folder, model):
     assert run("evaluate", model, "more.txt")[2].endswith("'Q', 'R', 'S', 'T', 'U' and 2 more\n")
 
 
-@pytest.mark.parametrize("content", ["ЖЖЖ", "9"])
-def test_evaluate_of_a_text_that_the_model_does_not_know(run, folder, model, content):
+@pytest.mark.parametrize(("content", "match"), [
+    ("ЖЖЖ", "too short: it has 0 characters that the model knows"),
+    ("ЖeЖ", "too short: it has 1 character that the model knows"),
+    ("e", "too short: it has 1 character\n"),
+])
+def test_evaluate_of_a_text_that_the_model_hardly_knows(run, folder, model, content, match):
     (folder / "other.txt").write_text(content, encoding="utf-8")
     code, out, err = run("evaluate", model, "other.txt")
     assert (code, out) == (1, "")
     assert_one_line(err)
-    assert "too short" in err
+    assert match in err
 
 
 def test_evaluate_of_a_long_text_goes_in_parts(run, folder, model):

@@ -18,7 +18,7 @@ HEADERS = {
 ALL = tuple(HEADERS)
 REFUSALS = {  # by what is wanted
     (kinds.CHECKPOINT,): "a {model}, not a checkpoint of training",
-    (kinds.MODEL,): "not a character model, it has no vocabulary",
+    (kinds.MODEL,): "a {kind}, not a character model: it has no vocabulary",
     (kinds.NETWORK, kinds.MODEL): "a {kind}, not a model",
     (kinds.STATE,): "a {kind}, not the state of a stream",
 }
