@@ -150,6 +150,12 @@ def test_nothing_runs_what_it_reads(name):
             assert not any(each.arg == "allow_pickle" for each in node.keywords)
 
 
+def test_no_two_test_files_have_one_name():
+    """Or pytest, for which both would be one module, could not run them together."""
+    names = [path.name for path in Path(__file__).parents[1].rglob("*.py")]
+    assert {name for name in names if names.count(name) > 1} == set()
+
+
 def test_the_checks_above_can_fail():
     tree = ast.parse(
         "import crnn.cli\nfrom crnn import text, __version__\n"
