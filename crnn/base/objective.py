@@ -7,7 +7,7 @@ import numpy as np
 from crnn.base import checks
 from crnn.base.losses import Loss, checked_loss
 from crnn.base.sequences import how_read
-from crnn.base.weights import target_weights
+from crnn.base.weights import of_each_number, target_weights
 from crnn.kernels.memory import count_between
 
 REDUCTIONS = ("mean", "sum")
@@ -125,7 +125,7 @@ def _check_probabilities(array, weights):
         return
     outside = ~((real >= 0) & (real <= 1))  # NaN too
     if weights is not None:
-        outside &= weights.reshape(*array.shape[:2], -1) != 0
+        outside &= of_each_number(weights) != 0
     if outside.any():
         raise ValueError(
             f"targets have the number {real[outside][0]}; those of the loss 'sigmoid' are"

@@ -58,6 +58,11 @@ def target_weights(given, loss, targets, sequence, last_only, output_size):
     return None if weights is None else np.ascontiguousarray(weights)
 
 
+def of_each_number(weights):
+    """Return weights (T, B) with an axis for the numbers of a step, and those that have one."""
+    return weights if weights.ndim == 3 else weights[:, :, None]
+
+
 def _valid(sequence, last_only):
     """Return 1 where a sequence is not over, 0 elsewhere, (T, B) or (1, B); None: 1 everywhere."""
     lengths = sequence.lengths
@@ -94,7 +99,7 @@ def _without_missing(weights, targets):
     if not missing.any():
         return weights
     of_steps = np.ones(targets.shape[:2]) if weights is None else weights
-    return np.where(missing, 0.0, of_steps[:, :, None])
+    return np.where(missing, 0.0, of_each_number(of_steps))
 
 
 # --- classes -------------------------------------------------------------------------------------
@@ -110,13 +115,13 @@ def _class_weights(value, loss, targets, weights, output_size):
     own = np.append(_table(value, count), 0.0)[classes]  # -1, which has no class, takes the last
     if weights is None:
         return own
-    return weights * own.reshape(own.shape + (1,) * (weights.ndim - own.ndim))
+    return weights * (own if weights.ndim == 2 else of_each_number(own))
 
 
 def _classes_of(loss, targets, weights):
     """Return the class of each step's target (T, B); -1 for none, and where it does not count."""
     counts = np.ones(targets.shape[:2], bool) if weights is None else (
-        weights.reshape(*targets.shape[:2], -1)[:, :, 0] != 0)
+        of_each_number(weights)[:, :, 0] != 0)
     if loss.name == "softmax":
         classes = targets
     elif loss.name == "sigmoid" and targets.shape[2] == 1:

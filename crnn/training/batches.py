@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from crnn.base.arrangement import arranged
+from crnn.base.weights import of_each_number
 from crnn.training.bucketing import Batches
 
 FORMS = '(x, targets), (x, targets, lengths) or a dict with "x" and "targets"'
@@ -273,7 +274,7 @@ def valid_targets(batch, objective):
             return weighed.targets.reshape(shape) >= 0
         if weighed.weights is None:
             return np.ones(shape, bool)
-        return (weighed.weights != 0).reshape(*shape, -1).all(-1)
+        return (of_each_number(weighed.weights) != 0).all(-1).reshape(shape)
     valid = batch.targets >= 0 if has_classes else np.ones(shape, bool)
     if batch.lengths is not None:
         every_step = has_every_step(batch, objective)

@@ -332,3 +332,18 @@ def test_no_steps_and_no_sequences(rng, loss, shape, backend):
                 np.zeros((*shape, I)), targets, loss=loss, sample_weight=given, missing="skip")
             assert value == 0
             assert not grads.vector.any()
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", {1: 2.0}])
+@pytest.mark.parametrize("shape", [(0, B), (T, 0)])
+@pytest.mark.parametrize(("loss", "outputs"), [("softmax", 3), ("sigmoid", 1)])
+def test_class_weights_of_no_steps_and_no_sequences(loss, outputs, shape, class_weight, backend):
+    net, width = build(loss, outputs=outputs), () if loss == "softmax" else (1,)
+    for targets in (np.zeros((*shape, *width), int), np.zeros((*shape[1:], *width), int)):
+        for lengths in (None, np.zeros(shape[1], int)):
+            value, _ = net.loss(np.zeros((*shape, I)), targets, loss=loss, lengths=lengths,
+                                class_weight=class_weight)
+            assert value == 0
+    sequences = [np.zeros((0, I))] * 2
+    assert net.loss(sequences, [np.zeros((0, *width), int)] * 2, loss=loss,
+                    class_weight=class_weight)[0] == 0
