@@ -64,7 +64,7 @@ def checked_sequence(x, state, lengths, layers, dtype):
     if is_tokens:
         batched = array.ndim == 2
         array = checks.tokens(array, input_size)
-        if batched:
+        if batched and lengths is None:  # lengths of all sequences say what x is
             warn_of_features(array, input_size)
     else:
         batched = array.ndim == 3
@@ -78,7 +78,7 @@ def checked_sequence(x, state, lengths, layers, dtype):
         if state is not None:
             states = checked_states(state, batch_size if batched else None, layers, dtype)
         if lengths is not None:
-            lengths = _lengths(lengths, steps, batch_size if batched else None)
+            lengths = checked_lengths(lengths, steps, batch_size if batched else None)
     except ValueError as error:
         raise ValueError(f"{error}{how_read(steps, batch_size, batched)}") from error
     if lengths is not None and not is_tokens:  # no sum may get what lies beyond the end, not a NaN
@@ -140,7 +140,8 @@ def warn_of_features(tokens, input_size, as_batch="x[:, None]"):
     )
 
 
-def _lengths(lengths, steps, batch_size):
+def checked_lengths(lengths, steps, batch_size):
+    """Return lengths (B,) of sequences, an array of its own; batch_size is None for one."""
     array = np.array(checks.whole_array(lengths, "lengths"))  # kept: it must not change with theirs
     shape = () if batch_size is None else (batch_size,)
     if array.shape != shape:

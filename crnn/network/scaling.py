@@ -4,7 +4,7 @@ import numpy as np
 
 from crnn.base import checks
 from crnn.base.padding import checked_sequences, is_list_of_arrays
-from crnn.base.sequences import valid_steps
+from crnn.base.sequences import checked_lengths, valid_steps
 
 
 class Scaler:
@@ -149,14 +149,14 @@ class Scaler:
     def _valid(self, array, lengths):
         if lengths is None:
             return None
-        lengths = checks.whole_array(lengths, "lengths")
         steps, batch = array.shape[:2][::-1] if self.batch_first else array.shape[:2]
-        if array.ndim != 3 or lengths.shape != (batch,):
-            raise ValueError(
-                f"x has shape {array.shape} and lengths {lengths.shape}; with lengths (B,) x is"
-                f" {'(B, T, I)' if self.batch_first else '(T, B, I)'}"
-            )
-        valid = valid_steps(lengths, steps)
+        wanted = "(B, T, I)" if self.batch_first else "(T, B, I)"
+        if array.ndim != 3:
+            raise ValueError(f"x has shape {array.shape}; with lengths (B,) {wanted} is wanted")
+        try:
+            valid = valid_steps(checked_lengths(lengths, steps, batch), steps)
+        except ValueError as error:
+            raise ValueError(f"{error} (x was read as {wanted})") from error
         return valid.T if self.batch_first else valid
 
     def as_dict(self):

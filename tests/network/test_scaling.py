@@ -95,6 +95,9 @@ REFUSED = {
     "no step": (lambda s: s.fit(X[:0]), ValueError, "no number"),
     "features": (lambda s: s.transform(X[..., :2]), ValueError, "2 features.*fitted to 3"),
     "lengths": (lambda s: s.fit(X, lengths=[1]), ValueError, r"\(T, B, I\)"),
+    "lengths beyond T": (lambda s: s.fit(X, lengths=[4, 5]), ValueError, "from 0 to T = 4"),
+    "lengths below 0": (lambda s: s.transform(X, lengths=[4, -1]), ValueError, "from 0 to T = 4"),
+    "lengths of one sequence": (lambda s: s.fit(X[0], lengths=[2]), ValueError, r"\(T, B, I\)"),
     "lengths of a list": (lambda s: s.fit([X[0]], lengths=[1]), TypeError, "own lengths"),
     "not fitted": (lambda s: crnn.Scaler().transform(X), ValueError, "call fit"),
 }

@@ -88,6 +88,14 @@ def test_a_step_that_looks_like_features_is_warned_of(backend):
         make().step(1)
 
 
+def test_tokens_of_a_list_or_with_lengths_are_not_warned_of(backend):
+    net = make()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net([*ROLL[:, :4].T, ROLL[:3, 4]])
+        net(ROLL, lengths=[6, 5, 6, 6, 6])
+
+
 def test_batch_first_looks_at_x_as_it_came(backend):
     net = make(batch_first=True)
     with pytest.warns(UserWarning, match=r"\(6, 5\)"):
