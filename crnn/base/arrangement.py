@@ -7,7 +7,7 @@ does, and so does what goes back.
 import numpy as np
 
 from crnn.base import checks
-from crnn.base.padding import checked_sequences, is_list_of_arrays, padded, unpadded
+from crnn.base.padding import as_list, checked_sequences, is_list_of_arrays, padded, unpadded
 from crnn.base.sequences import check_features, warn_of_features
 
 
@@ -114,34 +114,38 @@ class BatchFirst(TimeFirst):
 
 
 class Separate(TimeFirst):
-    """A list of sequences of any lengths, (T, I) or (T,) of tokens."""
+    """A list of sequences of any lengths, (T, I) or (T,) of tokens.
+
+    What comes with them is a list, too, or an array with the sequences along its first axis.
+    """
 
     def __init__(self, sequences):
         super().__init__(*padded(checked_sequences(sequences, "x")))
 
     def targets(self, targets, loss):
-        axes = 1 if loss == "softmax" else 2
-        if not isinstance(targets, (list, tuple)) or any(np.ndim(each) < axes for each in targets):
+        items, axes = as_list(targets), 1 if loss == "softmax" else 2
+        if not isinstance(items, list) or any(np.ndim(each) < axes for each in items):
             return targets  # for the last steps
         return self.along(targets, "targets")
 
     def weights(self, sample_weight):
-        is_list = isinstance(sample_weight, (list, tuple))
-        if not is_list or all(np.ndim(each) == 0 for each in sample_weight):
+        items = as_list(sample_weight)
+        if not isinstance(items, list) or all(np.ndim(each) == 0 for each in items):
             return sample_weight  # of sequences
         return self.along(sample_weight, "sample_weight")
 
     def along(self, arrays, name):
-        if not isinstance(arrays, (list, tuple)) or len(arrays) != len(self.lengths):
-            came = f"{type(arrays).__name__} of {len(arrays)}" if hasattr(arrays, "__len__") else (
-                type(arrays).__name__)
+        given, arrays = arrays, as_list(arrays)
+        if not isinstance(arrays, list) or len(arrays) != len(self.lengths):
+            came = f"{type(given).__name__} of {len(given)}" if hasattr(given, "__len__") else (
+                type(given).__name__)
             raise ValueError(
                 f"{name} is a {came}; x is a list of {len(self.lengths)} sequences, so a list of"
                 f" {len(self.lengths)} arrays is wanted"
             )
         arrays = [checks.plain_array(each, f"{name}[{k}]") for k, each in enumerate(arrays)]
         for number, (each, length) in enumerate(zip(arrays, self.lengths, strict=True)):
-            if len(each) != length or each.shape[1:] != arrays[0].shape[1:]:
+            if each.shape != (length, *arrays[0].shape[1:]):
                 raise ValueError(
                     f"{name}[{number}] has shape {each.shape}, but x[{number}] has {length} steps;"
                     f" {(int(length), *arrays[0].shape[1:])} is wanted"

@@ -67,11 +67,19 @@ def _is_sequence(item):
     return axes == 2 or (axes == 1 and np.asarray(item).dtype.kind in "iu")
 
 
+def as_list(values):
+    """Return a list, given one, a tuple, or an array with sequences along its first axis.
+
+    Anything else comes back as it is: numbers are no sequences, one by one.
+    """
+    is_array_of_all = isinstance(values, np.ndarray) and (values.ndim > 1 or values.dtype == object)
+    return list(values) if is_array_of_all or isinstance(values, (list, tuple)) else values
+
+
 def encoded(sequences, vocabulary):
     """Return the sequences as tokens of a vocabulary; as they are for None."""
-    if isinstance(sequences, np.ndarray) and (sequences.ndim > 1 or sequences.dtype == object):
-        sequences = list(sequences)
-    if not isinstance(sequences, (list, tuple)):
+    sequences = as_list(sequences)
+    if not isinstance(sequences, list):
         raise TypeError(
             f"sequences is a {type(sequences).__name__}; a list of arrays, one for each sequence,"
             " is wanted"
@@ -96,7 +104,8 @@ def checked_sequences(sequences, name):
                 f"{name}[{number}] has shape {array.shape} and dtype {array.dtype}; each sequence"
                 f" is an array (T, I) of numbers or (T,) of integer tokens{hint}"
             )
-    _check_equal(arrays, name)
+    arrays = [each if each.size or each.ndim == 2 else each.astype(np.intp) for each in arrays]
+    _check_equal(arrays, name)  # [] has become tokens, of which there are none
     return arrays
 
 

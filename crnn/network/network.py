@@ -303,7 +303,7 @@ class Network:
             one (and of "quantile" each level). Without any, the loss is 0.
         sample_weight : array_like, optional
             (T, B), or (B,) for all steps of each sequence; (B,) only where targets are for the last
-            outputs; for a list of sequences also a list of (T_i,). It multiplies loss and
+            outputs; for a list of sequences a list of (T_i,), or (B,). It multiplies loss and
             gradients. A target of weight 0 is missing: nothing of it counts, not even a NaN.
             The mean is over the number of targets, not over the sum of weights: then what a
             sequence counts would depend on who else is in its mini-batch.
@@ -484,7 +484,7 @@ class Network:
             state, batch_size = None if stream.is_at_start else stream.state, stream.batch_size
         arguments = (type(self), self.config(), self.backend, np.array(self.vector), state,
                      batch_size, self.dropout_state)
-        return _rebuild, arguments, {"metadata": self.metadata, "_scaler": self._scaler}
+        return _rebuild, arguments, {"metadata": copy.copy(self.metadata), "_scaler": self._scaler}
 
     @property
     def scaler(self):

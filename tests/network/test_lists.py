@@ -99,6 +99,26 @@ def test_targets_for_the_last_steps(form, rng, backend):
     assert net.loss(sequences, given, loss="mse")[0] == pytest.approx(np.mean(alone))
 
 
+@pytest.mark.parametrize("steps", [B, B + 1], ids=["as many steps as sequences", "other steps"])
+def test_an_array_beside_a_list_has_the_sequences_first(steps, rng, backend):
+    net = build("GRU")
+    sequences = [rng.standard_normal((steps, I)) for _ in range(B)]
+    classes, values = rng.integers(0, O, (B, steps)), rng.standard_normal((B, steps, O))
+    weights = rng.random((B, steps))
+    for targets, loss in ((classes, "softmax"), (values, "mse")):
+        options = {"loss": loss, "reduction": "sum"}
+        expected = [net.loss(x, t, sample_weight=w, **options)[0]
+                    for x, t, w in zip(sequences, targets, weights, strict=True)]
+        found = net.loss(sequences, targets, sample_weight=weights, **options)[0]
+        assert found == pytest.approx(sum(expected), rel=1e-12)
+    unequal = np.empty(2, object)
+    unequal[:] = classes[0, :2], classes[1, :3]
+    parts = [sequences[0][:2], sequences[1][:3]]
+    assert net.loss(parts, unequal)[0] == net.loss(parts, list(unequal))[0]
+    dy = rng.standard_normal((B, steps, O))
+    same_bits(*(net.backward(net.forward(sequences)[2], each).vector for each in (dy, list(dy))))
+
+
 @pytest.mark.parametrize("last", [False, True], ids=["every step", "last step"])
 def test_training_and_evaluation_are_those_of_the_padded_batch(last, rng, backend):
     sequences, targets, *_ = draw_list(rng, build("GRU"))
@@ -156,6 +176,8 @@ def test_items_may_be_any_arrays(rng, backend):
         same(ours, wanted, backend)
     steps = net([np.zeros((0, I)), sequences[0]])[0]
     assert [each.shape for each in steps] == [(0, O), (LENGTHS[0], O)]
+    steps = net([np.array([]), np.array([1, 2])])[0]           # no tokens are tokens
+    assert [each.shape for each in steps] == [(0, O), (2, O)]
 
 
 def test_lists_of_numbers_are_arrays_as_ever(rng, backend):
@@ -190,6 +212,14 @@ REFUSED = {
     "last targets of fewer": (lambda net: net.loss(TWO, [0]), ValueError, r"targets.*\(1,\)"),
     "dy in one array": (lambda net: net.backward(net.forward(TWO)[2], np.zeros((5, 2, O))),
                         ValueError, "dy is a ndarray of 5"),
+    "numbers for dy": (lambda net: net.backward(net.forward(TWO)[2], [0.0, 1.0]), ValueError,
+                       r"dy\[0\] has shape \(\).*3 steps"),
+    "weights of steps and of sequences": (
+        lambda net: net.loss(TWO, TWO_TARGETS, sample_weight=[1.0, np.ones(5)]), ValueError,
+        r"sample_weight\[0\] has shape \(\).*3 steps"),
+    "weights in one array, time first": (
+        lambda net: net.loss(TWO, TWO_TARGETS, sample_weight=np.ones((5, 2))), ValueError,
+        "sample_weight is a ndarray of 5"),
     "dy too long": (lambda net: net.backward(net.forward(TWO)[2], [np.zeros((5, O))] * 2),
                     ValueError, r"dy\[0\]"),
     "dy of other outputs": (lambda net: net.backward(

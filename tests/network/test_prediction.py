@@ -163,7 +163,7 @@ def test_copies_and_files_keep_metadata(tmp_path, backend):
     loaded = crnn.load(tmp_path / "net.safetensors")
     assert loaded.metadata == {"loss": "mse", "targets": "last", "author": "somebody"}
     assert net.metadata == {"loss": "sigmoid", "targets": "last"}
-    for other in (net.copy(), copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+    for other in (net.copy(), copy.copy(net), copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
         assert other.metadata == net.metadata
         other.metadata["loss"] = "mse"
         assert net.metadata["loss"] == "sigmoid"
