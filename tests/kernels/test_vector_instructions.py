@@ -129,7 +129,7 @@ def test_floats_become_doubles_only_where_a_loss_or_a_norm_is_added_up(build):
     found = {name.split(".")[0] for name, body in build.functions.items()
              if any(converting.match(each.text) for each in body)}
     in_double = (
-        "Readout_row_loss", "Readout_rows_loss", "softmax_rows", "sigmoid_row", "sigmoid_lanes",
+        "loss_of_targets", "Readout_rows_loss", "softmax_rows", "sigmoid_row", "sigmoid_lanes",
         "norm", "squared_sum", "row_losses",
     )
     assert found
@@ -161,7 +161,8 @@ def test_narrow_or_spilled_loops_are_seen(build):
 def test_modules_do_not_grow(tmp_path):
     """All together, without the names that only a debugger needs.
 
-    They are 2.00 MB, and may be 2 MiB; most of it is that all of kernels/ is there six times.
+    They are 2.16 MB, and may be 2.2; most of it is that all of kernels/ is there six times. They
+    were 2.00 MB before weights of targets, four more losses, learned states and partial sums.
     """
     sizes = []
     builds = [kernels_of(*each) for each in itertools.product(cpu.instruction_sets(), DTYPES)]
@@ -169,4 +170,4 @@ def test_modules_do_not_grow(tmp_path):
         stripped = tmp_path / module.__name__
         subprocess.run(["strip", "-o", stripped, module.__file__], check=True)
         sizes.append(stripped.stat().st_size)
-    assert sum(sizes) <= 2 * 2**20
+    assert sum(sizes) <= 2.2e6
