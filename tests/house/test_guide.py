@@ -3,6 +3,7 @@
 import re
 
 import guide_pages
+import numpy as np
 import pytest
 from guide_pages import GUIDE, blocks, difference, run
 
@@ -46,6 +47,27 @@ def test_a_page_does_what_it_says(page, folder):
     check(TEXTS[page])
     for picture in re.findall(r"\]\((\w+\.png)\)", TEXTS[page]):
         assert (folder / picture).stat().st_size < LARGEST_PICTURE
+
+
+@pytest.mark.parametrize("page", ["classify", "forecast"])
+def test_a_program_has_at_most_fifteen_lines(page):
+    program = blocks(TEXTS[page])[0].code.splitlines()
+    assert len([line for line in program if line.strip()]) <= 15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "pieces", "lowest", "highest"), [
+    pytest.param("classify", 1, 0.97, 1, id="classify: right"),
+    pytest.param("forecast", 2, 0, 10, id="forecast: per cent off"),
+])
+def test_median_of_five_seeds(page, pieces, lowest, highest, folder):
+    found = []
+    for seed in range(5):
+        names = {}
+        for block in blocks(TEXTS[page])[:pieces]:
+            printed = run(block._replace(code=block.code.replace("seed=0", f"seed={seed}")), names)
+        found.append(float(re.match(r"[\d.]+", printed)[0]))
+    assert lowest <= np.median(found) <= highest
 
 
 @pytest.mark.parametrize("page", sorted(TAKE_LONG))
