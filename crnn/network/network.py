@@ -20,6 +20,8 @@ from crnn.network.scaling import Scaler
 from crnn.network.streams import Stream
 
 ENGINES = {"compiled": compiled.Engine, "reference": textbook.Engine}
+
+
 class Elsewhere:
     """What other libraries' networks have as a method: asking for it says where it is.
 
