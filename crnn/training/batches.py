@@ -263,9 +263,9 @@ def count_targets(batch, objective):
 
 
 def valid_targets(batch, objective):
-    """Return at which steps all targets count, (T, B), or (B,) of one for each sequence.
+    """Return at which steps a target counts, (T, B), or (B,) of one for each sequence.
 
-    Without B for one sequence.
+    Without B for one sequence. Where a step has O numbers, at least one of them counts.
     """
     has_classes, weighed = objective.has_classes(batch.targets), objective.weighed(batch)
     shape = batch.targets.shape[: batch.targets.ndim - (not has_classes)]
@@ -274,7 +274,7 @@ def valid_targets(batch, objective):
             return weighed.targets.reshape(shape) >= 0
         if weighed.weights is None:
             return np.ones(shape, bool)
-        return (of_each_number(weighed.weights) != 0).all(-1).reshape(shape)
+        return (of_each_number(weighed.weights) != 0).any(-1).reshape(shape)
     valid = batch.targets >= 0 if has_classes else np.ones(shape, bool)
     if batch.lengths is not None:
         every_step = has_every_step(batch, objective)

@@ -99,7 +99,8 @@ def fit(
         As for `RNN.loss`, or a function ``loss(y, targets)`` that returns its value, the mean over
         its targets, and the gradient of the value with respect to y, in y's shape. y is what the
         network gives for a chunk, time first, and targets are that chunk's: integers (T, B) or
-        (B,), -1 for none, or numbers with an axis for outputs after these.
+        (B,), -1 for none, or numbers with an axis for outputs after these. Beyond a sequence's
+        length targets are -1, or NaN, which the function is to leave out; dy is ignored there.
     truncation : int, optional
         Time steps of a chunk. None: whole sequences. Many-to-one targets need whole sequences.
     clip_norm, clip_value : float, optional
@@ -139,7 +140,8 @@ def fit(
         What history shall have beside the loss, of training and of validation: "accuracy" for
         classes (sigmoid: of each output, at a probability of 0.5), "mae" and "mse" for numbers; or
         functions ``metric(y, targets)`` of n valid targets, (n,) or (n, O), and of the outputs for
-        them, (n, O), that return a mean over them. Columns have the names of the metrics or
+        them, (n, O), that return a mean over them. (With ``missing="skip"``, a step's numbers can
+        be NaN beside others that are not.) Columns have the names of the metrics or
         functions, and "validation_" before them. An epoch's value is the mean over its chunks,
         weighted by their targets. In training it takes a pass more for each chunk.
     warm_up : int

@@ -19,18 +19,19 @@ class Metric(NamedTuple):
 
 def accuracy(y, targets):
     """Return the share of targets that y has right: its largest output, or each one's sign."""
-    right = y.argmax(-1) == targets if targets.ndim < y.ndim else (y > 0) == (targets > 0.5)
-    return right.mean()
+    if targets.ndim < y.ndim:
+        return (y.argmax(-1) == targets).mean()
+    return ((y > 0) == (targets > 0.5))[~np.isnan(targets)].mean()
 
 
 def mae(y, targets):
     """Return the mean absolute error."""
-    return np.abs(_means(y, targets) - targets).mean()
+    return np.nanmean(np.abs(_means(y, targets) - targets))
 
 
 def mse(y, targets):
     """Return the mean squared error."""
-    return np.square(_means(y, targets) - targets).mean()
+    return np.nanmean(np.square(_means(y, targets) - targets))
 
 
 def _means(y, targets):
@@ -80,7 +81,7 @@ def values(metrics, y, targets):
     metrics : list of Metric
     y : ndarray (n, O)
     targets : ndarray (n,) or (n, O)
-        Valid ones alone.
+        Valid ones alone; NaN is no target beside others of the same step.
     """
     return {
         name: checks.finite_number(function(y, targets), f"the value of the metric {name!r}")

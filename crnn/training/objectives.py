@@ -96,7 +96,7 @@ class FunctionObjective(_Objective):
     """A function ``loss(y, targets)`` that returns its value and its gradient with respect to y.
 
     y is (T, B, O), or (T, O), as the network gives it. Targets are integers, as for softmax, or
-    numbers with an axis for outputs, of any length.
+    numbers with an axis for outputs, of any length. Beyond a sequence's length they are missing.
     """
 
     loss_name, class_weight, missing = None, None, "error"
@@ -125,6 +125,12 @@ class FunctionObjective(_Objective):
                 f"targets have shape {batch.targets.shape}; {each}, one for every step, or {last},"
                 " one for the last step, is wanted, and for numbers an axis after it"
             )
+        is_ragged = sequence.lengths is not None and (sequence.lengths != sequence.steps).any()
+        if axes == len(last) and (is_ragged or self.net.bidirectional):
+            raise ValueError(
+                "loss is a function, which cannot know where in y the last states are of sequences"
+                " of unequal lengths, or of a bidirectional network; give a target for every step"
+            )
 
     def weighed(self, batch):
         """Return None: all targets weigh the same."""
@@ -132,16 +138,16 @@ class FunctionObjective(_Objective):
     def value(self, chunk, state):
         """Return the mean loss and the last state."""
         y, state = self.net.engine.infer(chunk.x, state, chunk.lengths)
-        return self._called(y, chunk.targets)[0], state
+        return self._called(y, chunk)[0], state
 
     def gradients(self, chunk, state):
         """Return the mean loss, its gradients and the last state."""
         y, state, tape = self.net.engine.forward(chunk.x, state, chunk.lengths)
-        value, dy = self._called(y, chunk.targets)
+        value, dy = self._called(y, chunk)
         return value, self.net.engine.backward(tape, dy, None), state
 
-    def _called(self, y, targets):
-        found = self._function(y, targets)
+    def _called(self, y, chunk):
+        found = self._function(y, self._with_missing(chunk))
         if not isinstance(found, tuple) or len(found) != 2:
             raise TypeError(
                 f"loss returned a {type(found).__name__}; a tuple is wanted: its value, and dy, the"
@@ -153,7 +159,23 @@ class FunctionObjective(_Objective):
         except (TypeError, ValueError):
             raise TypeError(f"the value that loss returned is {value!r}; a number is wanted"
                             ) from None
+        if not math.isfinite(value) and chunk.lengths is not None:
+            raise FloatingPointError(
+                f"the value that loss returned is {value}; it is to leave out targets beyond a"
+                " sequence's length, which are -1 where they are classes and NaN otherwise"
+            )
         if math.isfinite(value) and np.shape(dy) != y.shape:
             raise ValueError(f"the dy that loss returned has shape {np.shape(dy)}; {y.shape}, that"
                              " of y, is wanted")
         return value, dy
+
+    def _with_missing(self, chunk):
+        """Return a chunk's targets, those beyond a sequence's length missing."""
+        if chunk.lengths is None:
+            return chunk.targets
+        has_classes = self.has_classes(chunk.targets)
+        targets = np.array(chunk.targets, None if has_classes else self.net.dtype)
+        if targets.ndim - (not has_classes) > chunk.lengths.ndim:  # for every step
+            times = np.arange(len(chunk.x)).reshape(-1, *[1] * chunk.lengths.ndim)
+            targets[times >= chunk.lengths] = -1 if has_classes else np.nan
+        return targets

@@ -76,6 +76,48 @@ def test_lengths_and_several_layers(rng):
     same(found, wanted)
 
 
+def squares_that_are_there(y, targets):
+    there = ~np.isnan(targets)
+    return np.square(y - targets)[there].mean(), 2 * (y - targets) / there.sum()
+
+
+@pytest.mark.parametrize("truncation", [None, 4])
+@pytest.mark.parametrize("form", ["list", "lengths", "batches"])
+@pytest.mark.parametrize(("name", "function"), [
+    ("mse", squares_that_are_there), ("softmax", cross_entropy)])
+def test_padding_is_no_target(rng, name, function, form, truncation):
+    """A function is told what is padding: its mean is over the targets alone."""
+    items = [batch(rng, steps, (), loss=name) for steps in (T, 3, 6)]
+    x, targets = [list(each) for each in zip(*items, strict=True)]
+    data = {
+        "list": lambda: (x, targets),
+        "lengths": lambda: (crnn.pad(x)[0], crnn.pad(targets)[0], [T, 3, 6]),
+        "batches": lambda: crnn.batches(x, targets, batch_size=2, seed=0),
+    }[form]()
+    found, wanted = (
+        train(data, net=make(dtype="float64"), loss=loss, truncation=truncation, validation=data,
+              seed=1)
+        for loss in (function, name))
+    same(found, wanted)
+
+
+def test_padding_that_a_function_does_not_leave_out_is_an_error(rng):
+    x, targets = batch(rng, loss="mse")
+    before = targets.copy()
+    with pytest.raises(FloatingPointError, match="leave out targets beyond a sequence's length"):
+        crnn.evaluate(make(), (x, targets, LENGTHS), loss=squares)
+    assert np.array_equal(targets, before)
+
+
+@pytest.mark.parametrize(("bidirectional", "lengths"), [(False, LENGTHS), (True, None)])
+def test_a_function_does_not_find_each_sequences_last_state(rng, bidirectional, lengths):
+    net = make(bidirectional=bidirectional)
+    x, targets = batch(rng, loss="mse", last_only=True)
+    with pytest.raises(ValueError, match="cannot know where .* target for every step"):
+        crnn.evaluate(net, (x, targets, lengths), loss=squares)
+    assert crnn.evaluate(make(), (x, targets, [T, T]), loss=squares) > 0
+
+
 def test_targets_may_have_another_width_than_the_outputs(rng):
     def of_the_first(y, targets):
         assert targets.shape == (T, B, 1)

@@ -48,6 +48,26 @@ def test_errors_of_numbers(rng, last_only):
     np.testing.assert_allclose(found["mse"], found["loss"], rtol=1e-12)
 
 
+@pytest.mark.parametrize("truncation", [None, 3])
+def test_errors_of_numbers_some_of_which_are_missing(rng, truncation):
+    """A step whose numbers are missing but for one counts with this one."""
+    net, (x, targets) = make(dtype="float64"), batch(rng, loss="mse")
+    targets[3:7, :, 1:] = np.nan
+    targets[8, 0] = np.nan
+    found = crnn.evaluate(net, (x, targets), loss="mae", missing="skip", metrics=["mae", "mse"],
+                          truncation=truncation)
+    differences = net(x)[0] - targets
+    np.testing.assert_allclose(found["mae"], np.nanmean(np.abs(differences)), rtol=1e-12)
+    np.testing.assert_allclose(found["mae"], found["loss"], rtol=1e-12)
+    np.testing.assert_allclose(found["mse"], np.nanmean(differences**2), rtol=1e-12)
+    x, targets = batch(rng, loss="sigmoid")
+    targets[3:7, :, 1:] = np.nan
+    found = crnn.evaluate(net, (x, targets), loss="sigmoid", missing="skip", metrics=["accuracy"],
+                          truncation=truncation)
+    right = ((net(x)[0] > 0) == (targets > 0.5))[~np.isnan(targets)]
+    np.testing.assert_allclose(found["accuracy"], right.mean(), rtol=1e-12)
+
+
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_many_to_one_is_of_the_last_outputs(rng, bidirectional):
     net = crnn.GRU(I, 5, O, seed=3, bidirectional=bidirectional)
