@@ -284,7 +284,8 @@ def text_activity(
 def _states(net, x, layer):
     """Return the hidden states of a layer over one sequence, (T, D * H)."""
     checks.option("net", net, Network, "a network")
-    layer = range(net.num_layers)[layer]
+    layer = checks.whole_number(layer, "layer", -net.num_layers, net.num_layers - 1)
+    layer %= net.num_layers
     widths = net.hidden_size
     widths = widths[: layer + 1] if isinstance(widths, tuple) else (widths,) * (layer + 1)
     below = {"hidden_size": widths, "output_size": None, "num_layers": layer + 1, "dropout": 0.0}

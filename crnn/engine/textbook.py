@@ -105,8 +105,9 @@ class Engine:
 
     def _public(self, found, sequence):
         gradients = self.parameters.new_gradients()
-        for name, view in gradients.parameters.items():
-            view[...] = found.parameters[name]
+        with np.errstate(over="ignore"):  # a sum in float64 may be infinite in float32
+            for name, view in gradients.parameters.items():
+                view[...] = found.parameters[name]
         gradients.x = sequence.unbatch(found.x)
         gradients.state = public_state(found.states, sequence.batched)
         return gradients

@@ -186,14 +186,18 @@ class _Companion:
         arrays = [checks.plain_array(each, f"{name}[{k}]") for k, each in enumerate(values)]
         axes = arrays[0].ndim
         kinds = "iu" if name == "targets" else "biuf"
-        every_step = axes == 2 or (axes == 1 and all(
-            each.ndim == 1 and len(each) == length and (each.dtype.kind in kinds or not each.size)
-            for each, length in zip(arrays, lengths, strict=True)
-        ))
+        is_row = axes == 1 and all(
+            each.shape == (length,) for each, length in zip(arrays, lengths, strict=True))
+        every_step = axes == 2 or (is_row and all(
+            each.dtype.kind in kinds or not each.size for each in arrays))
         for number, (each, length) in enumerate(zip(arrays, lengths, strict=True)):
             wanted = (int(length), *arrays[0].shape[1:]) if every_step else arrays[0].shape
             if each.shape != wanted:
-                raise ValueError(f"{name}[{number}] has shape {each.shape}; {wanted} is wanted")
+                hint = ("; there is one for each step, but of type"
+                        f" {each.dtype}: classes are integers, and numbers have an axis for"
+                        f" outputs, {name}[{number}][:, None]") if is_row else ""
+                raise ValueError(
+                    f"{name}[{number}] has shape {each.shape}; {wanted} is wanted{hint}")
         self.is_last, self._arrays = not every_step, arrays
         self.has_classes = every_step and axes == 1 and name == "targets"
 

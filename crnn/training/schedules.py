@@ -90,6 +90,11 @@ def schedule(value) -> Callable[[float], float]:
     TypeError, ValueError
         If value is neither one of these names nor a function.
     """
+    for name, maker in _SCHEDULES.items():
+        if value is maker:
+            raise TypeError(
+                f"schedule is crnn.{name} itself, which makes schedules; give {name!r} or"
+                f" crnn.{name}(...)")
     if callable(value):
         return value
     if not isinstance(value, str) or value not in _SCHEDULES:

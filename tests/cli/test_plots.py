@@ -238,7 +238,8 @@ def test_a_units_activity_lies_under_its_characters():
 BAD = {
     "a batch": (lambda: plots.hidden_states(NET, [[0, 1], [2, 3]]), ValueError, "one sequence"),
     "no steps": (lambda: plots.hidden_states(NET, np.zeros(0, int)), ValueError, "one sequence"),
-    "a layer too high": (lambda: plots.hidden_states(NET, [0], layer=2), IndexError, "range"),
+    "a layer too high": (lambda: plots.hidden_states(NET, [0], layer=2), ValueError,
+                         "layer must be at most"),
     "a token out of range": (lambda: plots.hidden_states(NET, [5]), IndexError, "token 5"),
     "labels": (lambda: plots.hidden_states(NET, [0, 1], labels="abc"), ValueError, "3 labels"),
     "no network": (lambda: plots.hidden_states("LSTM", [0]), TypeError, "a network"),

@@ -211,6 +211,9 @@ REFUSED = {
     "too short": ({"targets": [np.zeros((2, 1)), np.zeros((2, 1))]}, ValueError,
                   r"targets\[1\] has shape \(2, 1\); \(4, 1\)"),
     "names": ({"targets": ["cat", "dog"]}, TypeError, r"np\.unique\(names, return_inverse=True\)"),
+    "numbers without an axis for outputs": (
+        {"targets": [np.zeros(2), np.zeros(4)]}, ValueError,
+        r"targets\[1\].* of type float64: classes are integers.* targets\[1\]\[:, None\]"),
     "of different kinds": ({"targets": [0, [0, 1]]}, ValueError, r"targets\[1\]"),
     "weights": ({"targets": [0, 1], "sample_weight": [1.0]}, ValueError, "sample_weight"),
     "sequences": ({"targets": [0], "sequences": ["ab"]}, TypeError, "vocabulary"),

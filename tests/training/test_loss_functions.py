@@ -113,7 +113,7 @@ def test_padding_that_a_function_does_not_leave_out_is_an_error(rng):
 def test_a_function_does_not_find_each_sequences_last_state(rng, bidirectional, lengths):
     net = make(bidirectional=bidirectional)
     x, targets = batch(rng, loss="mse", last_only=True)
-    with pytest.raises(ValueError, match="cannot know where .* target for every step"):
+    with pytest.raises(ValueError, match=r"cannot know where .* target for every step"):
         crnn.evaluate(net, (x, targets, lengths), loss=squares)
     assert crnn.evaluate(make(), (x, targets, [T, T]), loss=squares) > 0
 

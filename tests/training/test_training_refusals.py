@@ -56,6 +56,8 @@ BAD_ARGUMENTS = {
     "seed text": ({"seed": "x"}, TypeError, "seed"),
     "schedule of another name": ({"schedule": "linear"}, ValueError,
                                  "schedule is 'linear'; it can be 'constant', 'exponential', 'cos"),
+    "schedule a maker of schedules": ({"schedule": crnn.cosine}, TypeError,
+                                      r"give 'cosine' or crnn.cosine\("),
     "schedule a number": ({"schedule": 0.5}, TypeError, "schedule is 0.5; it can be 'constant'"),
     "schedule to NaN": ({"schedule": lambda done: math.nan}, ValueError, "schedule returned.*nan"),
     "callbacks a function": ({"callbacks": print}, TypeError, None),
