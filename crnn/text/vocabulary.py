@@ -137,8 +137,15 @@ class Vocabulary:
         TypeError
             If text is none.
         ValueError
-            If the text has a symbol that is not in the vocabulary.
+            If the text has a symbol that is not in the vocabulary, or dtype has no room for the
+            vocabulary's numbers.
         """
+        dtype = np.dtype(dtype)
+        if dtype.kind not in "iu" or np.iinfo(dtype).max < len(self) - 1:
+            raise ValueError(
+                f"dtype is {dtype}; integers with room for {len(self)} numbers are wanted, such as"
+                f" {self.smallest_dtype}"
+            )
         if isinstance(text, str) and self.is_of_characters:
             return self._encoded_characters(text, skip_unknown, dtype)
         if isinstance(text, str):
