@@ -45,8 +45,8 @@ class Watcher:
         if self.bar is not None:
             self.bar.total = event.updates  # of lines, it can differ from epoch to epoch
             self.bar.set_description(f"epoch {event.epoch}/{event.epochs}", refresh=False)
-            loss = f"{nats_and_bits(event.loss)} per character"
-            self.bar.set_postfix_str(f"{loss}, {self.speed():,.0f} characters/s", refresh=False)
+            self.bar.set_postfix_str(  # short, so that the time left has room in 80 columns
+                f"{event.loss:.3f} nats, {self.speed():,.0f} characters/s", refresh=False)
             self.bar.update()
 
     def show_epoch(self, event):

@@ -1,5 +1,6 @@
 """What commands show of files: escapes for all that would rule a screen."""
 
+import re
 import sys
 
 import command_line
@@ -27,6 +28,24 @@ def write_model(path="hostile", symbols="ab", training=()):
 def assert_harmless(shown):
     assert all(line.isprintable() for line in shown.split("\n"))
     assert "\nmodel: trusted" not in shown
+
+
+@pytest.mark.parametrize("lines", [False, True], ids=["text", "lines"])
+def test_a_bar_fits_a_terminal(run, monkeypatch, lines):
+    """Each of its states does, to the time that is left."""
+    pytest.importorskip("tqdm")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "24")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr("tqdm.tqdm.monitor_interval", 0)
+    small = [each for each in TWO if each not in ("--steps", "16")]
+    code, _, err = run(
+        "train", "prose.txt", *small, "--steps", "5", *["--lines"] * lines, "--epochs", "3")
+    assert code == 0
+    shown = [line for line in re.split(r"[\r\n]+", err) if line.strip()]
+    assert shown
+    assert max(map(len, shown)) <= 80
+    assert all(line.rstrip().endswith(" left") for line in shown)
 
 
 def test_info(run):
