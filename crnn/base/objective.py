@@ -48,7 +48,7 @@ def checked_objective(loss, targets, sequence, output_size, reduction, dtype, we
         last_only = _counts_last_only(array, (sequence.steps, *sequence.batch), sequence.batch,
                                       features)
     except ValueError as error:
-        hint = _one_hot_hint(array, loss, sequence, output_size)
+        hint = _hint(array, loss, sequence, output_size)
         read = how_read(sequence.steps, sequence.batch_size, sequence.batched)
         raise ValueError(f"{error}{hint}{read}") from error
     steps = 1 if last_only else sequence.steps
@@ -92,12 +92,18 @@ def _counts_last_only(array, all_steps, last_step, features):
     )
 
 
-def _one_hot_hint(array, loss, sequence, output_size):
-    """Return what to do about a row of O numbers where a class is wanted."""
-    of_steps = (sequence.steps, *sequence.batch, output_size)
-    if loss.name != "softmax" or array.shape not in (of_steps, of_steps[1:]):
+def _hint(array, loss, sequence, output_size):
+    """Return what to do about numbers where a class is wanted, or without their own axis."""
+    of_steps = (sequence.steps, *sequence.batch)
+    if loss.name != "softmax":
+        has_no_axis = array.shape in (of_steps, of_steps[1:]) and loss.blocks == output_size
+        return "; of one number each: targets[..., None]" if has_no_axis else ""
+    if array.shape not in ((*of_steps, output_size), (*of_steps[1:], output_size)):
         return ""
-    return "; they are numbers of classes: of one-hot rows these are targets.argmax(-1)"
+    return (
+        "; they are numbers of classes: of one-hot rows these are targets.argmax(-1). For targets"
+        " that are no classes give another loss, such as 'mse'"
+    )
 
 
 def _classes(array, output_size):

@@ -52,7 +52,7 @@ class Scaler:
 
         Parameters
         ----------
-        x : array_like (..., I), or list of arrays (T_i, I)
+        x : array_like (T, I) or (T, B, I), or list of arrays (T_i, I)
             What is NaN does not count.
         lengths : array_like of int (B,), optional
             How many of the T steps of (T, B, I) each sequence has.
@@ -93,7 +93,7 @@ class Scaler:
         Parameters
         ----------
         x, lengths
-            As for `fit`.
+            As for `fit`; or one step's features (I,).
 
         Returns
         -------
@@ -119,7 +119,7 @@ class Scaler:
         if self.mean is None:
             raise ValueError("this Scaler has no mean yet; call fit with the training data first")
         results = []
-        for array, valid in self._arrays(x, lengths):
+        for array, valid in self._arrays(x, lengths, least_axes=1):
             if array.shape[-1] != len(self.mean):
                 raise ValueError(
                     f"x has {array.shape[-1]} features; this Scaler was fitted to {len(self.mean)}"
@@ -131,7 +131,7 @@ class Scaler:
             results.append(result.astype(np.float32 if kept else np.float64, copy=False))
         return results if is_list_of_arrays(x) else results[0]
 
-    def _arrays(self, x, lengths):
+    def _arrays(self, x, lengths, least_axes=2):
         """Return arrays of features, each with a mask of its valid steps, or None."""
         if is_list_of_arrays(x):
             if lengths is not None:
@@ -139,7 +139,7 @@ class Scaler:
             arrays = checked_sequences(x, "x")
         else:
             arrays = [checks.plain_array(x, "x")]
-        if arrays[0].ndim < 2 or arrays[0].dtype.kind not in "biuf":
+        if arrays[0].ndim < least_axes or arrays[0].dtype.kind not in "biuf":
             raise ValueError(
                 f"x has shape {arrays[0].shape} and dtype {arrays[0].dtype}; features (..., I) are"
                 " wanted, of one feature x[:, None]; tokens are not scaled"

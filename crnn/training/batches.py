@@ -39,8 +39,7 @@ def as_batches(data, objective, truncation, name="data", warm_up=0):
     """Return data, in the forms that `fit` takes, as a sequence of `Batch`."""
     if isinstance(data, Batches):
         return _Batches(objective, truncation, warm_up, data, data.epoch(0, seed=0))
-    is_tuple = isinstance(data, tuple) and not any(
-        isinstance(each, (tuple, Mapping)) for each in data)
+    is_tuple = isinstance(data, tuple) and len(data) and not isinstance(data[0], (tuple, Mapping))
     if is_tuple or isinstance(data, Mapping):
         data = [data]
     is_sequence = hasattr(data, "__len__") and hasattr(data, "__getitem__")
@@ -112,7 +111,8 @@ def _fields(item):
     elif isinstance(item, (tuple, list)) and len(item) in (2, 3):
         fields = Batch(*item)
     else:
-        raise TypeError(f"a batch is {FORMS}; this is a {type(item).__name__}")
+        hint = f" of {len(item)}; the sequences of one batch are a list" * isinstance(item, tuple)
+        raise TypeError(f"a batch is {FORMS}; this is a {type(item).__name__}{hint}")
     for what in ("x", "targets"):
         if getattr(fields, what) is None:
             raise TypeError(f"{what} is None; an array is wanted")

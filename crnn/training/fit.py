@@ -343,7 +343,7 @@ class _Loop:
                 f"the loss is {loss} and its gradient's norm {norm} in update"
                 f" {self.progress.update + 1} (epoch {self.progress.epoch + 1}); the parameters are"
                 " those before it. Try a lower learning rate, or clip_norm; if this is the first"
-                " update, look for NaN in the data"
+                " update, look for NaN in the data (missing='skip' leaves out targets that are NaN)"
             )
         if clip_value is not None:
             gradients.clip_value(clip_value)

@@ -138,6 +138,12 @@ def test_training_and_evaluation_are_those_of_the_padded_batch(last, rng, backen
     assert results[0] == results[1]
 
 
+def test_the_targets_of_a_list_may_be_a_tuple(rng, backend):
+    x, targets = [rng.standard_normal((n, 3)) for n in (4, 2)], [np.zeros(4, int), np.ones(2, int)]
+    net = crnn.GRU(3, 4, 2, seed=0)
+    assert crnn.evaluate(net, (x, tuple(targets))) == crnn.evaluate(net, (x, targets))
+
+
 def test_the_analyses_take_lists(rng, backend):
     net = build("GRU", 2)
     sequences, targets, state, *_ = draw_list(rng, net)

@@ -35,6 +35,17 @@ def test_a_list_by_the_textbook(rng):
 
 
 @no_backend
+def test_a_step_is_scaled_as_its_sequence_is(rng):
+    sequences = draw(rng)
+    scaler = crnn.Scaler().fit(sequences)
+    step, whole = scaler.transform(sequences[2][3]), scaler.transform(sequences[2])
+    assert step.tobytes() == whole[3].tobytes()
+    assert scaler.inverse_transform(step).shape == (I,)
+    with pytest.raises(ValueError, match=r"4 features.*fitted to 3"):
+        scaler.transform(np.ones(4))
+
+
+@no_backend
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_arrays_with_lengths_are_their_list(batch_first, rng):
     sequences = draw(rng)

@@ -150,6 +150,14 @@ REFUSED = {
     "strings": (lambda net: net(["abc", "de"]), TypeError, "vocabulary.*encode"),
     "a string": (lambda net: net("abc"), TypeError, "vocabulary.*encode"),
     "ragged": (lambda net: net([np.zeros(3), np.zeros(4)]), ValueError, r"list of arrays.*None"),
+    "numbers without a loss": (lambda net: net.loss(X, np.zeros((32, 50, O))), ValueError,
+                               "no classes give another loss, such as 'mse'"),
+    "numbers without an axis": (
+        lambda net: crnn.GRU(I, H, 1).loss(X, np.zeros((32, 50)), loss="mse"), ValueError,
+        r"of one number each: targets\[\.\.\., None\]"),
+    "last numbers without an axis": (
+        lambda net: crnn.GRU(I, H, 2).loss(X, np.zeros(50), loss="gaussian"), ValueError,
+        r"of one number each: targets\[\.\.\., None\]"),
     "one feature": (lambda net: crnn.GRU(1, H)(np.zeros(9)), ValueError, r"\(9,\).*x\[:, None\]"),
     "a batch of one feature": (lambda net: crnn.GRU(1, H)(np.zeros((9, 4))), ValueError,
                                r"4 features each \(.*x\[\.\.\., None\]"),

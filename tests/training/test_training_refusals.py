@@ -38,6 +38,8 @@ BAD_DATA = {
         (lambda: (X, TARGETS, [T, -1]), {"truncation": 4}, ValueError, "lengths"),
     "many to one, truncation": (lambda: (X, TARGETS[0]), {"truncation": 4}, ValueError, "truncat"),
     "validation": (lambda: (X, TARGETS), {"validation": iter([])}, TypeError, "iterator"),
+    "sequences in a tuple": (lambda: ((X[:, 0],) * 4, (TARGETS[:, 0],) * 4), {}, TypeError,
+                             "a tuple of 4; the sequences of one batch are a list"),
     "mse targets": (lambda: (X, TARGETS), {"loss": "mse"}, ValueError, "targets have shape"),
 }
 BAD_ARGUMENTS = {
