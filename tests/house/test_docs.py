@@ -3,6 +3,7 @@
 import contextlib
 import doctest
 import importlib
+import inspect
 import io
 import pkgutil
 import re
@@ -95,3 +96,21 @@ def test_every_public_name_has_a_docstring():
                 if (callable(each) or isinstance(each, property)) and not each.__doc__
             ]
     assert bare == []
+
+
+@pytest.mark.no_backend
+def test_the_interface_in_the_readme_has_every_public_name():
+    """What is left out serves crnn's own floors, or is a detail of what is named."""
+    left_out = {"dropout_state", "is_at_start", "restore", "as_dict", "of", "picture_format",
+                "model_from"}
+    section = README.split("## The interface")[1].split("\n## ")[0]
+    named = set(re.findall(r"\w+", section)) | left_out
+    plots = importlib.import_module("crnn.plots")
+    names = {*crnn.__all__, *crnn.text.__all__}
+    names |= {name for name, value in vars(plots).items()
+              if inspect.isfunction(value) and value.__module__ == plots.__name__}
+    for each in (crnn.LSTM, crnn.Stream, crnn.Gradients, crnn.History, crnn.Scaler, crnn.Adam):
+        names |= set(dir(each))
+    public = {name for name in names if not name.startswith("_")}
+    assert len(public) > 70
+    assert public - named == set()
