@@ -12,6 +12,8 @@ target: then these are blocks side by side, ``np.split(y, blocks, axis=2)``, of 
 
 import numpy as np
 
+from crnn.reference.precision import wide
+
 
 def softmax_loss(y, targets, weights=None, scale=1.0):
     """Negative log-likelihood of one class a step: -log p[target], where p = softmax(y).
@@ -72,7 +74,7 @@ def sigmoid_loss(y, targets, weights=None, scale=1.0):
     dy : ndarray (T, B, O)
     """
     counts, weight = _counted(targets, weights)
-    logits, wanted = _wide(y[counts]), targets[counts]
+    logits, wanted = wide(y[counts]), targets[counts]
     positive = logits.real > 0
     small = np.exp(np.where(positive, -logits, logits))  # exp(-|y|) cannot overflow
     loss = np.where(positive, logits, 0) - logits * wanted + np.log1p(small)
@@ -96,7 +98,7 @@ def mse_loss(y, targets, weights=None, scale=1.0):
     dy : ndarray (T, B, O)
     """
     counts, weight = _counted(targets, weights)
-    error = _wide(y[counts]) - targets[counts]
+    error = wide(y[counts]) - targets[counts]
     gradient = scale * weight * 2 * error
     return _step_losses(weight * error * error, counts), _spread(gradient, counts, y.dtype)
 
@@ -116,7 +118,7 @@ def mae_loss(y, targets, weights=None, scale=1.0):
     dy : ndarray (T, B, O)
     """
     counts, weight = _counted(targets, weights)
-    error = _wide(y[counts]) - targets[counts]
+    error = wide(y[counts]) - targets[counts]
     sign = np.sign(error.real)
     gradient = scale * weight * sign
     return _step_losses(weight * sign * error, counts), _spread(gradient, counts, y.dtype)
@@ -145,7 +147,7 @@ def huber_loss(y, targets, weights=None, scale=1.0, delta=1.0):
     dy : ndarray (T, B, O)
     """
     counts, weight = _counted(targets, weights)
-    error = _wide(y[counts]) - targets[counts]
+    error = wide(y[counts]) - targets[counts]
     sign = np.sign(error.real)
     is_far = sign * error.real > delta
     loss = np.where(is_far, delta * (sign * error - delta / 2), error * error / 2)
@@ -181,7 +183,7 @@ def quantile_loss(y, targets, weights=None, scale=1.0, levels=(0.1, 0.5, 0.9)):
     counts, weight = _counted(targets, weights)
     losses, dy = 0, []
     for level, block in zip(levels, np.split(y, len(levels), axis=2), strict=True):
-        error = targets[counts] - _wide(block[counts])
+        error = targets[counts] - wide(block[counts])
         sign = np.sign(error.real)
         slope = np.where(sign > 0, level, (1 - level) * sign)
         losses = losses + _step_losses(weight * slope * error, counts)
@@ -214,7 +216,7 @@ def gaussian_loss(y, targets, weights=None, scale=1.0):
     dy : ndarray (T, B, 2 * n)
     """
     counts, weight = _counted(targets, weights)
-    mean, log_variance = (_wide(half[counts]) for half in np.split(y, 2, axis=2))
+    mean, log_variance = (wide(half[counts]) for half in np.split(y, 2, axis=2))
     inverse = np.exp(-log_variance / 2)  # of the standard deviation
     z = (mean - targets[counts]) * inverse
     loss = (log_variance + z * z) / 2
@@ -248,10 +250,6 @@ def _spread(values, counts, dtype=None):
     spread = np.zeros((*counts.shape, *values.shape[1:]), dtype)
     spread[counts] = values
     return spread
-
-
-def _wide(y):
-    return y.astype(np.result_type(y.dtype, np.float64))
 
 
 def _largest(logits):

@@ -237,8 +237,7 @@ class Passes:
         for suffix, dstate in zip(suffixes, dinitial, strict=True):
             for name, each in zip(("h_0", "c_0"), dstate, strict=False):
                 if name + suffix in self.parameters:
-                    double = np.result_type(each, np.float64)
-                    total = each.sum(axis=0, dtype=double)
+                    total = wide(each).sum(axis=0)
                     gradients[name + suffix] = np.zeros_like(total) if was_given else total
         return gradients
 

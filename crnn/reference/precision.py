@@ -1,4 +1,4 @@
-"""Sums over many rows, which are taken in double precision.
+"""Double precision: for sums over many rows, and for losses.
 
 Added up one after the other in float32, a million numbers of a kind lose two digits of their sum.
 """

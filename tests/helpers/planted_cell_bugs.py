@@ -140,7 +140,7 @@ CELL_BUGS = [
     ("learned states ignored", "self.parameters.get(name + suffix, zeros) for name in",
      "zeros for name in", "ck", NETWORK),
     ("the gradient of a learned state is that of one sequence",
-     "each.sum(axis=0, dtype=double)", "each[0].astype(double)", "ck", NETWORK),
+     "wide(each).sum(axis=0)", "wide(each)[0]", "ck", NETWORK),
     ("a learned state has a gradient where another was given",
      "np.zeros_like(total) if was_given else total", "total", "ck", NETWORK),
     ("steps begin with what was learned before",
