@@ -134,6 +134,9 @@ cdef void add_linked_rows(
     # in the manner of add_rows
     cdef real some[GRADIENT_COLUMNS]
     cdef Py_ssize_t r, added, columns, j = 0
+    if following[first] < 0:        # as of most words
+        add_scaled(total, 1, x + first * x_row, n)
+        return
     while j < n:
         columns = min(GRADIENT_COLUMNS, n - j)
         r = first
