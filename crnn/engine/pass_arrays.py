@@ -102,10 +102,10 @@ class PassArrays:
     def _new(self, *shape, dtype=None):
         return self._memory.new(*shape, dtype=dtype)
 
-    def _scratch(self, use, *shape, dtype=None):
+    def _scratch(self, use, *shape):
         """Return an array that layers use one after the other."""
         if (use, shape) not in self._shared:
-            self._shared[use, shape] = self._new(*shape, dtype=dtype)
+            self._shared[use, shape] = self._new(*shape)
         return self._shared[use, shape]
 
     # --- layers ---------------------------------------------------------------------------------
@@ -213,15 +213,12 @@ class PassArrays:
             # the next layer down, of one direction, reads it as it writes its own
             use = ("dx", place if not self._both else place[1])
             dx = self._scratch(use, q.steps, n, spec.input_size)
-        links = self._token_links() if q.is_tokens and place[0] == 0 else (None, None)
-        direction.prepare_backward(dh, self._scratch("dstate", n, H), dc, da, dsaved, dx, *links)
+        first_rows = None
+        if q.is_tokens and place[0] == 0:
+            first_rows = self._new(spec.input_size, dtype=np.intp)
+        direction.prepare_backward(dh, self._scratch("dstate", n, H), dc, da, dsaved, dx,
+                                   first_rows)
         return dx
-
-    def _token_links(self):
-        """Return where rows of the same token are linked: each token's first row, and the next."""
-        heads = self._scratch("heads", self._weights.input_size, dtype=np.intp)
-        heads.fill(-1)
-        return heads, self._scratch("following", self._block * self._size, dtype=np.intp)
 
     @property
     def _sends(self):

@@ -51,6 +51,7 @@ cdef enum:
     GRADIENT_STEPS = 64         # rows whose outer products are added up in registers, and other
     #                             rows before their sum goes to a gradient
     GRADIENT_COLUMNS = 1024     # columns of such other rows that are added up together, in L1
+    LINKED_ROWS = 1024          # rows of tokens of which those of the same one are: links in L1
     PARTIAL_ROWS = 128 * GRADIENT_STEPS     # rows that a partial sum of a gradient has at most
     #                             before it is added to the total. With 128 such sums a million rows
     #                             are three sums of about as many, of 1e-5 at the most in float32

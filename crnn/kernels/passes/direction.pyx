@@ -17,6 +17,11 @@ cdef struct Sums:               # flat vectors
     real *total                 # or where partial is, if that is all there is
 
 
+cdef enum:                      # in place of a token's first row
+    NO_ROW = -1
+    NO_ROW_BUT_SUM = -2         # that of the rows before waits in a partial sum
+
+
 cdef inline Py_ssize_t row_of(Py_ssize_t rows, Py_ssize_t steps, Py_ssize_t start) noexcept nogil:
     # where a span that begins at `start` lies in an array of so many rows, for all steps or a block
     return start if rows >= steps else 0
@@ -100,8 +105,7 @@ cdef class Direction:
     cdef real[:, :, ::1] dsaved             # (block, B, H), or None
     cdef real[:, :, ::1] dx                 # (T, B, I), or None
     cdef bint wants_x
-    cdef Py_ssize_t[::1] heads              # (I,): of each token the first row, or -1; or None
-    cdef Py_ssize_t[::1] following          # (rows of a block,): the next one of its token, or -1
+    cdef Py_ssize_t[::1] first_rows         # (I,): of each token, or NO_ROW, ...; or None
 
     def __init__(self, weights, Py_ssize_t steps, x, states, saved, gates, bint has_tape):
         self.weights, self.kind, self.vector_start = weights, kind_of(weights.kind), weights.start
@@ -126,9 +130,11 @@ cdef class Direction:
         """Write states (T + 1, B, H) to another array from now on."""
         self.states = states
 
-    def prepare_backward(self, dh, dstate, dc, da, dsaved, dx, heads, following):
+    def prepare_backward(self, dh, dstate, dc, da, dsaved, dx, first_rows):
         """Say where gradients lie, see the attributes, and have weights packed for the way back."""
-        self.heads, self.following = heads, following
+        self.first_rows = first_rows
+        if first_rows is not None:
+            self.first_rows[:] = NO_ROW
         self.dh, self.dstate, self.dc, self.da, self.dsaved = dh, dstate, dc, da, dsaved
         self.dx, self.wants_x = dx, dx is not None
         self.cell.W_hh_T = self.hold(self.weights.packed("W_hh", True))
@@ -289,25 +295,25 @@ cdef class Direction:
 
     cdef void add_gradients(self, Span span, const Sums *sums) noexcept nogil:
         # of some rows
-        self.gradients(span, sums.partial)
+        self.gradients(span, sums)
         if is_whole(sums, span.start):
             span.count = min(PARTIAL_ROWS, self.steps * self.batch - span.start)
             self.move_partial(span, sums)
 
-    cdef void gradients(self, Span span, real *vector) noexcept nogil:
+    cdef void gradients(self, Span span, const Sums *sums) noexcept nogil:
         cdef Py_ssize_t H = self.hidden, G = self.kind.gates, rows = span.count
         cdef Py_ssize_t i = span.first, n = span.last - i
         cdef Py_ssize_t together = self.width - H if self.kind.separate_candidate else self.width
         cdef const real *da = self.da_of_row(span.start)
         cdef const real *before = &self.states[0, 0, 0] + span.start * H + i
-        cdef real *dW_hh = vector + self.recurrent_start()
+        cdef real *dW_hh = sums.partial + self.recurrent_start()
         cdef real *db_h = dW_hh + H * self.width
         add_outer_products(dW_hh + i * self.width, self.width, before, H, da, self.width, rows, n,
                            together)
         if self.kind.separate_candidate:
             self.candidate_gradients(dW_hh + i * self.width + together, db_h + self.width, before,
                                      da + together, span)
-        self.input_gradients(vector + self.vector_start, da, span)
+        self.input_gradients(sums, da, span)
         add_rows(db_h + G * i, da + G * i, self.width, rows, G * n)
 
     cdef inline Py_ssize_t recurrent_start(self) noexcept nogil:
@@ -334,35 +340,45 @@ cdef class Direction:
             add_outer_products(dW_hn, self.width, &self.saved[1, 0, 0] + span.start * H + i, H, dn,
                                self.width, rows, n, H)
 
-    cdef void input_gradients(self, real *dW_xh, const real *da, Span span) noexcept nogil:
-        cdef Py_ssize_t i = self.inputs * span.first // self.hidden
+    cdef void input_gradients(self, const Sums *sums, const real *da, Span span) noexcept nogil:
+        cdef Py_ssize_t done = 0, i = self.inputs * span.first // self.hidden
         cdef Py_ssize_t last = self.inputs * span.last // self.hidden
-        if self.has_tokens:
-            self.token_gradients(dW_xh, da, span, i, last)
-        else:
-            add_outer_products(dW_xh + i * self.width, self.width,
+        if not self.has_tokens:
+            add_outer_products(sums.partial + self.vector_start + i * self.width, self.width,
                                &self.x[0, 0, 0] + span.start * self.inputs + i, self.inputs, da,
                                self.width, span.count, last - i, self.width)
+            return
+        while done < span.count:
+            self.token_gradients(sums, da + done * self.width,
+                                 &self.tokens[0, 0] + span.start + done,
+                                 min(LINKED_ROWS, span.count - done), i, last)
+            done += LINKED_ROWS
 
     cdef void token_gradients(
-        self, real *dW_xh, const real *da, Span span, Py_ssize_t first, Py_ssize_t last
+        self, const Sums *sums, const real *da, const Py_ssize_t *tokens, Py_ssize_t rows,
+        Py_ssize_t first, Py_ssize_t last,
     ) noexcept nogil:
-        # dW_xh[tokens] += da, of tokens first to last - 1: rows of a token are linked, from its
-        # first on, and added up together. Each part has tokens and rows of its own.
-        cdef Py_ssize_t r, token, at = span.start % self.following.shape[0]
-        cdef const Py_ssize_t *tokens = &self.tokens[0, 0] + span.start
-        cdef Py_ssize_t *heads = &self.heads[0]
-        cdef Py_ssize_t *following = &self.following[at]
-        for r in range(span.count - 1, -1, -1):
+        # dW_xh[tokens] += da, of tokens first to last - 1: rows of the same token are linked, from
+        # its first on, and added up together. A single row goes to the total at once: of many
+        # tokens most are rare, and their partial sums would have to be fetched as well.
+        cdef Py_ssize_t following[LINKED_ROWS]
+        cdef Py_ssize_t *first_rows = &self.first_rows[0]
+        cdef Py_ssize_t r, token, at, width = self.width
+        for r in range(rows - 1, -1, -1):
             token = tokens[r]
             if first <= token < last:
-                following[r], heads[token] = heads[token], r
-        for r in range(span.count):
+                following[r], first_rows[token] = first_rows[token], r
+        for r in range(rows):
             token = tokens[r]
-            if first <= token < last and heads[token] == r:
-                add_linked_rows(dW_xh + token * self.width, da, self.width, r, following,
-                                self.width)
-                heads[token] = -1
+            if not first <= token < last or first_rows[token] != r:
+                continue
+            at = self.vector_start + token * width
+            if following[r] < 0:
+                add_scaled(sums.total + at, 1, da + r * width, width)
+                first_rows[token] = following[r]
+            else:
+                add_linked_rows(sums.partial + at, da, width, r, following, width)
+                first_rows[token] = NO_ROW_BUT_SUM
 
     cdef void move_partial(self, Span span, const Sums *sums) noexcept nogil:
         # of tokens' rows, of which there may be many, those of the tokens in a span of rows
@@ -380,5 +396,6 @@ cdef class Direction:
         tokens = &self.tokens[0, 0]
         for r in range(span.start, span.start + span.count):
             token = tokens[r]
-            if first <= token < last:
+            if first <= token < last and self.first_rows[token] == NO_ROW_BUT_SUM:
                 move_sums(sums, self.vector_start + token * width, width)
+                self.first_rows[token] = NO_ROW

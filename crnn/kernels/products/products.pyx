@@ -130,13 +130,10 @@ cdef void add_linked_rows(
     real *total, const real *x, Py_ssize_t x_row, Py_ssize_t first, const Py_ssize_t *following,
     Py_ssize_t n,
 ) noexcept nogil:
-    # total (n,) += x[first] + x[following[first]] + ..., up to a row that none is following (-1),
-    # in the manner of add_rows
+    # total (n,) += x[first] + x[following[first]] + ..., up to a row that none is following (a
+    # negative one), in the manner of add_rows
     cdef real some[GRADIENT_COLUMNS]
     cdef Py_ssize_t r, added, columns, j = 0
-    if following[first] < 0:        # as of most words
-        add_scaled(total, 1, x + first * x_row, n)
-        return
     while j < n:
         columns = min(GRADIENT_COLUMNS, n - j)
         r = first
