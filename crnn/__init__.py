@@ -8,7 +8,7 @@ A compiled core (``crnn.kernels``) beside a readable NumPy twin (``crnn.referenc
 57
 """
 
-from crnn import reference, text
+from crnn import data, reference, text
 from crnn._version import __version__ as __version__
 from crnn.analysis.gradient_check import gradcheck
 from crnn.analysis.gradient_flow import gradient_flow
@@ -51,6 +51,7 @@ __all__ = [
     "build_info",
     "constant",
     "cosine",
+    "data",
     "evaluate",
     "exponential",
     "fit",

@@ -9,19 +9,18 @@ Nothing in a file is run or followed: no pickle, no eval, no names of code or of
 The checksum finds accidents, not malice: everything else is checked as if there were no checksum.
 """
 
-import contextlib
 import hashlib
 import json
 import math
 import os
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
 import safetensors.numpy
 
-from crnn.files.disk import FormatError, PathLike, bad, regular, write_bytes
+from crnn.files.disk import FormatError, PathLike, bad, opened, write_bytes
 from crnn.files.foreign import looks_like
 
 _FORMAT = "crnn 1"
@@ -129,7 +128,7 @@ def read(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     OSError
         It cannot be opened: FileNotFoundError, IsADirectoryError, PermissionError and others.
     """
-    with _open(path) as file:
+    with opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         head = _read_head(path, file, size)
         header = _parse_header(path, head[8:])
@@ -153,19 +152,9 @@ def check_kind(path: PathLike) -> None:
     FormatError, OSError
         As `read`.
     """
-    with _open(path) as file:
+    with opened(path) as file:
         head = _read_head(path, file, os.fstat(file.fileno()).st_size)
     _pop_metadata(path, _parse_header(path, head[8:]))
-
-
-@contextlib.contextmanager
-def _open(path: PathLike) -> Iterator[BinaryIO]:
-    path = os.fspath(path)  # refuses numbers, which os.stat and open take for descriptors
-    regular(path, os.stat(path).st_mode)  # before opening it: that alone makes some devices act
-    extra = getattr(os, "O_NONBLOCK", 0)
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | extra)) as file:
-        regular(path, os.fstat(file.fileno()).st_mode)  # the name may mean another file by now
-        yield file
 
 
 def _read_head(path: PathLike, file: BinaryIO, size: int) -> bytes:

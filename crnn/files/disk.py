@@ -10,6 +10,8 @@ import re
 import secrets
 import stat
 import time
+from collections.abc import Iterator
+from typing import BinaryIO
 
 from crnn.files.printable import printable, shortened
 
@@ -70,6 +72,27 @@ def write_bytes(path: PathLike, data: bytes, mode: int = 0o666) -> None:
             if error.errno not in _NO_DIRECTORY_SYNC:
                 _name(error, path)
                 raise
+
+
+@contextlib.contextmanager
+def opened(path: PathLike) -> Iterator[BinaryIO]:
+    """Open a regular file to read its bytes.
+
+    Raises
+    ------
+    TypeError
+        The path is none.
+    OSError
+        It cannot be opened.
+    FormatError
+        It is a FIFO, socket or device, which is not waited for.
+    """
+    path = os.fspath(path)  # refuses numbers, which os.stat and open take for descriptors
+    regular(path, os.stat(path).st_mode)  # before opening it: that alone makes some devices act
+    extra = getattr(os, "O_NONBLOCK", 0)
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | extra)) as file:
+        regular(path, os.fstat(file.fileno()).st_mode)  # the name may mean another file by now
+        yield file
 
 
 def copy(source: PathLike, path: PathLike) -> None:

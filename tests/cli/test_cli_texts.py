@@ -11,7 +11,7 @@ import pytest
 from command_line import PROSE, TWO, assert_one_line, numbers_of
 
 from crnn import text
-from crnn.cli.texts import likely_encoding
+from crnn.files.encodings import likely_encoding
 
 pytestmark = pytest.mark.no_backend
 

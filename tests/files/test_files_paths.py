@@ -124,7 +124,7 @@ def test_file_that_shrinks_while_it_is_read(tmp_path, monkeypatch):
     def open_unbuffered(path, mode, opener):
         return open(path, mode, 0, opener=opener)
 
-    monkeypatch.setattr(container, "open", open_unbuffered, raising=False)
+    monkeypatch.setattr(disk, "open", open_unbuffered, raising=False)
     with pytest.raises(FormatError, match="damaged"):
         container.read(tmp_path / "m")
 

@@ -106,7 +106,7 @@ def test_the_interface_in_the_readme_has_every_public_name():
     section = README.split("## The interface")[1].split("\n## ")[0]
     named = set(re.findall(r"\w+", section)) | left_out
     plots = importlib.import_module("crnn.plots")
-    names = {*crnn.__all__, *crnn.text.__all__}
+    names = {*crnn.__all__, *crnn.data.__all__, *crnn.text.__all__}
     names |= {name for name, value in vars(plots).items()
               if inspect.isfunction(value) and value.__module__ == plots.__name__}
     for each in (crnn.LSTM, crnn.Stream, crnn.Gradients, crnn.History, crnn.Scaler, crnn.Adam):

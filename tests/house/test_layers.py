@@ -29,6 +29,7 @@ FLOORS = {  # from the ground up; "" are the public modules beside the folders
     "reference": set(),
     "files": set(),
     "base": {"kernels", "reference"},
+    "data": {"base", "files"},
     "engine": {"base", "kernels", "reference"},
     "network": {"engine", "base", "files", "kernels"},
     "analysis": {"network", "engine", "base", "reference"},
