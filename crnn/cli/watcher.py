@@ -11,6 +11,7 @@ from crnn._version import __version__
 from crnn.base.backends import build_info
 from crnn.cli.places import checkpoint_of, keep_old
 from crnn.cli.screen import quote, say
+from crnn.training.bar import ProgressBar
 
 SAMPLE_LINES = 8  # that a model of lines writes after each epoch
 
@@ -34,20 +35,13 @@ class Watcher:
             if not self.options.resume:
                 keep_old(self.options.output)
                 keep_old(checkpoint_of(self.options))
-            self.bar = progress_bar(event.updates, self.first_update)
+            self.bar = bar_of_terminal()
+        if self.bar is not None:
+            self.bar(event)
         if event.kind == "update":
-            self.show_update(event)
+            self.seen += event.targets
         else:
             self.show_epoch(event)
-
-    def show_update(self, event):
-        self.seen += event.targets
-        if self.bar is not None:
-            self.bar.total = event.updates  # of lines, it can differ from epoch to epoch
-            self.bar.set_description(f"epoch {event.epoch}/{event.epochs}", refresh=False)
-            self.bar.set_postfix_str(  # short, so that the time left has room in 80 columns
-                f"{event.loss:.3f} nats, {self.speed():,.0f} characters/s", refresh=False)
-            self.bar.update()
 
     def show_epoch(self, event):
         if event.is_best:
@@ -56,7 +50,8 @@ class Watcher:
         if event.validation_loss is not None:
             line += f", validation {nats_and_bits(event.validation_loss)}"
         line += f" per character; {self.speed():,.0f} characters/s, {self.time_left(event)} left"
-        self.make_room()
+        if self.bar is not None:
+            self.bar.clear()
         say(line)
         for written in self.sample(event):
             quote(written)
@@ -83,10 +78,6 @@ class Watcher:
         }
         text.save_model(self.options.output, event.net, self.vocabulary, training)
 
-    def make_room(self):
-        if self.bar is not None:
-            self.bar.clear()
-
     def speed(self):
         return self.seen / max(time.monotonic() - self.started, 1e-9)
 
@@ -105,13 +96,11 @@ def nats_and_bits(loss):
     return f"{loss:.3f} nats ({loss / math.log(2):.3f} bits)"
 
 
-def progress_bar(total, done):
-    """Return a tqdm bar, or None without tqdm or a terminal."""
+def bar_of_terminal():
+    """Return a progress bar, or None without a terminal or tqdm."""
     if not sys.stderr.isatty():
         return None
     try:
-        from tqdm import tqdm
+        return ProgressBar(stays=False)
     except ImportError:
         return None
-    return tqdm(total=total, initial=done, unit="update", dynamic_ncols=True, leave=False,
-                bar_format="{desc} {bar} {n_fmt}/{total_fmt}{postfix}, {remaining} left")
