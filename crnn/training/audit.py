@@ -52,7 +52,7 @@ def check_position(progress, data, account, steps):
     """
     updates = 0
     for epoch, row in enumerate(progress.history.rows):
-        updates += data.in_epoch(epoch, progress.seed).updates
+        updates += data.updates_of(epoch, progress.seed)
         _check(f"row {epoch + 1} of history", row["update"] == updates)
     batches = data.in_epoch(progress.epoch, progress.seed)
     _check("batch", progress.batch < len(batches))

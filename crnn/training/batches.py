@@ -55,7 +55,7 @@ def as_batches(data, objective, truncation, name="data", warm_up=0):
 
 def checked_batches(data, objective, truncation, name="data", warm_up=0):
     """Return `as_batches` of data, all of which the network can train on."""
-    batches, updates = as_batches(data, objective, truncation, name, warm_up), 0
+    batches = as_batches(data, objective, truncation, name, warm_up)
     for number in range(len(batches)):
         try:
             batch = batches[number]
@@ -63,11 +63,9 @@ def checked_batches(data, objective, truncation, name="data", warm_up=0):
                 objective.validate(part)
         except (TypeError, ValueError, IndexError) as error:
             where = f"batch {number} of {name}" if len(batches) > 1 else name
-            raise type(error)(f"{where}: {error}") from error
+            raise type(error)(f"{where}: {error}{_how_read(data, name)}") from error
         _check_cuts(batch, objective, truncation, warm_up)
-        updates += sum(chunk.count > 0 for chunk in batches.chunks(number))
-    batches.updates = updates
-    if not updates:
+    if not batches.updates:
         raise ValueError(
             f"{name} has no valid target: every one is missing (-1, or of weight 0), or at a step"
             " beyond its sequence's length, or there are no steps or no sequences; there is nothing"
@@ -76,6 +74,16 @@ def checked_batches(data, objective, truncation, name="data", warm_up=0):
     if objective.class_weight == "balanced":
         objective.balance(batches)
     return batches
+
+
+def _how_read(data, name):
+    """Return the end of a message about data that may have been meant otherwise."""
+    if not (isinstance(data, tuple) and isinstance(data[0], tuple)):
+        return ""
+    return (
+        f" ({name} is a tuple of tuples, and was read as {len(data)} batches; the sequences of one"
+        " batch are a list: ([x_1, x_2], [targets_1, targets_2]))"
+    )
 
 
 def _check_cuts(batch, objective, truncation, warm_up):
@@ -143,6 +151,8 @@ class _Batches:
     @functools.cached_property
     def updates(self):
         """How many chunks all batches have with a valid target."""
+        if isinstance(self._source, Batches):
+            return self._updates_in(self._items.parts)
         return sum(
             chunk.count > 0 for number in range(len(self)) for chunk in self.chunks(number))
 
@@ -164,14 +174,34 @@ class _Batches:
 
     def in_epoch(self, number, seed):
         """Return the batches of an epoch, in its order; the first epoch is number 0."""
-        items, is_fixed = self._source.epoch(number, seed), isinstance(self._source, _Fixed)
-        if not is_fixed:
-            items = list(items)  # padded once, and then counted and trained on
         batches = _Batches(
-            self.objective, self._truncation, self._warm_up, self._source, items)
-        if is_fixed:
-            batches.updates = self.updates
+            self.objective, self._truncation, self._warm_up, self._source,
+            self._source.epoch(number, seed))
+        batches.updates = self.updates_of(number, seed)
         return batches
+
+    def updates_of(self, number, seed):
+        """Return how many updates an epoch has, without making its batches."""
+        if isinstance(self._source, _Fixed):
+            return self.updates
+        return self._updates_in(self._source.epoch(number, seed).parts)
+
+    def _updates_in(self, parts):
+        """Return how many updates there are in batches, given the sequences of each."""
+        return sum(int(self._by_sequence[part].any(axis=0).sum()) for part in parts)
+
+    @functools.cached_property
+    def _by_sequence(self):
+        """Which chunks of each sequence have a valid target, (sequences, chunks)."""
+        lengths = self._source.lengths
+        most = len(spans(lengths.max(), self._truncation, self._warm_up))
+        found = np.zeros((len(lengths), most), bool)
+        for number, part in enumerate(self._items.parts):
+            for place, chunk in enumerate(self.chunks(number)):
+                if chunk.count:
+                    valid = valid_targets(chunk, self.objective)
+                    found[part, place] = valid.reshape(-1, len(part)).any(axis=0)
+        return found
 
 
 class _Fixed:

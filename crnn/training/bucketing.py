@@ -78,6 +78,12 @@ class Batches:
     ``len`` of it is the number of batches. A batch is ``(x, targets, lengths)``, or with weights a
     dict of "x", "targets", "lengths" and "sample_weight". Targets of a step beyond a sequence's
     length are -1 where they are classes, and 0 otherwise.
+
+    Attributes
+    ----------
+    lengths : ndarray of intp
+        How many steps each sequence has.
+    batch_first : bool
     """
 
     def __init__(
@@ -92,11 +98,11 @@ class Batches:
         arrays = checked_sequences(encoded(sequences, vocabulary), "sequences")
         if targets is None:
             arrays, targets = _next_tokens(arrays)
-        self._arrays, self._lengths = arrays, np.array([len(each) for each in arrays], np.intp)
-        self._targets = _Companion(targets, self._lengths, "targets")
+        self._arrays, self.lengths = arrays, np.array([len(each) for each in arrays], np.intp)
+        self._targets = _Companion(targets, self.lengths, "targets")
         self._weights = None
         if sample_weight is not None:
-            self._weights = _Companion(sample_weight, self._lengths, "sample_weight")
+            self._weights = _Companion(sample_weight, self.lengths, "sample_weight")
         self._own_seed, self._epochs = np.random.SeedSequence(self._seed).entropy, 0
 
     def __len__(self):
@@ -130,7 +136,7 @@ class Batches:
         count = len(self._arrays)
         order = generator.permutation(count) if self._shuffles else np.arange(count)
         if self._buckets:
-            by = self._lengths[order] * (
+            by = self.lengths[order] * (
                 generator.uniform(1 - JITTER, 1 + JITTER, count) if self._shuffles else 1)
             order = order[np.argsort(by, kind="stable")]
         parts = np.split(order, range(self._batch_size, count, self._batch_size))
@@ -158,16 +164,22 @@ class Batches:
 
 
 class Epoch:
-    """The batches of one epoch: a sequence of a length."""
+    """The batches of one epoch: a sequence of a length.
+
+    Attributes
+    ----------
+    parts : list of ndarray
+        Which sequences each batch has, by their numbers.
+    """
 
     def __init__(self, owner, parts):
-        self._owner, self._parts = owner, parts
+        self._owner, self.parts = owner, parts
 
     def __len__(self):
-        return len(self._parts)
+        return len(self.parts)
 
     def __getitem__(self, number):
-        return self._owner.batch_of(self._parts[number])
+        return self._owner.batch_of(self.parts[number])
 
 
 class _Companion:

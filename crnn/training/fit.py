@@ -1,5 +1,7 @@
 """Training: truncated backpropagation through time, validation, schedules, checkpoints."""
 
+import functools
+import inspect
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,6 +12,7 @@ from crnn.base import checks
 from crnn.files import disk
 from crnn.network.network import Network
 from crnn.training import checkpoints, schedules
+from crnn.training.advice import EXAMPLE, advice
 from crnn.training.bar import ProgressBar
 from crnn.training.batches import checked_batches, has_every_step
 from crnn.training.evaluation import means, metric_values
@@ -18,6 +21,8 @@ from crnn.training.metrics import checked_metrics
 from crnn.training.objectives import objective
 from crnn.training.optimizer import Optimizer
 from crnn.training.progress import Progress
+
+WILD = 1e6  # while gradients, rates, parameters and slots are below it, updates do not overflow
 
 
 class Event(NamedTuple):
@@ -43,6 +48,9 @@ class Event(NamedTuple):
         that of all epochs before.
     lr : float
         The learning rate of the last update.
+    metrics : dict of str to float
+        The metrics that `fit` was asked for, by name: of this update, or their means over the
+        epoch, and after an epoch with validation data also theirs, as "validation_accuracy".
 
     Examples
     --------
@@ -67,8 +75,25 @@ class Event(NamedTuple):
     validation_loss: float | None
     is_best: bool
     lr: float
+    metrics: dict
 
 
+def _called_as_it_is_meant(function):
+    """Have a call that Python would refuse say what to do; ``help`` shows the function itself."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def called(*arguments, **options):
+        try:
+            signature.bind(*arguments, **options)
+        except TypeError as error:
+            raise TypeError(f"fit: {error}; {advice(options)}") from None
+        return function(*arguments, **options)
+
+    return called
+
+
+@_called_as_it_is_meant
 def fit(
     net, data, optimizer, *, epochs, loss="softmax", truncation=None, clip_norm=None,
     clip_value=None, validation=None, patience=None, schedule=None, callbacks=(), checkpoint=None,
@@ -92,7 +117,7 @@ def fit(
         One batch ``(x, targets)`` or ``(x, targets, lengths)``, or a dict with "x", "targets" and
         maybe "lengths" and "sample_weight"; or a sequence of such batches (a list, or anything with
         a length and items), or what `crnn.batches` returns. As for `RNN.loss`: x may be a list of
-        sequences of unequal lengths, too.
+        sequences of unequal lengths, too (a list: a tuple of tuples is a sequence of batches).
     optimizer : Optimizer
     epochs : int
     loss : str, crnn.Huber, crnn.Quantile or callable
@@ -161,8 +186,8 @@ def fit(
     TypeError, ValueError, IndexError
         If an argument or the data are not as above, or data or validation has no valid target.
     FloatingPointError
-        If the loss, its gradient or a parameter stops being finite. The parameters are those before
-        that update, the checkpoint is the last one written.
+        If the loss, its gradient or a parameter stops being finite. Parameters and optimizer are as
+        before that update, the checkpoint is the last one written.
     FormatError, OSError
         If the checkpoint cannot be read or written.
     ImportError
@@ -289,10 +314,12 @@ class _Loop:
         self.progress = Progress(
             seed=np.random.SeedSequence(settings.seed).entropy, steps_before=optimizer.steps)
         self.before = np.empty_like(net.vector)  # the parameters before an update, if it goes wrong
+        self.is_wild = False  # whether there has been a number with which an update may overflow
 
     def run(self, interrupted):
         """Train until patience, the last epoch, a callback or Ctrl-C ends it."""
         progress = self.progress
+        self.is_wild = self.has_wild_numbers()
         while not self.is_over():
             for chunk in self.chunks():
                 if not chunk.count:
@@ -301,11 +328,11 @@ class _Loop:
                     continue
                 loss, gradients, state = self.objective.gradients(chunk, progress.state)
                 found = {"loss": loss} | self.metric_values(chunk)
-                self.clip(gradients, loss)
+                norm = self.clip(gradients, loss)
                 self.optimizer.lr = self.lr_of(progress.update)
-                self.step(gradients)
+                self.step(gradients, norm)
                 progress.end_update(found, chunk.count, len(chunk.x), state)
-                if self.tell("update", progress.epoch + 1, loss, chunk.count) or interrupted:
+                if self.tell("update", progress.epoch + 1, found, chunk.count) or interrupted:
                     return self.stop(interrupted)
             if self.end_epoch() or interrupted:
                 return self.stop(interrupted)
@@ -335,7 +362,10 @@ class _Loop:
             chunk, self.progress.state, self.objective, self.settings.metrics)
 
     def clip(self, gradients, loss):
-        """Clip the gradients as asked, and refuse any that are not finite."""
+        """Clip the gradients as asked, and refuse any that are not finite.
+
+        Returns the largest norm that they can have then.
+        """
         clip_norm, clip_value = self.settings.clip_norm, self.settings.clip_value
         norm = gradients.norm() if clip_norm is None else gradients.clip_norm(clip_norm)
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -347,17 +377,35 @@ class _Loop:
             )
         if clip_value is not None:
             gradients.clip_value(clip_value)
+        return norm if clip_norm is None else min(norm, clip_norm)
 
-    def step(self, gradients):
-        """Take one step of the optimizer; undo and refuse one that leads to infinity or NaN."""
+    def has_wild_numbers(self):
+        """Return whether parameters or slots are so large that an update may overflow."""
+        vectors = self.net.vector, *self.optimizer.state().values()
+        return any(self.net.engine.updates.norm(each) > WILD for each in vectors)
+
+    def step(self, gradients, norm):
+        """Take one step of the optimizer; undo and refuse one that leads to infinity or NaN.
+
+        ``norm`` is that of the gradients. A copy of slots takes time: they are copied once a number
+        has been wild, and before the first step, when there are none.
+        """
+        optimizer, steps, slots = self.optimizer, self.optimizer.steps, None
+        self.is_wild = self.is_wild or max(norm, optimizer.lr) > WILD
+        if self.is_wild or not steps:
+            slots = optimizer.state()
         self.before[...] = self.net.vector
-        self.optimizer.step(self.net, gradients)
-        if not self.net.engine.updates.is_finite(self.net.vector):
-            self.net.vector = self.before
-            raise FloatingPointError(
-                f"update {self.progress.update + 1} with lr {self.optimizer.lr} would make"
-                " parameters infinite or NaN; they are left as before it. Try a lower learning rate"
-            )
+        optimizer.step(self.net, gradients)
+        if self.net.engine.updates.is_finite(self.net.vector):
+            return
+        self.net.vector = self.before
+        if slots is not None:
+            optimizer.restore(steps, slots)
+        raise FloatingPointError(
+            f"update {self.progress.update + 1} with lr {optimizer.lr} would make parameters"
+            " infinite or NaN; they and the optimizer are left as before it. Try a lower learning"
+            " rate"
+        )
 
     def lr_of(self, update):
         """Return the learning rate of an update; the first is number 0."""
@@ -373,20 +421,19 @@ class _Loop:
     def end_epoch(self):
         """Validate, tell and save; return whether a callback asks to stop."""
         progress = self.progress
-        loss, targets, validation = progress.means()["loss"], progress.targets, self.validate()
+        found, targets, validation = progress.means(), progress.targets, self.validate()
         is_best = progress.end_epoch(self.last_lr(), validation)
         if is_best and self.validation is not None:
             progress.best_vector = self.net.vector.copy()
-        stop = self.tell("epoch", progress.epoch, loss, targets, validation["loss"], is_best)
+        stop = self.tell("epoch", progress.epoch, found, targets, validation, is_best)
         self.save()
         return stop
 
     def validate(self):
-        """Return the means of validation data, by name; None for each without such data."""
-        metrics = self.settings.metrics
+        """Return the means of validation data, by name; none without such data."""
         if self.validation is None:
-            return dict.fromkeys(["loss", *(name for name, _ in metrics)])
-        found = means(self.validation, metrics)
+            return {}
+        found = means(self.validation, self.settings.metrics)
         if not math.isfinite(found["loss"]):
             raise FloatingPointError(
                 f"the validation loss is {found['loss']} after epoch {self.progress.epoch + 1},"
@@ -394,11 +441,17 @@ class _Loop:
             )
         return found
 
-    def tell(self, kind, epoch, loss, targets, validation_loss=None, is_best=False):
-        """Call the callbacks; return whether one of them asks to stop."""
+    def tell(self, kind, epoch, found, targets, validation=None, is_best=False):
+        """Call the callbacks; return whether one of them asks to stop.
+
+        ``found`` and ``validation`` have the loss and the metrics by name.
+        """
+        validation = validation or {}
+        metrics = found | {f"validation_{name}": value for name, value in validation.items()}
+        loss, validation_loss = metrics.pop("loss"), metrics.pop("validation_loss", None)
         event = Event(
             kind, self.net, epoch, self.settings.epochs, self.progress.update, self.updates, loss,
-            targets, validation_loss, is_best, self.last_lr(),
+            targets, validation_loss, is_best, self.last_lr(), metrics,
         )
         answers = [callback(event) for callback in self.settings.callbacks]
         return any(isinstance(each, (bool, np.bool_)) and each for each in answers)
@@ -428,9 +481,7 @@ class _Loop:
 def _check_optimizer(optimizer):
     if isinstance(optimizer, (list, tuple)) or hasattr(optimizer, "__array__"):
         raise TypeError(
-            "optimizer is an array; x and its targets are one argument, a tuple:"
-            " fit(net, (x, targets), crnn.Adam(0.001), epochs=10)"
-        )
+            f"optimizer is an array; x and its targets are one argument, a tuple: {EXAMPLE}")
     checks.option("optimizer", optimizer, Optimizer, "an optimizer such as crnn.Adam(0.001)")
 
 

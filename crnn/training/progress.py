@@ -55,7 +55,7 @@ class Progress:
     def end_epoch(self, lr, validation):
         """Count an epoch and write its row of history; return whether it is the best so far.
 
-        ``validation`` has the means of validation data by name, or None for each.
+        ``validation`` has the means of validation data by name, or nothing.
         """
         means = self.means()
         self.history.rows.append({
@@ -63,9 +63,9 @@ class Progress:
             "update": self.update,
             "lr": lr,
             "loss": means.pop("loss"),
-            "validation_loss": validation["loss"],
+            "validation_loss": validation.get("loss"),
             **means,
-            **{f"validation_{name}": validation[name] for name in means},
+            **{f"validation_{name}": validation.get(name) for name in means},
         })
         self.epoch, self.batch, self.sums, self.targets = self.epoch + 1, 0, {}, 0
         return self.epochs_since_best() == 0

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from copies import COPY, imported
-from small_training import batch, make
+from small_training import I, O, batch, make
 
 import crnn
 from crnn.files import container, kinds
@@ -25,18 +25,18 @@ SOURCES = {"training": ""} | {
 
 
 class Training(NamedTuple):
-    """Training's modules: fit, evaluate and an optimizer of theirs, and a folder for files."""
+    """Training's modules: fit, evaluate, the optimizers, and a folder for files."""
 
     fit: object
     evaluate: object
-    adam: object
+    optimizers: object
     folder: Path
 
     def trained(self, data, net=None, **options):
         """Return a network that has been trained, and the history."""
         net = net or make()
         settings = {"epochs": 3, "seed": 1} | options
-        history = self.fit(net, data, self.adam(0.02), **settings)
+        history = self.fit(net, data, self.optimizers.Adam(0.02), **settings)
         return net, history
 
 
@@ -140,8 +140,42 @@ def check_resume(training):
             training.trained(data, make(seed=9), checkpoint=path, resume=True, **options)
 
 
+def check_overflow(training):
+    """An update that overflows leaves the optimizer's slots and count as they were."""
+    sizes = 1e-9, 1e-9, 1e33
+    for rates, gradients in (((1e5, 1e5, 1e300), (1e-9,) * 3), ((1e5,) * 3, sizes)):
+        optimizer, kept = training.optimizers.SGD(1.0, momentum=0.9), []
+
+        def keep(event, optimizer=optimizer, kept=kept):
+            kept.append((optimizer.steps, optimizer.state()["momentum"]))
+
+        def loss(y, targets, each=iter(gradients)):  # noqa: B008
+            return 1.0, np.full_like(y, next(each))
+
+        with pytest.raises(FloatingPointError, match=r"update 3 .*optimizer"):
+            training.fit(make(), data_for(1), optimizer, epochs=3, callbacks=[keep], loss=loss,
+                         schedule=lambda done, rates=rates: rates[round(3 * done)])
+        assert optimizer.steps == kept[-1][0] == 2
+        assert np.array_equal(optimizer.state()["momentum"], kept[-1][1])
+
+
+def check_epochs(training):
+    """Of batches that differ from epoch to epoch, each epoch's updates are known beforehand."""
+    rng, path = np.random.default_rng(1), training.folder / "checkpoint"
+    lengths = rng.integers(1, 20, 9)
+    data = crnn.batches([rng.standard_normal((n, I)) for n in lengths],
+                        [rng.integers(-1, O, n) * (n % 3 > 0) - (n % 3 == 0) for n in lengths],
+                        batch_size=2, bucket=False)
+    options = {"truncation": 4, "schedule": "cosine", "epochs": 4}
+    wanted, history = training.trained(data, **options)
+    training.trained(data, checkpoint=path, callbacks=[lambda event: event.epoch == 4], **options)
+    found, rows = training.trained(data, make(seed=9), checkpoint=path, resume=True, **options)
+    assert np.array_equal(found.vector, wanted.vector)
+    assert rows.rows == history.rows
+
+
 CHECKS = {"p": check_padding, "b": check_best, "m": check_means, "w": check_warm_up,
-          "r": check_resume}
+          "r": check_resume, "o": check_overflow, "e": check_epochs}
 
 
 class Bug(NamedTuple):
@@ -180,6 +214,11 @@ BUGS = [
         "tensors |= _state_arrays(progress.state)", "pass", "r"),
     Bug("any number of targets", "audit", '_check("targets", progress.targets == sum(passed))',
         "pass", "r"),
+    Bug("slots stay moved", "fit", "optimizer.restore(steps, slots)", "pass", "o"),
+    Bug("no gradient is wild", "fit", "max(norm, optimizer.lr) > WILD", "optimizer.lr > WILD", "o"),
+    Bug("no rate is wild", "fit", "max(norm, optimizer.lr) > WILD", "norm > WILD", "o"),
+    Bug("a chunk counts if all its sequences do", "batches",
+        "self._by_sequence[part].any(axis=0)", "self._by_sequence[part].all(axis=0)", "e"),
 ]
 
 
@@ -190,7 +229,7 @@ def fails(check, sources, folder):
             names = ("fit", "evaluation", "optimizers")
             modules = [importlib.import_module(f"{COPY}.training.{name}") for name in names]
             with np.errstate(all="ignore"):
-                check(Training(modules[0].fit, modules[1].evaluate, modules[2].Adam, folder))
+                check(Training(modules[0].fit, modules[1].evaluate, modules[2], folder))
         except (Exception, pytest.fail.Exception):
             return True
     return False
@@ -201,7 +240,7 @@ def test_unbroken_copy_passes(check, tmp_path):
     with imported(SOURCES):
         names = ("fit", "evaluation", "optimizers")
         modules = [importlib.import_module(f"{COPY}.training.{name}") for name in names]
-        check(Training(modules[0].fit, modules[1].evaluate, modules[2].Adam, tmp_path))
+        check(Training(modules[0].fit, modules[1].evaluate, modules[2], tmp_path))
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)

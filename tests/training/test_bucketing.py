@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import crnn
+from crnn.training.batches import checked_batches
+from crnn.training.objectives import objective
 
 N, I, O = 23, 3, 4  # noqa: E741
 no_backend = pytest.mark.no_backend
@@ -165,6 +167,28 @@ def test_training_goes_on_bit_for_bit(seed, truncation, rng, tmp_path, backend):
         again = crnn.fit(resumed, data, crnn.Adam(0.01), epochs=4, seed=2, resume=True, **options)
         assert again.rows == history.rows
         assert np.array_equal(resumed.vector, straight.vector)
+
+
+@no_backend
+@pytest.mark.parametrize(
+    "options", [{}, {"truncation": 7}, {"warm_up": 3}, {"last": True}], ids=str)
+def test_updates_are_counted_without_making_batches(options, rng, monkeypatch):
+    """Some targets are missing: whole sequences, and whole chunks of others."""
+    options = {"truncation": None, "warm_up": 0, "last": False} | options
+    sequences, _ = draw(rng)
+    targets = [rng.integers(-1, O, len(each)) for each in sequences]
+    for k, each in enumerate(targets):
+        each[: len(each) * (k % 3) // 2] = -1
+    if options["last"]:
+        targets = rng.integers(-1, 1, N)
+    source = crnn.batches(sequences, targets, batch_size=2)
+    data = checked_batches(source, objective(net_of(), "softmax"), options["truncation"], "data",
+                           options["warm_up"])
+    counts = [sum(chunk.count > 0 for k in range(len(source)) for chunk in epoch.chunks(k))
+              for epoch in (data.in_epoch(number, 5) for number in range(20))]
+    assert len(set(counts)) > 1
+    monkeypatch.setattr(source, "batch_of", None)
+    assert [data.updates_of(number, 5) for number in range(20)] == counts
 
 
 def test_schedules_end_with_the_last_update_though_epochs_differ(rng, backend):

@@ -130,6 +130,25 @@ def test_stopped_and_resumed(rng, tmp_path, update):
     assert found[2].rows == wanted[2].rows
 
 
+def test_callbacks_are_told_of_metrics(rng):
+    options = {"truncation": 4, "metrics": ["accuracy", largest]}
+    _, _, history, updates, epochs = train(batch(rng), validation=batch(rng), **options)
+    names = ["accuracy", "largest"]
+    assert all([*event.metrics] == names for event in updates)
+    values, targets = ([each.metrics["accuracy"] for each in updates[:3]],
+                       [each.targets for each in updates[:3]])
+    np.testing.assert_allclose(
+        epochs[0].metrics["accuracy"], np.average(values, weights=targets), rtol=1e-12)
+    for row, event in zip(history, epochs, strict=True):
+        wanted = [*names, *(f"validation_{name}" for name in names)]
+        assert event.metrics == {name: row[name] for name in wanted}
+        assert (event.loss, event.validation_loss) == (row["loss"], row["validation_loss"])
+    *_, epochs = train(batch(rng), **options)
+    assert [*epochs[0].metrics] == names
+    *_, updates, epochs = train(batch(rng), validation=batch(rng))
+    assert updates[0].metrics == epochs[0].metrics == {}
+
+
 def test_a_function_as_a_loss_has_metrics_too(rng):
     def loss(y, targets):
         return np.square(y - targets).mean(), 2 * (y - targets) / y.size

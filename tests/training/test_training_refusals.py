@@ -1,5 +1,6 @@
 """What `fit` and `evaluate` refuse, and how training ends at NaN and Ctrl-C."""
 
+import inspect
 import math
 import signal
 import threading
@@ -9,6 +10,7 @@ import pytest
 from small_training import B, I, O, T, batch, make, train
 
 import crnn
+from crnn.training.advice import INSTEAD
 
 X, TARGETS = np.arange(2 * T).reshape(T, B) % I, np.arange(2 * T).reshape(T, B) % O
 FLOATS = np.ones((T, B, I))
@@ -40,6 +42,8 @@ BAD_DATA = {
     "validation": (lambda: (X, TARGETS), {"validation": iter([])}, TypeError, "iterator"),
     "sequences in a tuple": (lambda: ((X[:, 0],) * 4, (TARGETS[:, 0],) * 4), {}, TypeError,
                              "a tuple of 4; the sequences of one batch are a list"),
+    "sequences in two tuples": (lambda: ((X[:, 0], X[:9, 0]), (TARGETS[:, 0], TARGETS[:9, 0])), {},
+                                ValueError, r"read as 2 batches; .* a list: \(\[x_1, x_2\], \["),
     "mse targets": (lambda: (X, TARGETS), {"loss": "mse"}, ValueError, "targets have shape"),
 }
 BAD_ARGUMENTS = {
@@ -90,6 +94,31 @@ def test_bad_data(data, options, error, match):
 @pytest.mark.parametrize(("options", "error", "match"), BAD_ARGUMENTS.values(), ids=BAD_ARGUMENTS)
 def test_bad_arguments(options, error, match):
     refused((X, TARGETS), options, error, match)
+
+
+OTHERS_CALLS = {
+    "x, y": ((X, TARGETS), {}, r"epochs.*a call is fit\(net, \(x, targets\), crnn"),
+    "x, y, optimizer": ((X, TARGETS, crnn.Adam()), {"epochs": 1}, "too many.*one argument"),
+    "y by name": ((X,), {"y": TARGETS, "epochs": 1}, "one argument"),
+    "no epochs": (((X, TARGETS), crnn.Adam()), {}, "'epochs'.*epochs=10"),
+    "no name of anybody's": (((X, TARGETS), crnn.Adam()), {"epochs": 1, "foo": 1}, "'foo'"),
+    "Keras": (((X, TARGETS), crnn.Adam()), {"epochs": 1, "batch_size": 2, "validation_data": (X,)},
+              r"instead of batch_size: .*crnn\.batches\(.*; instead of validation_data: give"),
+    "scikit-learn": (((X, TARGETS), crnn.Adam()), {"epochs": 1, "random_state": 0}, "seed="),
+    "a rate": (((X, TARGETS), crnn.Adam()), {"epochs": 1, "lr": 0.1}, r"instead of lr: .*Adam\(0"),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS_CALLS)
+def test_calls_that_are_meant_for_another_librarys_fit(case):
+    arguments, options, message = OTHERS_CALLS[case]
+    with pytest.raises(TypeError, match=message):
+        crnn.fit(make(), *arguments, **options)
+
+
+def test_help_shows_the_arguments_of_fit():
+    assert [*inspect.signature(crnn.fit).parameters][:4] == ["net", "data", "optimizer", "epochs"]
+    assert not set(INSTEAD) & set(inspect.signature(crnn.fit).parameters)
 
 
 @pytest.mark.parametrize("truncation", [0, -4, 2.5])
@@ -149,6 +178,46 @@ def test_a_step_that_overflows_spoils_neither_network_nor_checkpoint(rng, tmp_pa
         train(batch(rng), net=again, optimizer=crnn.SGD(1e39), checkpoint=path, epochs=1,
               resume=True)
         assert np.isfinite(again.vector).all()
+
+
+SLOTTED = {
+    "momentum": lambda: crnn.SGD(0.1, momentum=0.9), "adagrad": lambda: crnn.Adagrad(0.1),
+    "rmsprop": lambda: crnn.RMSprop(0.1, centered=True, momentum=0.5), "adam": lambda: crnn.Adam(),
+    "adamw": lambda: crnn.AdamW(),
+}
+
+
+def assert_left_as_before_update(number, optimizer, data, **options):
+    """Check that fit refuses an update, and leaves all as after the one before it."""
+    net, rate = make(), optimizer.lr
+    found = [(net.vector.copy(), 0, {})]
+
+    def keep(event):
+        found.append((net.vector.copy(), optimizer.steps, optimizer.state()))
+
+    with pytest.raises(FloatingPointError, match=f"update {number} .*and the optimizer are left"):
+        crnn.fit(net, data, optimizer, epochs=4, callbacks=[keep], **options)
+    vector, steps, slots = found[-1]
+    assert np.array_equal(net.vector, vector)
+    assert (optimizer.steps, optimizer.lr) == (number - 1, rate)
+    assert steps == number - 1
+    assert optimizer.state().keys() == slots.keys()
+    assert all(np.array_equal(optimizer.state()[each], slots[each]) for each in slots)
+
+
+@pytest.mark.parametrize("name", SLOTTED)
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_rate_that_overflows_leaves_the_optimizer_too(rng, name, number):
+    assert_left_as_before_update(
+        number, SLOTTED[name](), batch(rng),
+        schedule=lambda done: 1.0 if done < (number - 1) / 4 else 1e300)
+
+
+def test_gradients_that_overflow_leave_the_optimizer_too(rng):
+    sizes = iter([1e-9, 1e-9, 1e33])
+    assert_left_as_before_update(
+        3, crnn.SGD(1e5, momentum=0.9), batch(rng),
+        loss=lambda y, targets: (1.0, np.full_like(y, next(sizes))))
 
 
 def test_nan_in_the_validation_data_stops_and_spoils_no_checkpoint(rng, tmp_path):
