@@ -13,7 +13,11 @@ import numpy as np
 
 from crnn.base import checks
 from crnn.files import disk
+from crnn.files.printable import printable, shortened
 from crnn.network.network import Network
+from crnn.training.metrics import confusions
+
+MOST_COUNTS = 30  # classes of a confusion matrix whose names and counts are shown
 
 
 def loss_curves(history, path=None, title="", unit="nats per character", *, ax=None):
@@ -278,6 +282,59 @@ def text_activity(
                   va="center", color="white" if is_dark else "black", parse_math=False)
     axes.figure.colorbar(image, ax=axes, label=f"state of unit {unit}")
     axes.set(title=title, xticks=[], yticks=[])
+    return _finished(axes, path)
+
+
+def confusion_matrix(labels, predicted, path=None, title="", *, classes=None, ax=None):
+    """Draw how often each class (rows) was taken for each (columns).
+
+    Colours are shares of a row, numbers are counts; of more than 30 classes there are no numbers.
+
+    Parameters
+    ----------
+    labels : array_like (n,)
+        What each sequence is: numbers or strings.
+    predicted : array_like (n,)
+        What it was taken for.
+    path, title, ax
+        As for `loss_curves`.
+    classes : sequence, optional
+        All classes in their order; without them, those that occur, sorted.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ImportError, OSError
+        As for `loss_curves`.
+    ValueError
+        If labels and predictions are not equally many, or none, or one is none of the classes; or
+        the end of the name is no format.
+
+    Examples
+    --------
+    >>> from crnn import plots
+    >>> labels, predicted = ["a", "b", "b"], ["a", "b", "a"]
+    >>> axes = plots.confusion_matrix(labels, predicted, "confusions.png")     # doctest: +SKIP
+    """
+    classes, table = confusions(labels, predicted, classes)
+    _check_some(labels, "labels")
+    side = 1.6 + 0.42 * min(max(len(classes), 6), MOST_COUNTS)
+    axes = _axes(ax, path, size=(side + 0.6, side))
+    shares = table / np.maximum(table.sum(1, keepdims=True), 1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    axes.figure.colorbar(image, ax=axes, label="share of the class")
+    if len(classes) <= MOST_COUNTS:
+        for row, column in zip(*np.nonzero(table), strict=True):
+            axes.text(column, row, f"{table[row, column]}", ha="center", va="center", fontsize=8,
+                      color="white" if shares[row, column] > 0.6 else "black")
+        names = [shortened(printable(str(each)), 20) for each in classes]
+        are_long = max(map(len, names)) > 3
+        axes.set_xticks(range(len(names)), names, rotation=90 if are_long else 0, parse_math=False)
+        axes.set_yticks(range(len(names)), names, parse_math=False)
+    axes.set(xlabel="predicted", ylabel="label", title=title)
     return _finished(axes, path)
 
 

@@ -87,3 +87,48 @@ def values(metrics, y, targets):
         name: checks.finite_number(function(y, targets), f"the value of the metric {name!r}")
         for name, function in metrics
     }
+
+
+def confusions(labels, predicted, classes=None):
+    """Return the classes, and how often each of them (rows) was taken for each (columns).
+
+    Parameters
+    ----------
+    labels, predicted : array_like (n,)
+        Numbers or strings.
+    classes : sequence, optional
+        All classes in their order; without them, those that occur, sorted.
+
+    Returns
+    -------
+    classes : list
+    table : ndarray of int (classes, classes)
+
+    Raises
+    ------
+    ValueError
+        The two are not equally long, a class is there twice, or one that occurs is none of them.
+
+    Examples
+    --------
+    >>> confusions(["a", "b", "b"], ["a", "b", "a"])
+    (['a', 'b'], array([[1, 0],
+           [1, 1]]))
+    """
+    labels, predicted = np.asarray(labels), np.asarray(predicted)
+    if labels.shape != predicted.shape or labels.ndim != 1:
+        raise ValueError(f"labels have shape {labels.shape}, and predicted {predicted.shape}; both"
+                         " are (n,)")
+    if classes is None:
+        classes = np.unique(np.concatenate([labels, predicted])).tolist()
+    places = {each: place for place, each in enumerate(classes)}
+    if len(places) < len(classes):
+        raise ValueError("classes has one of them twice")
+    pairs = list(zip(labels.tolist(), predicted.tolist(), strict=True))
+    unknown = [each for pair in pairs for each in pair if each not in places]
+    if unknown:
+        raise ValueError(f"the label {unknown[0]!r} is none of the classes")
+    table = np.zeros((len(places), len(places)), int)
+    for label, prediction in pairs:
+        table[places[label], places[prediction]] += 1
+    return list(classes), table

@@ -264,3 +264,44 @@ def test_nothing_to_compare(tmp_path):
         with pytest.raises(ValueError, match=r"nothing to draw|no finished epoch"):
             call()
     assert not path.exists()
+
+
+def test_confusions_are_counts_and_shares_of_rows():
+    axes = plots.confusion_matrix(
+        ["b", "b", "a_$^", "b", "b"], ["b", "a_$^", "a_$^", "b", "b"], ax=new_axes())
+    np.testing.assert_allclose(axes.images[0].get_array(), [[1, 0], [0.25, 0.75]])
+    shown = {(*each.get_position(), each.get_text()) for each in axes.texts}
+    assert shown == {(0, 0, "1"), (0, 1, "1"), (1, 1, "3")}  # column, row
+    assert [each.get_text() for each in axes.get_xticklabels()] == ["a_$^", "b"]
+
+
+def test_confusions_of_classes_in_another_order_and_of_none():
+    axes = plots.confusion_matrix([10, 2], [10, 10], classes=[2, 10, 3], ax=new_axes())
+    np.testing.assert_array_equal(axes.images[0].get_array(), [[0, 1, 0], [0, 1, 0], [0, 0, 0]])
+    assert [each.get_text() for each in axes.get_yticklabels()] == ["2", "10", "3"]
+
+
+def test_confusions_of_many_classes_have_no_numbers(tmp_path):
+    classes = np.arange(100)
+    axes = plots.confusion_matrix(classes, classes[::-1], tmp_path / "many.png")
+    assert not axes.texts
+    assert (tmp_path / "many.png").stat().st_size > 2000
+
+
+@pytest.mark.parametrize(("labels", "predicted", "options", "match"), [
+    ([1, 2], [1], {}, r"labels have shape \(2,\), and predicted \(1,\)"),
+    ([[1]], [[1]], {}, r"both are \(n,\)"),
+    ([1], [2], {"classes": [1]}, "the label 2 is none of the classes"),
+    ([1], [1], {"classes": [1, 1]}, "twice"),
+    ([], [], {}, "labels is empty: there is nothing to draw"),
+])
+def test_confusions_that_cannot_be_drawn(tmp_path, labels, predicted, options, match):
+    with pytest.raises(ValueError, match=match):
+        plots.confusion_matrix(labels, predicted, tmp_path / "table.png", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def new_axes():
+    from matplotlib.figure import Figure
+
+    return Figure().subplots()
