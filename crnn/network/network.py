@@ -212,7 +212,8 @@ class Network:
         Returns
         -------
         y : ndarray (T, B, O) or (T, O), or a list of arrays (T_i, O) where x is a list
-            (B, O) or (O,) if ``last``.
+            (B, O) or (O,) if ``last``. A NaN in x makes y NaN from its step on, in that sequence
+            (in two directions in all of it), and the state.
         state : ndarray (L * D, B, H) or (L * D, H), or a tuple of two
             Each sequence's last state.
 
@@ -370,7 +371,7 @@ class Network:
         Returns
         -------
         ndarray (T, B, O), or (B, O) of the last outputs, or a list of arrays (T_i, O)
-            As calling the network returns it; 0 beyond lengths.
+            As calling the network returns it; 0 beyond lengths, NaN where outputs are.
 
         Raises
         ------
@@ -383,7 +384,7 @@ class Network:
                 f"the network was trained with the loss {loss!r}, so its outputs are numbers, not"
                 " probabilities; predict returns them"
             )
-        return self._predicted(x, lengths, lambda y: probabilities(y, loss), 0)
+        return self._predicted(x, lengths, lambda y, _: probabilities(y, loss), 0)
 
     def predict(self, x, *, lengths=None):
         """Return what a network predicts that `fit` trained.
@@ -407,7 +408,8 @@ class Network:
         Raises
         ------
         TypeError, ValueError, IndexError
-            As calling the network does.
+            As calling the network does; ValueError if outputs are NaN, as they are from the first
+            NaN in x on. (Calling the network, `predict_proba` and `step` return NaN then.)
 
         Examples
         --------
@@ -423,15 +425,15 @@ class Network:
         """
         loss = self.metadata.get("loss", "softmax")
         beyond = -1 if loss == "softmax" else 0
-        return self._predicted(x, lengths, lambda y: predictions(y, loss), beyond)
+        return self._predicted(x, lengths, lambda y, name: predictions(y, loss, name), beyond)
 
     def _predicted(self, x, lengths, meaning, beyond):
         """Return what outputs mean, in their form, and ``beyond`` beyond lengths."""
         last = self.metadata.get("targets") == "last"
         y, _ = self(x, lengths=lengths, last=last)
         if isinstance(y, list):
-            return [meaning(each) for each in y]
-        result = meaning(y)
+            return [meaning(each, f"y[{number}]") for number, each in enumerate(y)]
+        result = meaning(y, "y")
         if lengths is not None and not last:
             steps = result.swapaxes(0, 1) if self.batch_first and y.ndim == 3 else result
             valid = valid_steps(np.asarray(lengths), len(steps)).reshape(steps.shape[: y.ndim - 1])

@@ -55,8 +55,21 @@ def probabilities(y, loss):
     return softmax(y) if loss == "softmax" else sigmoid(y)
 
 
-def predictions(y, loss):
-    """Return classes, or 0 and 1, or for other losses the outputs themselves."""
+def predictions(y, loss, name="y"):
+    """Return classes, or 0 and 1, or for other losses the outputs themselves.
+
+    Raises
+    ------
+    ValueError
+        If an output is NaN, for which no class is the right one; ``name`` is what y is called.
+    """
+    wrong = np.isnan(y).any(-1)
+    if wrong.any():
+        place = [int(each) for each in np.unravel_index(wrong.argmax(), wrong.shape)]
+        raise ValueError(
+            f"the outputs y, _ = net(x) are NaN, the first at {name}{place or ''}, and stand for"
+            " nothing: look for NaN in x, there or before, or in the network's parameters"
+        )
     if loss == "softmax":
         return y.argmax(-1)
     return (y > 0).astype(np.intp) if loss == "sigmoid" else y

@@ -2,6 +2,8 @@
 
 import reprlib
 
+import numpy as np
+
 from crnn.base import checks
 from crnn.base.sequences import (
     checked_rows,
@@ -109,6 +111,7 @@ class Stream:
         """Write the state to a file, whole or not at all, to go on from another time.
 
         The file is safetensors with a SHA-256 of it all, as `RNN.save` writes; it holds no weights.
+        A state that has become NaN is refused: whoever went on from it would get NaN for ever.
 
         Parameters
         ----------
@@ -118,6 +121,8 @@ class Stream:
         ------
         TypeError
             If the dtype is complex128.
+        ValueError
+            If the state is NaN or infinite.
         OSError
             If it cannot be written. A file that was there is then still there.
 
@@ -137,6 +142,15 @@ class Stream:
         True
         """
         arrays = [each for states in self._stepper.state for each in states]
+        wrong = [row for each in arrays for row in np.flatnonzero(~np.isfinite(each).all(-1))]
+        if wrong:
+            of_row, rows = "", ""
+            if self.batch_size is not None:
+                of_row, rows = f" of sequence {min(wrong)}", f"rows=[{min(wrong)}]"
+            raise ValueError(
+                f"the state{of_row} is NaN or infinite, as it is from the first such x on; have it"
+                f" begin anew with reset({rows}), and leave out steps whose x is not finite"
+            )
         names = _state_shapes(self._engine.layers, len(arrays[0]))
         kinds.write(path, dict(zip(names, arrays, strict=True)), {"state": self._account()})
 
@@ -191,7 +205,8 @@ class Stream:
     def step(self, x, out=None):
         """Return the outputs of one time step and move the state on.
 
-        T steps give the same bits as one call with the whole sequence. While the state of one
+        T steps give the same bits as one call with the whole sequence. A NaN in x makes the state
+        NaN, and with it all outputs from then on, until `reset`. While the state of one
         sequence is the initial one, a step may bring a batch of any size; other changes of size
         need `reset`.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from crnn.base.arrangement import arranged
 from crnn.base.weights import of_each_number
+from crnn.training import finite
 from crnn.training.bucketing import Batches
 
 FORMS = '(x, targets), (x, targets, lengths) or a dict with "x" and "targets"'
@@ -57,10 +58,14 @@ def checked_batches(data, objective, truncation, name="data", warm_up=0):
     """Return `as_batches` of data, all of which the network can train on."""
     batches = as_batches(data, objective, truncation, name, warm_up)
     for number in range(len(batches)):
+        sequences = batches.sequences(number)
         try:
             batch = batches[number]
-            for part in _parts(batch, objective):
-                objective.validate(part)
+            for first, part in _parts(batch, objective):
+                checked = objective.validate(part)
+                finite.check_features(part, objective.net.dtype, first, sequences)
+                if checked is not None:
+                    finite.check_targets(part, checked, first, sequences)
         except (TypeError, ValueError, IndexError) as error:
             where = f"batch {number} of {name}" if len(batches) > 1 else name
             raise type(error)(f"{where}: {error}{_how_read(data, name)}") from error
@@ -148,6 +153,10 @@ class _Batches:
         arrays = given.x, given.targets(targets, form), given.lengths, weights
         return Batch(*(None if each is None else np.asanyarray(each) for each in arrays))
 
+    def sequences(self, number):
+        """Return the numbers of a batch's sequences among all of `crnn.batches`; None elsewhere."""
+        return self._items.parts[number] if isinstance(self._source, Batches) else None
+
     @functools.cached_property
     def updates(self):
         """How many chunks all batches have with a valid target."""
@@ -230,16 +239,19 @@ class _InOrder:
 
 
 def _parts(batch, objective):
-    """Yield a batch in parts that are valid if it is, and that can be checked one by one."""
+    """Yield a batch in parts that are valid if it is, and that can be checked one by one.
+
+    With the number of the first step of each.
+    """
     x, targets, *others = batch
     is_plain = all(each is None for each in others)
     is_cut = is_plain and _axes(batch) > 0 and has_every_step(batch, objective)
     if not is_cut or len(targets) != len(x):
-        yield batch
+        yield 0, batch
         return
     steps = max(1, PART // max(batch_size(batch) or 1, 1))
     for start in range(0, max(len(x), 1), steps):
-        yield Batch(x[start : start + steps], targets[start : start + steps])
+        yield start, Batch(x[start : start + steps], targets[start : start + steps])
 
 
 def spans(steps, truncation, warm_up):

@@ -184,7 +184,8 @@ def fit(
     Raises
     ------
     TypeError, ValueError, IndexError
-        If an argument or the data are not as above, or data or validation has no valid target.
+        If an argument or the data are not as above, or data or validation has no valid target, or
+        has NaN or infinity in x, within a sequence's length, or among the targets that count.
     FloatingPointError
         If the loss, its gradient or a parameter stops being finite. Parameters and optimizer are as
         before that update, the checkpoint is the last one written.
@@ -372,8 +373,7 @@ class _Loop:
             raise FloatingPointError(
                 f"the loss is {loss} and its gradient's norm {norm} in update"
                 f" {self.progress.update + 1} (epoch {self.progress.epoch + 1}); the parameters are"
-                " those before it. Try a lower learning rate, or clip_norm; if this is the first"
-                " update, look for NaN in the data (missing='skip' leaves out targets that are NaN)"
+                " those before it. Try a lower learning rate, or clip_norm"
             )
         if clip_value is not None:
             gradients.clip_value(clip_value)
@@ -437,7 +437,8 @@ class _Loop:
         if not math.isfinite(found["loss"]):
             raise FloatingPointError(
                 f"the validation loss is {found['loss']} after epoch {self.progress.epoch + 1},"
-                " though the training loss is finite; look for NaN in the validation data"
+                " though the training loss is finite; look for what is unlike the training data in"
+                " the validation data, such as features of another size"
             )
         return found
 

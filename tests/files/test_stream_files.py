@@ -57,6 +57,25 @@ def test_other_weights_and_the_other_backend_take_it(rng, tmp_path, cell):
         assert not again.is_at_start
 
 
+@each_cell
+def test_a_state_that_is_nan_is_not_saved(rng, tmp_path, cell, backend):
+    net = cell(I, (5, 6), O, seed=0)
+    stream, one = moved(net, rng), moved(net, rng, None)
+    stream.save(tmp_path / "state")
+    good = (tmp_path / "state").read_bytes()
+    x = np.zeros((B, I))
+    x[2, 1] = np.nan
+    stream.step(x)
+    one.step(x[2])
+    with pytest.raises(ValueError, match=r"state of sequence 2 is NaN.*reset\(rows=\[2\]\)"):
+        stream.save(tmp_path / "state")
+    with pytest.raises(ValueError, match=r"the state is NaN.*reset\(\)"):
+        one.save(tmp_path / "state")
+    assert (tmp_path / "state").read_bytes() == good
+    stream.reset(rows=[2])
+    stream.save(tmp_path / "state")
+
+
 def test_what_is_in_the_file(rng, tmp_path):
     stream = moved(crnn.LSTM(I, (5, 6), O, seed=0), rng)
     stream.save(tmp_path / "state")

@@ -125,6 +125,28 @@ def test_the_states_of_steps_are_left_alone(x, backend):
     assert net.state.tobytes() == before
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+def test_what_is_nan_is_no_class(loss, x, backend):
+    net, last = make(loss), make(loss, "last")
+    x[3, 1, 0] = np.nan
+    with pytest.raises(ValueError, match=r"NaN, the first at y\[3, 1\], .*look for NaN in x"):
+        net.predict(x)
+    with pytest.raises(ValueError, match=r"the first at y\[3\],"):
+        net.predict(x[:, 1])
+    with pytest.raises(ValueError, match=r"the first at y\[1\]\[3\],"):
+        net.predict([x[:, 0], x[:, 1]])
+    with pytest.raises(ValueError, match=r"the first at y\[1\],"):
+        last.predict(x)
+    with pytest.raises(ValueError, match=r"the first at y,"):
+        last.predict(x[:, 1])
+    assert np.isfinite(net.predict(x[:3])).all()
+    assert np.isnan(net(x)[0][3:, 1]).all()
+    if loss != "mse":
+        proba = net.predict_proba(x)
+        assert np.isnan(proba[3:, 1]).all()
+        assert np.isfinite(proba[:, 0]).all()
+
+
 def test_numbers_have_no_probabilities(x, backend):
     with pytest.raises(ValueError, match=r"'mse'.*predict"):
         make("mse").predict_proba(x)

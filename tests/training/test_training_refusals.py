@@ -121,6 +121,70 @@ def test_help_shows_the_arguments_of_fit():
     assert not set(INSTEAD) & set(inspect.signature(crnn.fit).parameters)
 
 
+def spoilt(shape, place, value=np.nan):
+    array = np.ones(shape)
+    array[place] = value
+    return array
+
+
+RAGGED = [np.ones((n, I)) for n in (5, 3, 9, 4, 7)]
+NOT_FINITE = {
+    "x": (lambda: (spoilt((T, B, I), (4, 1, 2)), TARGETS), {},
+          "data: x has nan in step 4 of sequence 1, feature 2; .*float32"),
+    "x of one sequence": (lambda: (spoilt((T, I), (4, 1), -np.inf), TARGETS[:, 0]), {},
+                          "data: x has -inf in step 4, feature 1;"),
+    "x too large for float32": (lambda: (FLOATS * 1e300, TARGETS), {}, "x has 1e.300 in step 0"),
+    "x of a later batch": (lambda: [(FLOATS, TARGETS), (spoilt((T, B, I), (9, 1, 0)), TARGETS)], {},
+                           "batch 1 of data: x has nan in step 9 of sequence 1, feature 0;"),
+    "x of a list": (lambda: ([*RAGGED, spoilt((6, I), (5, 1))], [0] * 6), {},
+                    "x has nan in step 5 of sequence 5, feature 1;"),
+    "x of crnn.batches": (
+        lambda: crnn.batches([*RAGGED, spoilt((6, I), (5, 1)), *RAGGED], [0] * 11, batch_size=3),
+        {}, r"batch \d of data: x has nan in step 5 of sequences\[5\], feature 1;"),
+    "x late in a long sequence": (
+        lambda: (spoilt((70_000, 1, I), (69_999, 0, 1)), np.zeros((70_000, 1), int)), {},
+        "x has nan in step 69999 of sequence 0, feature 1;"),
+    "targets": (lambda: (FLOATS, spoilt((T, B, O), (6, 1, 3))), {"loss": "mse"},
+                "data: targets have nan in step 6 of sequence 1, output 3; with missing='skip'"),
+    "targets for last steps": (lambda: (FLOATS, spoilt((B, O), (1, 3))), {"loss": "mae"},
+                               "targets have nan in sequence 1, output 3;"),
+    "targets of one sequence": (lambda: (FLOATS[:, 0], spoilt((T, O), (6, 3))), {"loss": "huber"},
+                                "targets have nan in step 6, output 3;"),
+    "an infinite target": (lambda: (FLOATS, spoilt((T, B, O), (6, 1, 3), np.inf)),
+                           {"loss": "mse", "missing": "skip"}, "targets have inf in step 6"),
+}
+
+
+@pytest.mark.parametrize("case", NOT_FINITE)
+@pytest.mark.parametrize("name", ["data", "validation"])
+def test_what_is_not_finite_is_told_before_training(case, name):
+    data, options, message = NOT_FINITE[case]
+    data, message = data(), message.replace("data", name)
+    if name == "data":
+        refused(data, options, ValueError, message)
+    else:
+        good = (FLOATS, np.ones((T, B, O))) if options else (FLOATS, TARGETS)
+        refused(good, options | {"validation": data}, ValueError, message)
+    with pytest.raises(ValueError, match=message.replace("validation", "data")):
+        crnn.evaluate(make(), data, **options)
+
+
+def test_what_does_not_count_may_be_anything(rng, backend):
+    x, targets = batch(rng, loss="mse")
+    found = []
+    for value in (0.0, np.nan, np.inf):
+        bad_x, bad = x.copy(), targets.copy()
+        bad_x[7:, 1] = value
+        bad[7:, 1] = bad[2, 0] = value  # the latter by its weight
+        weights = np.ones(bad.shape[:2])
+        weights[2, 0] = 0
+        data = {"x": bad_x, "targets": bad, "lengths": [len(x), 7], "sample_weight": weights}
+        net = make()
+        history = crnn.fit(net, data, crnn.Adam(0.01), epochs=2, loss="mse")
+        found.append((net.vector.tobytes(), history["loss"]))
+    assert found[0] == found[1] == found[2]
+
+
 @pytest.mark.parametrize("truncation", [0, -4, 2.5])
 def test_evaluate_refuses_a_bad_truncation(truncation):
     with pytest.raises((TypeError, ValueError), match="truncation"):
@@ -221,9 +285,14 @@ def test_gradients_that_overflow_leave_the_optimizer_too(rng):
 
 
 def test_nan_in_the_validation_data_stops_and_spoils_no_checkpoint(rng, tmp_path):
-    net = make()
+    net, x = make(), FLOATS.copy()
+
+    def spoil(event):
+        x[...] = np.nan  # after it has been looked at
+
     with pytest.raises(FloatingPointError, match="validation loss is nan"):
-        train(batch(rng), net=net, validation=(FLOATS * np.nan, TARGETS), checkpoint=tmp_path / "c")
+        train(batch(rng), net=net, validation=(x, TARGETS), checkpoint=tmp_path / "c",
+              callbacks=[spoil])
     assert not list(tmp_path.iterdir())
 
 
