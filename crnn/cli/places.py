@@ -4,12 +4,20 @@ import os
 
 from crnn import plots
 from crnn.cli.screen import say
-from crnn.cli.texts import STDIN
 from crnn.files import container, disk
 
 
-def check_places(options):
-    """Raise now, not after the training, if one of its files cannot be written."""
+def check_places(options, read, init_from=None):
+    """Raise now, not after the training, if one of its files cannot be written.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+    read : list of (str, str)
+        What the training reads: what each file is for, and its path.
+    init_from : str, optional
+        The model that it starts from.
+    """
     if not options.output:
         raise ValueError("the name of the model file (--output) is empty")
     checkpoint = checkpoint_of(options)
@@ -20,10 +28,9 @@ def check_places(options):
     if not options.resume:
         written |= {f"the old file of {name}": path + ".old" for name, path in written.items()
                     if os.path.exists(path)}
-    read = [("the text", path) for path in options.texts if path != STDIN]
     # a model may be gone on with in its own place: it is kept as the old file of it
-    if options.init_from and not _are_same(options.init_from, options.output):
-        read.append(("--init-from", options.init_from))
+    if init_from and not _are_same(init_from, options.output):
+        read = [*read, ("--init-from", init_from)]
     check_apart(read + [("--plot", options.plot)] * bool(options.plot) + list(written.items()))
     for path in written.values():
         disk.check_place(path)

@@ -1,4 +1,4 @@
-"""What ``crnn train`` shows of a training under way, and when it saves the model."""
+"""What commands show of a training under way, and when they save the model."""
 
 import datetime
 import itertools
@@ -22,10 +22,12 @@ class Watcher:
     With tqdm, on a terminal, a bar is drawn; elsewhere each epoch is a line.
     """
 
-    def __init__(self, options, vocabulary, trained_on):
-        self.options, self.vocabulary, self.trained_on = options, vocabulary, trained_on
+    UNIT = "targets"  # what event.targets counts
+
+    def __init__(self, options):
+        self.options = options
         self.started = time.monotonic()
-        self.seen = 0  # characters since the start
+        self.seen = 0  # targets since the start
         self.first_update = None
         self.bar = None
 
@@ -40,33 +42,30 @@ class Watcher:
             self.bar(event)
         if event.kind == "update":
             self.seen += event.targets
-        else:
-            self.show_epoch(event)
-
-    def show_epoch(self, event):
+            return
         if event.is_best:
             self.save(event)
-        line = f"epoch {event.epoch}/{event.epochs}: training {nats_and_bits(event.loss)}"
-        if event.validation_loss is not None:
-            line += f", validation {nats_and_bits(event.validation_loss)}"
-        line += f" per character; {self.speed():,.0f} characters/s, {self.time_left(event)} left"
-        if self.bar is not None:
-            self.bar.clear()
-        say(line)
-        for written in self.sample(event):
-            quote(written)
-
-    def sample(self, event):
-        """Return lines that the model writes now."""
-        length, options = self.options.sample_length, {"temperature": 0.8, "seed": event.epoch}
-        if not self.options.lines:
-            return text.sample(event.net, self.vocabulary, length, **options).strip().splitlines()
-        lines = text.generate_lines(event.net, self.vocabulary, longest=length, **options)
-        return itertools.islice(lines, SAMPLE_LINES if length else 0)
+        self.show(event)
 
     def save(self, event):
+        """Write the model file, after an epoch."""
+        raise NotImplementedError
+
+    def losses(self, event):
+        """Return what is said of an epoch's losses."""
+        raise NotImplementedError
+
+    def show(self, event):
+        """Print an epoch's line."""
+        if self.bar is not None:
+            self.bar.clear()
+        say(f"epoch {event.epoch}/{event.epochs}: {self.losses(event)}; {self.speed():,.0f}"
+            f" {self.UNIT}/s, {self.time_left(event)} left")
+
+    def account(self, event):
+        """Return what the model's file says of its training."""
         now = datetime.datetime.now(datetime.timezone.utc)
-        training = self.trained_on | {
+        return {
             "epochs": event.epoch,
             "updates": event.update,
             "training_loss": event.loss,
@@ -76,7 +75,6 @@ class Watcher:
             "instruction_set": build_info()["instruction_set"],
             "date": now.isoformat(timespec="seconds"),
         }
-        text.save_model(self.options.output, event.net, self.vocabulary, training)
 
     def speed(self):
         return self.seen / max(time.monotonic() - self.started, 1e-9)
@@ -89,6 +87,39 @@ class Watcher:
     def close(self):
         if self.bar is not None:
             self.bar.close()
+
+
+class TextWatcher(Watcher):
+    """Of a model that writes: it writes a little after each epoch."""
+
+    UNIT = "characters"
+
+    def __init__(self, options, vocabulary, trained_on):
+        super().__init__(options)
+        self.vocabulary, self.trained_on = vocabulary, trained_on
+
+    def save(self, event):
+        training = self.trained_on | self.account(event)
+        text.save_model(self.options.output, event.net, self.vocabulary, training)
+
+    def losses(self, event):
+        line = f"training {nats_and_bits(event.loss)}"
+        if event.validation_loss is not None:
+            line += f", validation {nats_and_bits(event.validation_loss)}"
+        return line + " per character"
+
+    def show(self, event):
+        super().show(event)
+        for written in self.sample(event):
+            quote(written)
+
+    def sample(self, event):
+        """Return lines that the model writes now."""
+        length, options = self.options.sample_length, {"temperature": 0.8, "seed": event.epoch}
+        if not self.options.lines:
+            return text.sample(event.net, self.vocabulary, length, **options).strip().splitlines()
+        lines = text.generate_lines(event.net, self.vocabulary, longest=length, **options)
+        return itertools.islice(lines, SAMPLE_LINES if length else 0)
 
 
 def nats_and_bits(loss):

@@ -220,7 +220,8 @@ def test_the_bar_on_a_terminal():
             pass
     os.close(outside)
     assert process.returncode == 0
-    assert re.search(rb"epoch 2/2: .*\d+/\d+, \d.*\d nats \(\d\.\d+ bits\) per character", shown)
+    assert re.search(rb"epoch 2/2: .*\d+/\d+, loss \d", shown)
+    assert re.search(rb"epoch 2/2: training \d.*\d nats \(\d\.\d+ bits\) per character", shown)
     assert re.search(rb"epoch 1/2: training \d\.\d+ nats", shown)
 
 
