@@ -70,7 +70,8 @@ def gradient_flow(net, x, targets, state=None, *, loss="softmax", reduction="mea
     checks.option("net", net, Network, "a network")
     layers = net.engine.layers
     given = arranged(x, lengths, net.batch_first, net.input_size)
-    sequence = checked_sequence(given.x, state, given.lengths, layers, net.dtype)
+    sequence = checked_sequence(
+        given.x, state, given.lengths, layers, net.dtype, net.engine.lookout)
     targets = given.targets(targets, loss)
     objective = checked_objective(
         loss, targets, sequence, net.engine.output_size, reduction, net.dtype

@@ -8,7 +8,7 @@ import numpy as np
 
 from crnn.base import checks
 from crnn.base.padding import as_list, checked_sequences, is_list_of_arrays, padded, unpadded
-from crnn.base.sequences import check_features, warn_of_features
+from crnn.base.sequences import check_features
 
 
 def arranged(x, lengths, batch_first, input_size):
@@ -74,8 +74,6 @@ class BatchFirst(TimeFirst):
         self._is_batch = array.ndim == (2 if is_tokens else 3)
         if not is_tokens:
             check_features(array, input_size, batch_first=True)
-        elif self._is_batch:
-            warn_of_features(array, input_size, "x[None]")
         self._shape = array.shape[:2]
         super().__init__(self._swapped(array), lengths)
         if self._is_batch and lengths is not None:

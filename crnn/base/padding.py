@@ -141,7 +141,10 @@ def padded(arrays):
     """Return arrays (T_i, ...) in one, (T, B, ...), 0 beyond their ends, and their lengths."""
     lengths = np.array([len(each) for each in arrays], np.intp)
     shape = lengths.max(), len(arrays), *arrays[0].shape[1:]
-    whole = np.zeros(shape, np.result_type(*arrays))
+    dtype = np.result_type(*arrays)
+    if dtype.kind == "f" and all(each.dtype.kind in "iu" for each in arrays):
+        dtype = np.dtype(np.int64)  # NumPy makes floats of uint64 beside int64, which are no tokens
+    whole = np.zeros(shape, dtype)
     for number, each in enumerate(arrays):
         whole[: len(each), number] = each
     return whole, lengths

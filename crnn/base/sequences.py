@@ -10,6 +10,7 @@ import numpy as np
 
 from crnn.base import checks
 
+MANY = 8  # tokens of a step that are hardly all 0 or 1 by chance
 
 class Sequence(NamedTuple):
     """A checked input: T steps of B sequences."""
@@ -41,7 +42,7 @@ class Sequence(NamedTuple):
         return array if self.batched or array is None else array.squeeze(axis)
 
 
-def checked_sequence(x, state, lengths, layers, dtype):
+def checked_sequence(x, state, lengths, layers, dtype, lookout=None):
     """Check the arguments of a whole-sequence call.
 
     Parameters
@@ -54,6 +55,8 @@ def checked_sequence(x, state, lengths, layers, dtype):
         (B,), or () for one sequence: integers from 0 to T.
     layers : list of LayerSpec
     dtype : numpy.dtype
+    lookout : Lookout, optional
+        Looks at tokens.
 
     Returns
     -------
@@ -64,8 +67,8 @@ def checked_sequence(x, state, lengths, layers, dtype):
     if is_tokens:
         batched = array.ndim == 2
         array = checks.tokens(array, input_size)
-        if batched and lengths is None:  # lengths of all sequences say what x is
-            warn_of_features(array, input_size)
+        if lookout is not None and batched and lengths is None:  # lengths say that x is a batch
+            lookout.look(array)
     else:
         batched = array.ndim == 3
         check_features(array, input_size)
@@ -122,22 +125,47 @@ def how_read(steps, batch_size, batched):
     )
 
 
-def warn_of_features(tokens, input_size, as_batch="x[:, None]"):
-    """Warn of tokens (T, B), or (B,) of a step, that look like the features of one sequence.
+class Lookout:
+    """Warns, once for each network, of tokens that look like the features of one sequence.
 
-    ``as_batch`` is what makes a batch of one sequence's features.
+    They do if there are as many in a row as the network has inputs, more than two, all 0 or 1.
+    Plans take further arrays of a shape as they are, so that it sees the first one of each shape.
+
+    Parameters
+    ----------
+    input_size : int
+    batch_first : bool
+        Whether the network's arrays come with the batch before time.
     """
-    is_step = tokens.ndim == 1
-    if tokens.shape[-1] != input_size or input_size < 3 or not (is_step or len(tokens) > 1):
-        return
-    if not np.isin(tokens, (0, 1)).all():
-        return
-    wanted = "" if is_step else f", or {as_batch} as a batch of one sequence"
-    checks.warn(
-        f"x is integers of shape {tokens.shape} and was read as tokens of {input_size} sequences;"
-        f" but it is 0 and 1 only, input_size = {input_size} in a row, as features are. If they"
-        f" are, pass floats: x.astype(float){wanted}"
-    )
+
+    def __init__(self, input_size, batch_first):
+        self._input_size, self._batch_first, self._has_warned = input_size, batch_first, False
+
+    def look(self, tokens):
+        """Look at tokens (T, B)."""
+        came = tokens.T if self._batch_first else tokens
+        if len(came) > 1 and self._could_be_features(came):
+            as_batch = "x[None]" if self._batch_first else "x[:, None]"
+            self._warn(came, tokens.shape[1], f", or {as_batch} as a batch of one sequence")
+
+    def look_at_step(self, tokens):
+        """Look at tokens (B,); where these are few, only if one of them alone is 1."""
+        if self._could_be_features(tokens) and (len(tokens) >= MANY or tokens.sum() == 1):
+            self._warn(tokens, len(tokens), "")
+
+    def _could_be_features(self, tokens):
+        return (
+            not self._has_warned and tokens.shape[-1] == self._input_size > 2
+            and tokens.min() == 0 and tokens.max() == 1
+        )
+
+    def _warn(self, tokens, batch_size, wanted):
+        self._has_warned = True
+        checks.warn(
+            f"x is integers of shape {tokens.shape} and was read as tokens of {batch_size}"
+            f" sequences; but it is 0 and 1 only, input_size = {self._input_size} in a row, as"
+            f" features are. If they are, pass floats: x.astype(float){wanted}"
+        )
 
 
 def checked_lengths(lengths, steps, batch_size):

@@ -148,9 +148,15 @@ def info(options):
         symbols = vocabulary.joined(list(vocabulary.symbols))
         shown = shortened(repr(symbols), LONGEST_VOCABULARY)
         say(f"vocabulary of {counted(len(vocabulary), vocabulary.unit)}: {shown}")
-        if training:
-            say()
-        _print_table([(name.replace("_", " "), str(value)) for name, value in training.items()])
+        _print_below((name.replace("_", " "), str(value)) for name, value in training.items())
+    _print_below(content.metadata.items())
+
+
+def _print_below(rows):
+    """Print a table after an empty line, if it has rows."""
+    if rows := list(rows):
+        say()
+        _print_table(rows)
 
 
 def _print_table(rows):

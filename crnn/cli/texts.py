@@ -9,6 +9,8 @@ STDIN = "-"
 
 def read_texts(paths, encoding=None):
     """Return the texts of several files, one after the other, each ended by a line's end."""
+    if list(paths).count(STDIN) > 1:
+        raise ValueError("standard input, -, can be read once; leave out the others")
     texts = [read_text(path, encoding) for path in paths]
     ended = [each if each.endswith("\n") else each + "\n" for each in texts[:-1]]
     return "".join(ended) + texts[-1]

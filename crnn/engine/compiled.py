@@ -36,10 +36,12 @@ class Engine:
         The share of each layer's outputs that training zeroes, except the top layer's.
     generator : numpy.random.Generator
         Draws the dropout masks.
+    lookout : Lookout
+        Warns of features that are read as tokens.
 
     Attributes
     ----------
-    layers, parameters
+    layers, parameters, lookout
         As given.
     output_size : int
         O, of a network without a readout what its top layer puts out.
@@ -48,8 +50,9 @@ class Engine:
         and is_finite.
     """
 
-    def __init__(self, layers, parameters, dropout, generator):
+    def __init__(self, layers, parameters, dropout, generator, lookout):
         self.layers, self.parameters, self._dtype = layers, parameters, parameters.dtype
+        self.lookout = lookout
         self._dropout = Dropout(dropout, layers, generator)
         self.updates = self._kernels = kernels(parameters.backend, parameters.dtype)
         self.weights = PackedWeights(self._kernels, layers, parameters)
@@ -148,7 +151,7 @@ class Engine:
 
     def validate(self, x, targets, loss, lengths, weighting=None):
         """Raise what `loss` would raise for these, without computing it; return the `Objective`."""
-        sequence = checked_sequence(x, None, lengths, self.layers, self._dtype)
+        sequence = checked_sequence(x, None, lengths, self.layers, self._dtype, self.lookout)
         return checked_objective(
             loss, targets, sequence, self.output_size, "mean", self._dtype, weighting)
 
@@ -201,7 +204,7 @@ class Engine:
         if latest is not None:
             latest.arguments.let_go()  # of what it had taken before it refused the rest
             self._plans.put_aside(latest)
-        sequence = checked_sequence(x, state, lengths, self.layers, self._dtype)
+        sequence = checked_sequence(x, state, lengths, self.layers, self._dtype, self.lookout)
         if kind in ("infer", "forward"):
             return self._plan_of(kind, sequence, NO_OBJECTIVE._replace(last_only=last_only))
         objective = checked_objective(

@@ -19,8 +19,8 @@ class Engine:
 
     updates = optimizers
 
-    def __init__(self, layers, parameters, dropout, generator):
-        self.layers, self.parameters = layers, parameters
+    def __init__(self, layers, parameters, dropout, generator, lookout):
+        self.layers, self.parameters, self.lookout = layers, parameters, lookout
         self._dropout, self._dtype = Dropout(dropout, layers, generator), parameters.dtype
         self.output_size = (
             len(parameters["b_y"]) if "b_y" in parameters else layers[-1].output_size
@@ -94,7 +94,7 @@ class Engine:
 
     def sequence(self, x, state, lengths):
         """Return the checked sequence."""
-        return checked_sequence(x, state, lengths, self.layers, self._dtype)
+        return checked_sequence(x, state, lengths, self.layers, self._dtype, self.lookout)
 
     def question(self, x, targets, state, loss, reduction, lengths, weighting):
         """Return the checked sequence and the checked objective."""

@@ -22,7 +22,7 @@ KEYS = {
     CHECKPOINT: ("config", "training"),
     STATE: ("state",),
 }
-MAY_HAVE = {NETWORK: ("scaler",)}
+MAY_HAVE = {NETWORK: ("scaler",), MODEL: ("scaler",)}
 NAMES = {  # what error messages call the text of a key
     "config": "configuration", "vocabulary": "vocabulary", "training": "account of training",
     "state": "account of a state", "scaler": "scaler",
@@ -94,9 +94,10 @@ def read(path: PathLike, *wanted: str) -> Content:
         raise FormatError(f"{path}: {_refusal(kind, wanted)}")
     if "config" not in metadata and kind != STATE:
         raise FormatError(f"{path}: the header has no network configuration")
-    if kind != NETWORK:  # a network's header may also have metadata of its user's
-        container.check_names(path, metadata, KEYS[kind])
     keys = [*KEYS[kind], *(key for key in MAY_HAVE.get(kind, ()) if key in metadata)]
+    # the header of a network or a model may also have metadata of its user's
+    own = metadata.keys() & NAMES.keys() if kind in MAY_HAVE else metadata
+    container.check_names(path, own, keys)
     header = {key: container.read_json(path, metadata.pop(key), NAMES[key]) for key in keys}
     return Content(kind, tensors, header, metadata)
 

@@ -89,7 +89,7 @@ class Configuration:
         The options are the cell's own.
         """
         kind, backend = cell_kind(cell, options), choose_backend(backend)
-        configuration = cls(
+        return cls(
             kind,
             dtype=checks.float_dtype(dtype, backend),
             input_size=checks.whole_number(input_size, "input_size"),
@@ -105,12 +105,6 @@ class Configuration:
             learn_state=checks.flag(learn_state, "learn_state"),
             backend=backend,
         )
-        if configuration.dropout and configuration.num_layers == 1:
-            checks.warn(
-                f"dropout={dropout} does nothing with num_layers=1: it is between layers; use"
-                " num_layers=2 or more, or leave it out"
-            )
-        return configuration
 
     @functools.cached_property
     def layers(self):

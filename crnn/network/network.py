@@ -1,13 +1,17 @@
 """What all networks share, whatever their cell: parameters, passes, steps, copies, files."""
 
+import contextlib
+import contextvars
 import copy
+import reprlib
 from collections.abc import Mapping
 
 import numpy as np
 
 from crnn.base import checks
 from crnn.base.layers import parameter_shapes
-from crnn.base.sequences import valid_steps
+from crnn.base.padding import is_list_of_arrays
+from crnn.base.sequences import Lookout, valid_steps
 from crnn.base.weights import weighting
 from crnn.engine import compiled, textbook
 from crnn.files import kinds
@@ -15,11 +19,23 @@ from crnn.kernels.memory import aligned_empty
 from crnn.network.arranged import ArrangedPasses, ArrangedTape
 from crnn.network.initialization import METHODS, initial_vector
 from crnn.network.parameters import Layout, Parameters
-from crnn.network.prediction import PROBABILITIES, predictions, probabilities
+from crnn.network.prediction import PROBABILITIES, predictions, probabilities, replaced
 from crnn.network.scaling import Scaler
 from crnn.network.streams import Stream
 
 ENGINES = {"compiled": compiled.Engine, "reference": textbook.Engine}
+
+_is_remade = contextvars.ContextVar("_is_remade", default=False)
+
+
+@contextlib.contextmanager
+def remaking():
+    """A context in which networks are copies, whose user was warned when the first was made."""
+    token = _is_remade.set(True)
+    try:
+        yield
+    finally:
+        _is_remade.reset(token)
 
 
 class Elsewhere:
@@ -80,20 +96,24 @@ class Network:
     ----------
     engine : Engine
         It runs the passes. Internal: the one door to a pass for the rest of crnn, such as training.
-    metadata : dict of str to str
-        Texts about the network, which `save` writes and `crnn.load` reads. `crnn.fit` puts in
-        "loss" and "targets", which are "every" or "last", for `predict`.
     """
 
     def __init__(self, configuration, init, seed, forget_bias=None):
+        if configuration.dropout and configuration.num_layers == 1 and not _is_remade.get():
+            checks.warn(
+                f"dropout={configuration.dropout} does nothing with num_layers=1: it is between"
+                " layers; use num_layers=2 or more, or leave it out"
+            )
         init, layers = checks.choice(init, "init", METHODS), configuration.layers
         layout = Layout(parameter_shapes(layers, configuration.output_size))
         vector = aligned_empty((layout.size,), configuration.dtype)
         vector[...], self._generator = initial_vector(layout, layers, init, seed, forget_bias)
-        self._configuration, self.metadata, self._scaler = configuration, {}, None
+        self._configuration, self._metadata, self._scaler = configuration, {}, None
         self._parameters = Parameters(layout, vector, configuration.backend)
         engine = ENGINES[configuration.backend]
-        self.engine = engine(layers, self._parameters, configuration.dropout, self._generator)
+        self.engine = engine(
+            layers, self._parameters, configuration.dropout, self._generator,
+            Lookout(configuration.input_size, configuration.batch_first))
         self._passes = ArrangedPasses(self.engine, configuration.batch_first)
         self._passes_over_arrays = self._passes if configuration.batch_first else self.engine
         self._stream = None if configuration.bidirectional else Stream(self.engine)
@@ -371,7 +391,8 @@ class Network:
         Returns
         -------
         ndarray (T, B, O), or (B, O) of the last outputs, or a list of arrays (T_i, O)
-            As calling the network returns it; 0 beyond lengths, NaN where outputs are.
+            As calling the network returns it; 0 beyond lengths and of a sequence without steps, NaN
+            where outputs are.
 
         Raises
         ------
@@ -403,7 +424,7 @@ class Network:
         -------
         ndarray of intp (T, B), or (B,) of the last outputs, or a list of arrays (T_i,)
             As calling the network returns it; of other losses than "softmax" with an axis (O,) at
-            the end. Beyond lengths classes are -1, and others 0.
+            the end. Beyond lengths, and of a sequence without steps, classes are -1 and others 0.
 
         Raises
         ------
@@ -428,17 +449,26 @@ class Network:
         return self._predicted(x, lengths, lambda y, name: predictions(y, loss, name), beyond)
 
     def _predicted(self, x, lengths, meaning, beyond):
-        """Return what outputs mean, in their form, and ``beyond`` beyond lengths."""
+        """Return what outputs mean, in their form, and ``beyond`` where there is no output."""
         last = self.metadata.get("targets") == "last"
         y, _ = self(x, lengths=lengths, last=last)
         if isinstance(y, list):
             return [meaning(each, f"y[{number}]") for number, each in enumerate(y)]
         result = meaning(y, "y")
-        if lengths is not None and not last:
-            steps = result.swapaxes(0, 1) if self.batch_first and y.ndim == 3 else result
-            valid = valid_steps(np.asarray(lengths), len(steps)).reshape(steps.shape[: y.ndim - 1])
-            steps[~valid] = beyond
-        return result
+        if last:
+            return replaced(result, self._steps_of(x, lengths, y.ndim == 2) == 0, beyond)
+        if lengths is None:
+            return result
+        batch_first = self.batch_first and y.ndim == 3
+        valid = valid_steps(np.asarray(lengths), y.shape[int(batch_first)])
+        valid = (valid.T if batch_first else valid).reshape(y.shape[:-1])
+        return replaced(result, ~valid, beyond)
+
+    def _steps_of(self, x, lengths, batched):
+        """Return how many steps each sequence has, or all of them."""
+        if lengths is None and not is_list_of_arrays(x):
+            return np.array(np.shape(x)[self.batch_first and batched])
+        return np.asarray([len(each) for each in x] if lengths is None else lengths)
 
     # --- one step at a time --------------------------------------------------------------------
 
@@ -488,7 +518,25 @@ class Network:
             state, batch_size = None if stream.is_at_start else stream.state, stream.batch_size
         arguments = (type(self), self.config(), self.backend, np.array(self.vector), state,
                      batch_size, self.dropout_state)
-        return _rebuild, arguments, {"metadata": copy.copy(self.metadata), "_scaler": self._scaler}
+        return _rebuild, arguments, {"_metadata": dict(self.metadata), "_scaler": self._scaler}
+
+    @property
+    def metadata(self):
+        """Texts about the network, a dict of str to str, which `save` writes and `crnn.load` reads.
+
+        `crnn.fit` puts in "loss" and "targets", which are "every" or "last", for `predict`.
+        Assignment copies in; it raises TypeError for anything else than a mapping of str to str.
+        """
+        return self._metadata
+
+    @metadata.setter
+    def metadata(self, value):
+        is_of_texts = isinstance(value, Mapping) and all(
+            isinstance(each, str) for pair in value.items() for each in pair)
+        if not is_of_texts:
+            raise TypeError(
+                f"metadata is {reprlib.repr(value)}; a dict of str to str is wanted, {{}} for none")
+        self._metadata = dict(value)
 
     @property
     def scaler(self):
@@ -535,19 +583,21 @@ class Network:
         OSError
             If it cannot be written. A file that was there is then still there.
         """
-        header = {"config": self.config()}
-        if self.scaler is not None:
-            header["scaler"] = self.scaler.as_dict()
-        for each in (self.metadata, metadata):
-            if not isinstance(each, Mapping | None):
-                raise TypeError(
-                    f"metadata is a {type(each).__name__}; a dict of str to str is wanted")
-        kinds.write(path, self.parameters, header, self.metadata | dict(metadata or {}))
+        if not isinstance(metadata, Mapping | None):
+            raise TypeError(
+                f"metadata is a {type(metadata).__name__}; a dict of str to str is wanted")
+        kinds.write(path, self.parameters, self.header(), self.metadata | dict(metadata or {}))
+
+    def header(self):
+        """Return what a file of the network has beside its parameters and metadata."""
+        scaler = {} if self.scaler is None else {"scaler": self.scaler.as_dict()}
+        return {"config": self.config(), **scaler}
 
 
 def _rebuild(cls, config, backend, vector, state, batch_size, dropout_state):
     arguments = {name: value for name, value in config.items() if name != "cell"}
-    network = cls(**arguments, backend=backend)
+    with remaking():
+        network = cls(**arguments, backend=backend)
     network.vector, network.dropout_state = vector, dropout_state
     if state is not None:
         network.state = state

@@ -73,3 +73,11 @@ def predictions(y, loss, name="y"):
     if loss == "softmax":
         return y.argmax(-1)
     return (y > 0).astype(np.intp) if loss == "sigmoid" else y
+
+
+def replaced(result, where, value):
+    """Return a result (..., O), or without O, with a value where a mask (...) is true."""
+    if not where.any():
+        return result
+    mask = where[..., None] if result.ndim > where.ndim else where
+    return np.where(mask, np.array(value, result.dtype), result)[()]

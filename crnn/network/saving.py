@@ -9,6 +9,7 @@ from crnn.files import container, kinds
 from crnn.files.disk import FormatError
 from crnn.network.cells import CELLS
 from crnn.network.configuration import CONFIG_NAMES, DEFAULTS, OPTIONS, Configuration
+from crnn.network.network import remaking
 from crnn.network.scaling import Scaler
 
 
@@ -66,7 +67,8 @@ def network_from(path, content, backend=None):
         shapes = parameter_shapes(configuration.layers, configuration.output_size)
         container.check_tensors(path, tensors, shapes, configuration.dtype)
         del config["cell"]
-        network = network_class(**config, backend=backend)
+        with remaking():
+            network = network_class(**config, backend=backend)
         if "scaler" in content.header:
             network.scaler = Scaler.of(content.header["scaler"])
     except FormatError:

@@ -10,7 +10,6 @@ from crnn.base.sequences import (
     checked_states,
     public_state,
     state_batch_size,
-    warn_of_features,
 )
 from crnn.files import container, kinds
 from crnn.files.disk import FormatError
@@ -251,6 +250,7 @@ class _Preparer:
     def __init__(self, engine):
         self._input_size, self._output_size = engine.layers[0].input_size, engine.output_size
         self._dtype, self._initial_states = engine.parameters.dtype, engine.initial_states
+        self._lookout = engine.lookout
 
     def __call__(self, stepper, x, out):
         """Convert what the loop cannot take as it is; called by the backend's Stepper."""
@@ -270,7 +270,7 @@ class _Preparer:
             array = checks.real_array(array, "x", self._dtype, array.shape)
         takes_batch = batch_size is not None and self._stands_for_any_batch(stepper)
         if is_tokens and takes_batch:
-            warn_of_features(array, self._input_size)
+            self._lookout.look_at_step(array)
         if not takes_batch:
             _check_batch(stepper, batch_size)
         if out is not None:

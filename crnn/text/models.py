@@ -14,7 +14,8 @@ def save_model(path, net, vocabulary, training):
     ----------
     path : str or os.PathLike
     net : RNN, GRU or LSTM
-        With as many inputs and outputs as the vocabulary has symbols.
+        With as many inputs and outputs as the vocabulary has symbols. Its metadata and scaler are
+        kept, too.
     vocabulary : Vocabulary
     training : dict
         Ready for JSON; ``crnn info`` shows it. With ``{"lines": True}`` it is a model of `lines`:
@@ -36,9 +37,8 @@ def save_model(path, net, vocabulary, training):
     """
     check_fits(net, vocabulary)
     checks.option("training", training, dict, "a dict")
-    kinds.write(path, net.parameters, {
-        "vocabulary": vocabulary.symbols, "training": training, "config": net.config(),
-    })
+    header = {"vocabulary": vocabulary.symbols, "training": training, **net.header()}
+    kinds.write(path, net.parameters, header, net.metadata)
 
 
 def load_model(path):

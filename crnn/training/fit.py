@@ -166,7 +166,8 @@ def fit(
         classes (sigmoid: of each output, at a probability of 0.5), "mae" and "mse" for numbers; or
         functions ``metric(y, targets)`` of n valid targets, (n,) or (n, O), and of the outputs for
         them, (n, O), that return a mean over them. (With ``missing="skip"``, a step's numbers can
-        be NaN beside others that are not.) Columns have the names of the metrics or
+        be NaN beside others that are not.) Weights do not matter to them, but that a target of
+        weight 0 is none. Columns have the names of the metrics or
         functions, and "validation_" before them. An epoch's value is the mean over its chunks,
         weighted by their targets. In training it takes a pass more for each chunk.
     warm_up : int

@@ -114,7 +114,8 @@ class FunctionObjective(_Objective):
     def validate(self, batch):
         """Raise TypeError, ValueError or IndexError if x or its lengths do not fit the network."""
         sequence = checked_sequence(
-            batch.x, None, batch.lengths, self.net.engine.layers, self.net.dtype)
+            batch.x, None, batch.lengths, self.net.engine.layers, self.net.dtype,
+            self.net.engine.lookout)
         if batch.sample_weight is not None:
             raise ValueError(
                 "loss is a function, which weighs targets itself; leave out sample_weight")

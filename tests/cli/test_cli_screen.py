@@ -82,6 +82,25 @@ def test_info_of_a_network(run):
     code, out, err = run("info", "net")
     assert (code, err) == (0, "")
     assert out.startswith("net: crnn.GRU(2, 3, ")
+    assert out.splitlines()[-1].startswith("together")
+
+
+@pytest.mark.parametrize("kind", ["network", "character model"])
+def test_info_shows_metadata(run, kind):
+    net = crnn.GRU(2, 3, 2, seed=0)
+    net.metadata = {"loss": "softmax", "author": HOSTILE, HOSTILE: "x", "long": "y" * 10**6}
+    if kind == "network":
+        net.save("net")
+    else:
+        text.save_model("net", net, text.Vocabulary("ab"), {"text": "prose"})
+    code, out, err = run("info", "net")
+    assert (code, err) == (0, "")
+    assert_harmless(out)
+    rows = [line.split("  ", 1) for line in out.splitlines()[-4:]]
+    shown = {name: value.strip() for name, value in rows}
+    assert set(shown) == {"author", "long", "loss", SAFE}
+    assert (shown["author"], shown["loss"], shown[SAFE]) == (SAFE, "softmax", "x")
+    assert len(out) < 6000
 
 
 @pytest.mark.parametrize("command", ["info", "sample", "evaluate", "train"])

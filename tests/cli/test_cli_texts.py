@@ -179,6 +179,10 @@ def test_standard_input(run, folder, monkeypatch, model):
     code, out, err = run("train", "-", *TWO)
     assert (code, err) == (0, "")
     assert out.startswith(f"standard input: {len(PROSE):,} characters")
+    for command in (["train", "-", "-", *TWO], ["evaluate", model, "-", "prose.txt", "-"]):
+        code, out, err = run(*command)
+        assert (code, out) == (1, "")
+        assert err == "crnn: standard input, -, can be read once; leave out the others\n"
     given(b"\xff")
     code, out, err = run("train", "-", *TWO)
     assert (code, out) == (1, "")

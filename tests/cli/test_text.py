@@ -352,10 +352,15 @@ def test_a_model_that_writes_words(tmp_path):
                          ids=["characters", "words"])
 def test_model_files_round_trip(tmp_path, dtype, symbols):
     net, vocabulary = crnn.RNN(5, 7, 5, dtype=dtype, seed=0), Vocabulary(symbols)
+    net.metadata = {"author": "somebody", "loss": "softmax"}
+    net.scaler = crnn.Scaler().fit(np.arange(10.0).reshape(2, 5))
     text.save_model(tmp_path / "model", net, vocabulary, TRAINING)
     found, symbols, training = text.load_model(tmp_path / "model")
     assert np.array_equal(found.vector, net.vector)
     assert found.config() == net.config()
+    assert found.metadata == net.metadata
+    assert np.array_equal(found.scaler.mean, net.scaler.mean)
+    assert crnn.load(tmp_path / "model").metadata == net.metadata
     assert symbols == vocabulary
     assert training == TRAINING
     assert sample(found, symbols, 50, seed=1) == sample(net, vocabulary, 50, seed=1)
@@ -394,7 +399,7 @@ CONFIG = crnn.RNN(3, 2, 3).config()
     pytest.param({"training": "[]"}, "training", id="training a list"),
     pytest.param({"training": "{"}, "training", id="training no JSON"),
     pytest.param({"training": '{"loss": NaN}'}, "training.*NaN", id="training with NaN"),
-    pytest.param({"extra": "{}"}, "extra", id="something more"),
+    pytest.param({"state": "{}"}, "state", id="something more"),
     pytest.param({"config": None}, "config", id="no config"),
     pytest.param({"config": "[]"}, "config", id="config a list"),
     pytest.param({"config": {"cell": "Elman"}}, "cell", id="unknown cell"),

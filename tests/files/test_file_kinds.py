@@ -49,10 +49,11 @@ def test_another_kind_is_refused(tmp_path, kind, wanted):
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_more_texts_are_only_for_networks(tmp_path, kind):
+def test_more_texts_are_only_for_networks_and_models(tmp_path, kind):
     kinds.write(tmp_path / "file", TENSORS, HEADERS[kind], {"author": "somebody"})
     assert container.read(tmp_path / "file")[1]["author"] == "somebody"
-    if kind == kinds.NETWORK:
+    if kind in (kinds.NETWORK, kinds.MODEL):
+        assert kinds.read(tmp_path / "file", *ALL).metadata == {"author": "somebody"}
         assert kinds.read(tmp_path / "file", *ALL).header == HEADERS[kind]
         return
     with pytest.raises(crnn.FormatError, match="author"):

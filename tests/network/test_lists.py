@@ -306,3 +306,16 @@ def test_pad_refuses(case):
     sequences, options, kind, message = BAD_PADS[case]
     with pytest.raises(kind, match=message):
         crnn.pad(sequences, **options)
+
+
+@pytest.mark.parametrize("kinds", [("i8", "u8"), ("u8", "i4"), ("i1", "u8")], ids=str)
+def test_tokens_of_all_types_of_integers(kinds, backend):
+    """Of int64 beside uint64 NumPy makes floats."""
+    net = crnn.GRU(I, H, O, seed=0)
+    tokens = [np.array([0, 2, 1], kinds[0]), np.array([1, 0], kinds[1])]
+    wanted = net([each.astype(np.int64) for each in tokens])[0]
+    for ours, theirs in zip(net(tokens)[0], wanted, strict=True):
+        same_bits(ours, theirs)
+    assert crnn.pad(tokens)[0].dtype.kind == "i"
+    assert [x.dtype.kind for x, _, _ in crnn.batches(tokens)] == ["i"]
+    assert crnn.pad([np.ones(2, "i8"), np.ones(2)])[0].dtype == np.float64

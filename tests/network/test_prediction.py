@@ -152,6 +152,28 @@ def test_numbers_have_no_probabilities(x, backend):
         make("mse").predict_proba(x)
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_a_sequence_without_steps_has_no_class(loss, batch_first, x, backend):
+    net = make(loss, "last", batch_first=batch_first)
+    given, lengths = x.swapaxes(0, 1) if batch_first else x, np.array([6, 0, 4, 0])
+    pieces = [x[:n, k] for k, n in enumerate(lengths)]
+    beyond = -1 if loss == "softmax" else 0
+    wanted = net.predict(given)[:1]
+    for found in (net.predict(given, lengths=lengths), net.predict(pieces)):
+        assert (found[[1, 3]] == beyond).all()
+        np.testing.assert_allclose(found[:1], wanted, rtol=1e-12)
+    none = given[:, :0] if batch_first else given[:0]
+    assert (net.predict(none) == beyond).all()
+    assert (net.predict(np.zeros((0, I))) == beyond).all()
+    if loss != "mse":
+        for found in (net.predict_proba(given, lengths=lengths), net.predict_proba(pieces)):
+            assert (found[[1, 3]] == 0).all()
+            assert (found[[0, 2]] > 0).all()
+    every = make(loss, batch_first=batch_first)
+    assert [len(each) for each in every.predict(pieces)] == lengths.tolist()
+
+
 TRAINED = {
     "softmax, every step": ("softmax", lambda rng: rng.integers(0, O, (T, B)), "every"),
     "softmax, last step": ("softmax", lambda rng: rng.integers(0, O, B), "last"),
@@ -197,15 +219,25 @@ def test_copies_and_files_keep_metadata(tmp_path, backend):
 
 @pytest.mark.parametrize(("value", "kind"), [
     ({"a": 1}, TypeError), ({"config": "x"}, ValueError), ({"scaler": "x"}, ValueError),
-    ("text", TypeError), (None, None),
 ], ids=str)
 def test_metadata_that_cannot_be_saved(value, kind, tmp_path, backend):
     net = make()
-    net.metadata = value
-    if kind is None:
-        net.metadata = {}
-        net.save(tmp_path / "net.safetensors", metadata=None)
-        return
+    net.metadata.update(value)
     with pytest.raises(kind, match="metadata"):
         net.save(tmp_path / "net.safetensors")
     assert not list(tmp_path.iterdir())
+    net.metadata = {}
+    net.save(tmp_path / "net.safetensors", metadata=None)
+
+
+@pytest.mark.parametrize("value", [None, "text", {"a": 1}, {1: "a"}, ["ab"], [("a", "b")]], ids=str)
+def test_metadata_maps_texts_to_texts(value, x, backend):
+    net = make("mse")
+    with pytest.raises(TypeError, match=r"metadata is .*; a dict of str to str is wanted"):
+        net.metadata = value
+    assert net.metadata == {"loss": "mse", "targets": "every"}
+    assert net.predict(x).shape == (T, B, O)
+    own = {"loss": "softmax"}
+    net.metadata = own
+    own["loss"] = "mse"
+    assert net.metadata == {"loss": "softmax"}

@@ -1,5 +1,7 @@
 """What is easily mistaken: it is warned of, or refused with what to do."""
 
+import copy
+import pickle
 import warnings
 
 import numpy as np
@@ -46,6 +48,8 @@ TOKENS = {
     "one step": ROLL[:1],
     "one sequence": np.array([0, 1, 1, 0, 1]),
     "no step": ROLL[:0],
+    "zeros, with which streams begin": np.zeros((T, I), int),
+    "ones": np.ones((T, I), int),
 }
 
 
@@ -86,6 +90,10 @@ def test_a_step_that_looks_like_features_is_warned_of(backend):
         stream.step(ROLL[0])                              # a batch was asked for: tokens
         make().step(ROLL[0, :2])
         make().step(1)
+        for tokens in ([0] * I, [1] * I, [0, 1, 1, 0, 1]):    # few, and not one alone is 1
+            make().step(np.array(tokens))
+    with pytest.warns(UserWarning, match=r"\(9,\) and was read as tokens of 9 sequences"):
+        crnn.GRU(9, H).step(np.array([0, 1, 1, 0, 1, 0, 0, 0, 1]))
 
 
 def test_tokens_of_a_list_or_with_lengths_are_not_warned_of(backend):
@@ -97,13 +105,38 @@ def test_tokens_of_a_list_or_with_lengths_are_not_warned_of(backend):
 
 
 def test_batch_first_looks_at_x_as_it_came(backend):
-    net = make(batch_first=True)
+    with pytest.warns(UserWarning, match=r"\(6, 5\).*tokens of 6 seq.*float\), or x\[None\] as"):
+        make(batch_first=True)(ROLL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net = make(batch_first=True)
+        net(PLAIN)
+        net(ROLL[:, :3])
+        as_many_as_inputs = ROLL.T                        # B = I sequences
+        net(as_many_as_inputs)
+        net.loss(as_many_as_inputs, np.zeros((I, T), int))
+        crnn.fit(net, (as_many_as_inputs, np.zeros((I, T), int)), crnn.SGD(0.1), epochs=1)
+
+
+@pytest.mark.parametrize("use", [*USES, "step"])
+def test_a_network_is_warned_of_once(use, backend):
+    net = make()
     with pytest.warns(UserWarning, match=r"\(6, 5\)"):
         net(ROLL)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        net(PLAIN)
-        net(ROLL[:, :3])
+        net(ROLL)
+        (USES | {"step": lambda net, x: net.step(x[0])})[use](net, ROLL[:4])
+
+
+def test_functions_as_losses_and_analyses_warn_too(backend):
+    def loss(y, targets):
+        return 1.0, np.zeros_like(y)
+
+    with pytest.warns(UserWarning, match="astype"):
+        crnn.fit(make(), (ROLL, CLASSES), crnn.SGD(0.1), epochs=1, loss=loss)
+    with pytest.warns(UserWarning, match="astype"):
+        crnn.gradient_flow(make(), ROLL, CLASSES)
 
 
 # --- dropout ---------------------------------------------------------------------------------
@@ -120,6 +153,19 @@ def test_dropout_of_one_layer_is_warned_of(cell, backend):
         cell(I, H, dropout=0.2, num_layers=2)
         cell(I, H)
         cell(I, (H, 2), dropout=0.2)
+
+
+@pytest.mark.filterwarnings("ignore:dropout")
+def test_copies_and_files_are_not_warned_of(tmp_path, backend):
+    net = make(dropout=0.2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        others = [net.copy(), copy.deepcopy(net), pickle.loads(pickle.dumps(net))]
+        net.save(tmp_path / "net.safetensors")
+        others.append(crnn.load(tmp_path / "net.safetensors"))
+    assert [other.dropout for other in others] == [0.2] * 4
+    with pytest.warns(UserWarning, match="does nothing"):
+        make(dropout=0.2)
 
 
 # --- shapes ----------------------------------------------------------------------------------
