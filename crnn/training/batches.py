@@ -12,6 +12,7 @@ from crnn.base.arrangement import arranged
 from crnn.base.weights import of_each_number
 from crnn.training import finite
 from crnn.training.bucketing import Batches
+from crnn.training.ranks import Ranks
 
 FORMS = '(x, targets), (x, targets, lengths) or a dict with "x" and "targets"'
 PART = 1 << 16  # sequences times steps that are checked together, which takes copies of them
@@ -54,9 +55,13 @@ def as_batches(data, objective, truncation, name="data", warm_up=0):
     return _Batches(objective, truncation, warm_up, _Fixed(data, objective.net.batch_first), data)
 
 
-def checked_batches(data, objective, truncation, name="data", warm_up=0):
-    """Return `as_batches` of data, all of which the network can train on."""
-    batches = as_batches(data, objective, truncation, name, warm_up)
+def checked_batches(data, objective, truncation, name="data", warm_up=0, ranks=None):
+    """Return `as_batches` of data, all of which the network can train on.
+
+    Without ``ranks`` these are all data there are.
+    """
+    batches, targets = as_batches(data, objective, truncation, name, warm_up), 0
+    ranks = ranks or Ranks()
     for number in range(len(batches)):
         sequences = batches.sequences(number)
         try:
@@ -66,18 +71,20 @@ def checked_batches(data, objective, truncation, name="data", warm_up=0):
                 finite.check_features(part, objective.net.dtype, first, sequences)
                 if checked is not None:
                     finite.check_targets(part, checked, first, sequences)
+                targets += count_targets(part, objective)
         except (TypeError, ValueError, IndexError) as error:
             where = f"batch {number} of {name}" if len(batches) > 1 else name
             raise type(error)(f"{where}: {error}{_how_read(data, name)}") from error
         _check_cuts(batch, objective, truncation, warm_up)
-    if not batches.updates:
+    batches.targets, updates = ranks.total([targets, batches.updates]).astype(int).tolist()
+    if not updates:
         raise ValueError(
             f"{name} has no valid target: every one is missing (-1, or of weight 0), or at a step"
             " beyond its sequence's length, or there are no steps or no sequences; there is nothing"
             " to take a loss of" + (f" after warm_up = {warm_up} steps" if warm_up else "")
         )
     if objective.class_weight == "balanced":
-        objective.balance(batches)
+        objective.balance(batches, ranks)
     return batches
 
 
@@ -160,10 +167,7 @@ class _Batches:
     @functools.cached_property
     def updates(self):
         """How many chunks all batches have with a valid target."""
-        if isinstance(self._source, Batches):
-            return self._updates_in(self._items.parts)
-        return sum(
-            chunk.count > 0 for number in range(len(self)) for chunk in self.chunks(number))
+        return sum(sum(row) for row in self._rows_of(self._items))
 
     def chunks(self, number, first=0):
         """Yield a batch's chunks, from the one that starts at step ``first`` to the last to count.
@@ -183,30 +187,39 @@ class _Batches:
 
     def in_epoch(self, number, seed):
         """Return the batches of an epoch, in its order; the first epoch is number 0."""
-        batches = _Batches(
-            self.objective, self._truncation, self._warm_up, self._source,
-            self._source.epoch(number, seed))
+        batches = self._made_of(self._source.epoch(number, seed))
         batches.updates = self.updates_of(number, seed)
         return batches
+
+    def _made_of(self, items):
+        return _Batches(
+            self.objective, self._truncation, self._warm_up, self._source, items)
 
     def updates_of(self, number, seed):
         """Return how many updates an epoch has, without making its batches."""
         if isinstance(self._source, _Fixed):
             return self.updates
-        return self._updates_in(self._source.epoch(number, seed).parts)
+        return sum(sum(row) for row in self.rows_of(number, seed))
 
-    def _updates_in(self, parts):
-        """Return how many updates there are in batches, given the sequences of each."""
-        return sum(int(self._by_sequence[part].any(axis=0).sum()) for part in parts)
+    def rows_of(self, number, seed):
+        """Return for each batch of an epoch which of its chunks have a valid target."""
+        return self._rows_of(self._source.epoch(number, seed))
+
+    def _rows_of(self, items):
+        if isinstance(self._source, Batches):
+            return [self._by_sequence[part].any(axis=0).tolist() for part in items.parts]
+        batches = self._made_of(items)
+        return [[chunk.count > 0 for chunk in batches.chunks(k)] for k in range(len(items))]
 
     @functools.cached_property
     def _by_sequence(self):
         """Which chunks of each sequence have a valid target, (sequences, chunks)."""
-        lengths = self._source.lengths
+        lengths, items = self._source.lengths, self._source.whole.epoch(0, seed=0)
+        batches = self._made_of(items)
         most = len(spans(lengths.max(), self._truncation, self._warm_up))
         found = np.zeros((len(lengths), most), bool)
-        for number, part in enumerate(self._items.parts):
-            for place, chunk in enumerate(self.chunks(number)):
+        for number, part in enumerate(items.parts):
+            for place, chunk in enumerate(batches.chunks(number)):
                 if chunk.count:
                     valid = valid_targets(chunk, self.objective)
                     found[part, place] = valid.reshape(-1, len(part)).any(axis=0)

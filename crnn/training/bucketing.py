@@ -1,5 +1,7 @@
 """`crnn.batches`: sequences of unequal lengths in batches, in a new order every epoch."""
 
+import copy
+
 import numpy as np
 
 from crnn.base import checks
@@ -104,6 +106,7 @@ class Batches:
         if sample_weight is not None:
             self._weights = _Companion(sample_weight, self.lengths, "sample_weight")
         self._own_seed, self._epochs = np.random.SeedSequence(self._seed).entropy, 0
+        self.whole, self._share = self, slice(None)
 
     def __len__(self):
         return -(-len(self._arrays) // self._batch_size)
@@ -129,7 +132,8 @@ class Batches:
         number = checks.whole_number(number, "number", minimum=0)
         if self._seed is not None or seed is None:
             seed = self._own_seed
-        return Epoch(self, self._order(np.random.default_rng([seed, number])))
+        parts = self._order(np.random.default_rng([seed, number]))
+        return Epoch(self, [part[self._share] for part in parts])
 
     def _order(self, generator):
         """Return which sequences each batch has."""
@@ -144,9 +148,28 @@ class Batches:
             parts = [parts[k] for k in generator.permutation(len(parts))]
         return parts
 
+    def share(self, rank, size):
+        """Return the same batches with every size-th sequence of each alone.
+
+        For `fit` on several ranks: together their shares are these batches, where their orders
+        follow from the same seed. Sequences of about the same length stay together.
+
+        Parameters
+        ----------
+        rank, size : int
+            The first of the sequences, from 0, and the distance to the next.
+        """
+        shared = copy.copy(self)
+        shared._share = slice(checks.whole_number(rank, "rank", minimum=0), None,
+                              checks.whole_number(size, "size"))
+        return shared
+
     def batch_of(self, numbers):
-        """Return the batch of some sequences."""
+        """Return the batch of some sequences; of none, as shares may be, one that has no steps."""
+        are_any = len(numbers) > 0
+        numbers = numbers if are_any else [0]
         x, lengths = padded([self._arrays[k] for k in numbers])
+        lengths *= are_any
         targets = self._targets.of(numbers)
         weights = None if self._weights is None else self._weights.of(numbers)
         if self._targets.has_classes:

@@ -38,7 +38,9 @@ def save(path, net, optimizer, settings, progress):
 
 
 def restore(path, net, optimizer, settings, data):
-    """Put a checkpoint back into a network and an optimizer, and return its Progress.
+    """Put a checkpoint back into a network and an optimizer; return its Progress and settings.
+
+    The settings are those given, but for the number of ranks, which is the largest so far.
 
     Parameters
     ----------
@@ -56,7 +58,9 @@ def restore(path, net, optimizer, settings, data):
     OSError
         If it cannot be read.
     """
-    tensors, training = _read(path, net, settings)
+    tensors, training = _read(path, net)
+    several = settings["ranks"] > 1
+    settings = _same_settings(path, training["settings"], settings)
     states = _taken(tensors, "state")
     slots = _taken(tensors, PREFIX)
     slots = {name.removeprefix(PREFIX): slot for name, slot in slots.items()}
@@ -65,6 +69,11 @@ def restore(path, net, optimizer, settings, data):
     container.check_tensors(path, tensors, shapes, net.dtype)
     _check_vectors(path, net, vectors)
     progress = _checked_progress(path, training["progress"], settings)
+    if several and progress.targets:
+        raise ValueError(
+            f"{path} was written within an epoch by a process that trained alone; several can only"
+            " share whole epochs: go on alone until this one is over"
+        )
     progress.state = _checked_state(path, net, states)
     progress.best_vector = vectors.get("best_vector")
     before = net.dropout_state
@@ -78,19 +87,33 @@ def restore(path, net, optimizer, settings, data):
         net.dropout_state = before
         raise FormatError(f"{path}: not a whole checkpoint: {error}") from None
     net.vector = np.concatenate([tensors[name].ravel() for name in net.parameters])
-    return progress
+    return progress, settings
 
 
-def _read(path, net, settings):
-    """Return the tensors, and the account of a training of this network with these settings."""
+def _read(path, net):
+    """Return the tensors, and the account of a training of this network."""
     _, tensors, header, _ = kinds.read(path, kinds.CHECKPOINT)
     config, training = header["config"], header["training"]
     if not (isinstance(config, dict) and isinstance(training, dict)):
         raise FormatError(f"{path}: not a checkpoint")
     container.check_names(path, training, ("settings", "steps", "progress"))
     _check_equal(path, "network", DEFAULTS | config, net.config())
-    _check_equal(path, "kind of training", training["settings"], settings)
     return tensors, training
+
+
+def _same_settings(path, found, settings):
+    """Return the settings of a training that goes on, which are those found in its file.
+
+    Where it was or is shared by several ranks, what they are to have in common is the number of
+    targets: how many chunks these are in depends on the number of ranks.
+    """
+    if isinstance(found, dict) and audit.is_count(found.get("ranks")):
+        ranks = max(found["ranks"], settings["ranks"])
+        if ranks > 1:
+            settings = settings | {"ranks": ranks}
+            found = found | {name: settings[name] for name in ("ranks", "updates_per_epoch")}
+    _check_equal(path, "kind of training", found, settings)
+    return settings
 
 
 def _taken(tensors, beginning):

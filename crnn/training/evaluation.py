@@ -5,6 +5,7 @@ from crnn.network.network import Network
 from crnn.training.batches import checked_batches, has_every_step, valid_targets
 from crnn.training.metrics import checked_metrics, values
 from crnn.training.objectives import objective
+from crnn.training.ranks import Ranks
 
 
 def evaluate(
@@ -51,12 +52,12 @@ def evaluate(
     minimized = objective(net, loss, class_weight, missing)
     metrics = checked_metrics(metrics, minimized.loss_name)
     batches = checked_batches(data, minimized, truncation, "data", warm_up)
-    found = means(batches, metrics)
+    found = means(batches, metrics, Ranks())
     return found if metrics else found["loss"]
 
 
-def means(batches, metrics):
-    """Return the means of the loss and of metrics over checked batches, by name."""
+def means(batches, metrics, ranks):
+    """Return the means of the loss and of metrics over all ranks' checked batches, by name."""
     sums, count = dict.fromkeys(["loss", *(name for name, _ in metrics)], 0.0), 0
     for number in range(len(batches)):
         state = None
@@ -69,7 +70,8 @@ def means(batches, metrics):
             for name, value in found.items():
                 sums[name] += value * chunk.count
             state, count = after, count + chunk.count
-    return {name: each / count for name, each in sums.items()}
+    *totals, count = ranks.total([*sums.values(), count]).tolist()
+    return {name: each / count for name, each in zip(sums, totals, strict=True)}
 
 
 def metric_values(chunk, state, minimized, metrics):

@@ -2,6 +2,8 @@
 
 import functools
 import inspect
+import itertools
+import json
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,11 +18,12 @@ from crnn.training.advice import EXAMPLE, advice
 from crnn.training.bar import ProgressBar
 from crnn.training.batches import checked_batches, has_every_step
 from crnn.training.evaluation import means, metric_values
-from crnn.training.interrupts import DeferredInterrupt
+from crnn.training.interrupts import DeferredInterrupt, Terminated
 from crnn.training.metrics import checked_metrics
 from crnn.training.objectives import objective
 from crnn.training.optimizer import Optimizer
 from crnn.training.progress import Progress
+from crnn.training.ranks import Ranks
 
 WILD = 1e6  # while gradients, rates, parameters and slots are below it, updates do not overflow
 
@@ -98,7 +101,7 @@ def fit(
     net, data, optimizer, *, epochs, loss="softmax", truncation=None, clip_norm=None,
     clip_value=None, validation=None, patience=None, schedule=None, callbacks=(), checkpoint=None,
     resume=False, identity="", seed=None, class_weight=None,
-    missing="error", metrics=(), warm_up=0, progress=False,
+    missing="error", metrics=(), warm_up=0, progress=False, all_reduce=None,
 ):
     """Train a network.
 
@@ -176,6 +179,11 @@ def fit(
     progress : bool
         Show a bar of all updates with the losses, in a terminal or a notebook, by tqdm (the extra
         ``cli``).
+    all_reduce : callable, optional
+        For a network that several ranks train together, each on data of its own, such as processes
+        on several machines: ``all_reduce(vector)`` puts the sum over all ranks' vectors, float64,
+        (n,), in the place of each, and returns None. Its attributes ``rank`` and ``size`` say which
+        rank this is, from 0, and how many there are. `crnn.mpi.all_reduce` is one. See Notes.
 
     Returns
     -------
@@ -194,6 +202,23 @@ def fit(
         If the checkpoint cannot be read or written.
     ImportError
         If there is to be a progress bar and tqdm is not there.
+
+    Notes
+    -----
+    With ``all_reduce`` every rank calls `fit` with the same network and settings and its own share
+    of the data. An update is that of one process with the batches of all ranks side by side: chunk
+    for chunk, gradients are summed over all ranks, and divided by the number of all ranks' valid
+    targets, before they are clipped. A rank without a chunk, or without targets in it, takes part
+    with zeros; each has at least one batch, which may have no sequences. Losses, metrics,
+    validation, and balanced weights are of all ranks' data, too, and so are events and history.
+
+    Only rank 0 shows progress and writes the checkpoint, after each epoch; what is stopped within
+    an epoch goes on from the end of the one before. ``resume`` has every rank read it, and there
+    may be more or fewer ranks than before. Callbacks are each rank's own; if one returns True, or
+    Ctrl-C comes to one rank, all stop after the same update. Masks of dropout are drawn anew in
+    each epoch, for each rank others. A ValueError says what is not the same on all ranks:
+    parameters (also after each epoch), optimizers, or settings. Other errors are raised where they
+    occur, and ``all_reduce`` has to see to it that then no rank waits for ever.
 
     Examples
     --------
@@ -222,18 +247,22 @@ def fit(
         raise ValueError("patience watches the validation loss; give validation data too")
     if resume and checkpoint is None:
         raise ValueError("resume goes on from a checkpoint; give its path as checkpoint")
-    if checkpoint is not None:
+    ranks = Ranks(all_reduce)
+    if checkpoint is not None and ranks.rank == 0:
         disk.check_place(checkpoint)
     warm_up = checks.whole_number(warm_up, "warm_up", 0)
-    data = checked_batches(data, minimized, truncation)
+    data = checked_batches(data, minimized, truncation, ranks=ranks)
     if validation is not None:
-        validation = checked_batches(validation, minimized, truncation, "validation", warm_up)
-    bar = ProgressBar() if checks.flag(progress, "progress") else None
+        validation = checked_batches(
+            validation, minimized, truncation, "validation", warm_up, ranks)
+    bar = ProgressBar() if checks.flag(progress, "progress") and ranks.rank == 0 else None
     if bar is not None:
         settings.callbacks.append(bar)
-    loop = _Loop(net, optimizer, data, validation, settings)
+    loop = _Loop(net, optimizer, data, validation, settings, ranks)
     if resume:
-        loop.progress = checkpoints.restore(checkpoint, net, optimizer, loop.account, data)
+        loop.progress, loop.account = checkpoints.restore(
+            checkpoint, net, optimizer, loop.account, data)
+    loop.check_ranks()
     targets = "every" if has_every_step(data[0], minimized) else "last"
     net.metadata |= {"loss": minimized.loss_name or "custom", "targets": targets}
     lr = optimizer.lr
@@ -289,8 +318,9 @@ class Settings:
             seed=_optional(seed, "seed", lambda value, name: checks.whole_number(value, name, 0)),
         )
 
-    def account(self, optimizer, minimized, updates_per_epoch, has_validation):
+    def account(self, optimizer, data, has_validation, ranks):
         """Return, ready for JSON, what must be the same when training goes on."""
+        minimized = data.objective
         config = optimizer.config()
         kept = {name: getattr(self, name) for name in self.KEPT}
         return {
@@ -299,44 +329,73 @@ class Settings:
                 minimized.class_weight or {}).items()),
             "missing": minimized.missing,
             "metrics": [name for name, _ in self.metrics],
-            "updates_per_epoch": updates_per_epoch, "validation": has_validation,
+            "ranks": ranks, "updates_per_epoch": data.updates if ranks == 1 else None,
+            "targets_per_epoch": data.targets, "validation": has_validation,
         }
 
 
 class _Loop:
     """One call of `fit`."""
 
-    def __init__(self, net, optimizer, batches, validation, settings):
-        self.net, self.optimizer, self.settings = net, optimizer, settings
+    def __init__(self, net, optimizer, batches, validation, settings, ranks):
+        self.net, self.optimizer, self.settings, self.ranks = net, optimizer, settings, ranks
         self.data, self.validation, self.objective = batches, validation, batches.objective
-        self.account = settings.account(
-            optimizer, batches.objective, batches.updates, validation is not None)
+        self.account = settings.account(optimizer, batches, validation is not None, ranks.size)
         self.lr, self.of_epoch = optimizer.lr, batches.updates  # updates of the epoch under way
         self.updates = settings.epochs * batches.updates
         self.progress = Progress(
             seed=np.random.SeedSequence(settings.seed).entropy, steps_before=optimizer.steps)
         self.before = np.empty_like(net.vector)  # the parameters before an update, if it goes wrong
         self.is_wild = False  # whether there has been a number with which an update may overflow
+        if ranks.are_several:
+            self.sums = np.empty(net.vector.size + 2 + len(settings.metrics))
+
+    def check_ranks(self):
+        """Refuse ranks that would not go the same way, and have all draw orders by one seed."""
+        if not self.ranks.are_several:
+            return
+        settings, progress, optimizer = self.settings, self.progress, self.optimizer
+        slots = optimizer.state().values()
+        things = {
+            "the networks": self.net.config(), **self.account, "epochs": settings.epochs,
+            "patience": settings.patience, "steps of the optimizer": optimizer.steps,
+            "the history so far": progress.history.rows,
+        }
+        things = {name: json.dumps(each).encode() for name, each in things.items()}
+        self.ranks.check_same(
+            things | {"parameters": self.net.vector, "slots": b"".join(map(bytes, slots))},
+            "all take the same network, with the same seed, optimizer and settings")
+        bits = range(0, 128, 32)
+        words = self.ranks.gather([progress.seed >> shift & 0xFFFFFFFF for shift in bits])[0]
+        if settings.seed is None:
+            progress.seed = sum(int(word) << shift for word, shift in zip(words, bits, strict=True))
+
+    def check_parameters(self):
+        """Refuse to go on with parameters that are no longer the same on all ranks."""
+        self.ranks.check_same(
+            {"parameters": self.net.vector},
+            "all have lost their way: lr, schedules and callbacks change parameters alike on all"
+            " ranks, which run the same version of crnn and instruction set (see crnn.build_info)")
 
     def run(self, interrupted):
         """Train until patience, the last epoch, a callback or Ctrl-C ends it."""
         progress = self.progress
         self.is_wild = self.has_wild_numbers()
         while not self.is_over():
-            for chunk in self.chunks():
-                if not chunk.count:
-                    progress.pass_by(
-                        len(chunk.x), self.objective.pass_by(chunk, progress.state))
+            for chunk, is_update in self.chunks():
+                if not is_update:
+                    self.pass_by(chunk)
                     continue
-                loss, gradients, state = self.objective.gradients(chunk, progress.state)
-                found = {"loss": loss} | self.metric_values(chunk)
-                norm = self.clip(gradients, loss)
+                own = self.pass_over(chunk)
+                found, gradients, targets = self.reduced(chunk, *own)
+                norm = self.clip(gradients, found["loss"])
                 self.optimizer.lr = self.lr_of(progress.update)
                 self.step(gradients, norm)
-                progress.end_update(found, chunk.count, len(chunk.x), state)
-                if self.tell("update", progress.epoch + 1, found, chunk.count) or interrupted:
+                progress.end_update(found, targets)
+                stop = self.tell("update", progress.epoch + 1, found, targets)
+                if self.is_stopped(stop, interrupted):
                     return self.stop(interrupted)
-            if self.end_epoch() or interrupted:
+            if self.is_stopped(self.end_epoch(), interrupted):
                 return self.stop(interrupted)
         return self.finish(self.is_over())
 
@@ -348,15 +407,75 @@ class _Loop:
         return "epochs" if progress.epoch >= settings.epochs else None
 
     def chunks(self):
-        """Yield the chunks that are left of the epoch under way, in its order of batches."""
-        progress, settings = self.progress, self.settings
+        """Yield the chunks that are left of the epoch under way, in its order of batches.
+
+        With each comes whether there are targets in it, on any rank. A chunk is None where this
+        rank has none any more.
+        """
+        progress, settings, rows = self.progress, self.settings, None
         batches = self.data.in_epoch(progress.epoch, progress.seed)
         self.of_epoch = batches.updates
+        if self.ranks.are_several:
+            rows = self.ranks.padded_total(self.data.rows_of(progress.epoch, progress.seed))
+            self.of_epoch = int((rows > 0).sum())
+            seed = progress.seed, progress.epoch, self.ranks.rank
+            self.net.dropout_state = np.random.default_rng(seed).bit_generator.state
         self.updates = progress.updates_of_epochs + self.of_epoch * (
             settings.epochs - progress.epoch)
-        for number in range(progress.batch, len(batches)):
-            yield from batches.chunks(number, progress.time)
+        for number in range(progress.batch, len(batches) if rows is None else len(rows)):
+            own = batches.chunks(number, progress.time) if number < len(batches) else ()
+            if rows is None:
+                yield from ((chunk, chunk.count > 0) for chunk in own)
+            else:
+                yield from itertools.zip_longest(own, np.trim_zeros(rows[number] > 0, "b").tolist())
             progress.end_batch()
+
+    def pass_by(self, chunk):
+        """Have the state go on over a chunk without targets; None is no chunk."""
+        if chunk is not None:
+            state = self.objective.pass_by(chunk, self.progress.state)
+            self.progress.pass_by(len(chunk.x), state)
+
+    def pass_over(self, chunk):
+        """Return the means of loss and metrics over a chunk's targets, by name, and gradients.
+
+        The state goes on. Without targets all are 0.
+        """
+        if chunk is None or not chunk.count:
+            self.pass_by(chunk)
+            names = "loss", *(name for name, _ in self.settings.metrics)
+            return dict.fromkeys(names, 0.0), self.net.parameters.new_gradients()
+        loss, gradients, state = self.objective.gradients(chunk, self.progress.state)
+        found = {"loss": loss} | self.metric_values(chunk)
+        self.progress.pass_by(len(chunk.x), state)
+        return found, gradients
+
+    def reduced(self, chunk, found, gradients):
+        """Return means and gradients over the targets of all ranks, and how many these are."""
+        own = 0 if chunk is None else chunk.count
+        if not self.ranks.are_several:
+            return found, gradients, own
+        sums, size = self.sums, gradients.vector.size
+        np.multiply(gradients.vector, own, out=sums[:size], dtype=np.float64)
+        sums[size:] = [*(each * own for each in found.values()), own]
+        *totals, targets = self.ranks.add(sums)[size:].tolist()
+        np.divide(sums[:size], targets, out=gradients.vector, casting="same_kind")
+        means = {name: each / targets for name, each in zip(found, totals, strict=True)}
+        return means, gradients, int(targets)
+
+    def is_stopped(self, stop, interrupted):
+        """Return whether training stops here: a callback has asked for it, or Ctrl-C came.
+
+        ``interrupted`` learns what came to other ranks.
+        """
+        if not self.ranks.are_several:
+            return stop or bool(interrupted)
+        errors = KeyboardInterrupt, Terminated
+        stop, *came = self.ranks.total([stop, *(interrupted.error is each for each in errors)])
+        for error, count in zip(errors, came, strict=True):
+            if count and not interrupted:
+                interrupted.error = error
+        return bool(stop or interrupted)
 
     def metric_values(self, chunk):
         """Return the values of metrics before the update, by name."""
@@ -427,6 +546,7 @@ class _Loop:
         if is_best and self.validation is not None:
             progress.best_vector = self.net.vector.copy()
         stop = self.tell("epoch", progress.epoch, found, targets, validation, is_best)
+        self.check_parameters()
         self.save()
         return stop
 
@@ -434,7 +554,7 @@ class _Loop:
         """Return the means of validation data, by name; none without such data."""
         if self.validation is None:
             return {}
-        found = means(self.validation, self.settings.metrics)
+        found = means(self.validation, self.settings.metrics, self.ranks)
         if not math.isfinite(found["loss"]):
             raise FloatingPointError(
                 f"the validation loss is {found['loss']} after epoch {self.progress.epoch + 1},"
@@ -460,9 +580,15 @@ class _Loop:
 
     def stop(self, interrupted):
         """Save, and answer Ctrl-C if it came; a callback has asked for it otherwise."""
-        self.save()
+        saved = ""
+        if not self.ranks.are_several:
+            self.save()
+        elif self.settings.checkpoint is not None:  # which has no states of all ranks
+            epoch = self.progress.epoch
+            saved = f"; the checkpoint is that of the end of epoch {epoch}" if epoch else (
+                "; there is no checkpoint before the end of an epoch")
         if interrupted:
-            raise interrupted.error(f"training stopped after update {self.progress.update}")
+            raise interrupted.error(f"training stopped after update {self.progress.update}{saved}")
         self.finish("callback")
 
     def finish(self, stopped_by):
@@ -474,7 +600,7 @@ class _Loop:
 
     def save(self):
         """Write the checkpoint, if there is to be one."""
-        if self.settings.checkpoint is not None:
+        if self.settings.checkpoint is not None and self.ranks.rank == 0:
             checkpoints.save(
                 self.settings.checkpoint, self.net, self.optimizer, self.account, self.progress
             )

@@ -69,12 +69,11 @@ class LossObjective(_Objective):
         """Return the checked targets with their weights; None where all weigh the same."""
         return None if self._weighting(batch) is None else self.validate(batch)
 
-    def balance(self, batches):
-        """Give each class the weight for which all of these batches have the same weight."""
-        self.class_weight, counts = None, 0
-        for batch in batches:
-            counts = counts + class_counts(self.validate(batch), self.net.engine.output_size)
-        self.class_weight = balanced(counts)
+    def balance(self, batches, ranks):
+        """Give each class the weight for which the batches of all ranks have the same weight."""
+        self.class_weight, classes = None, self.net.engine.output_size
+        counts = sum(class_counts(self.validate(batch), classes) for batch in batches)
+        self.class_weight = balanced(ranks.total(counts).astype(np.intp))
 
     def value(self, chunk, state):
         """Return the mean loss and the last state."""

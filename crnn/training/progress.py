@@ -28,12 +28,11 @@ class Progress:
     COUNTS = ("epoch", "batch", "time", "update", "targets", "steps_before")
 
     def pass_by(self, steps, state):
-        """Count time steps without an update, and keep the state that they left."""
+        """Count time steps, and keep the state that they left."""
         self.time, self.state = self.time + steps, state
 
-    def end_update(self, means, targets, steps, state):
+    def end_update(self, means, targets):
         """Count an update, with the means of its loss and metrics over its targets."""
-        self.pass_by(steps, state)
         self.update += 1
         self.targets += targets
         for name, mean in means.items():

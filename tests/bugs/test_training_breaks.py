@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from copies import COPY, imported
 from small_training import I, O, batch, make
+from thread_ranks import results
 
 import crnn
 from crnn.files import container, kinds
@@ -174,8 +175,37 @@ def check_epochs(training):
     assert rows.rows == history.rows
 
 
+def check_ranks(training):
+    """Ranks that share the data train as one with all, though only one has a second part of it."""
+    x, targets = data_for(1)
+    targets[4:8, 0] = -1
+    long, short = (x[:, :1], targets[:, :1]), (x[:6, 1:], targets[:6, 1:])
+    data = x, np.where(np.arange(11)[:, None] < [11, 6], targets, -1)
+    options = {"truncation": 4, "clip_norm": 0.1, "metrics": ["accuracy"], "patience": 2,
+               "class_weight": "balanced", "seed": None}
+    wanted, history = training.trained(data, validation=data, **options)
+
+    def call(ranks):
+        share = [long, short][ranks.rank]
+        return training.trained(share, validation=share, all_reduce=ranks, **options)
+
+    for found, rows in results(2, call):
+        np.testing.assert_allclose(found.vector, wanted.vector, atol=1e-6)
+        for ours, theirs in zip(rows, history, strict=True):
+            assert ours == pytest.approx(theirs, rel=1e-5)
+    masks = [], []
+
+    def look(ranks):
+        note = masks[ranks.rank].append
+        training.trained(long, all_reduce=ranks,
+                         callbacks=[lambda event: note(event.net.dropout_state)])
+
+    results(2, look)
+    assert masks[0] != masks[1]
+
+
 CHECKS = {"p": check_padding, "b": check_best, "m": check_means, "w": check_warm_up,
-          "r": check_resume, "o": check_overflow, "e": check_epochs}
+          "r": check_resume, "o": check_overflow, "e": check_epochs, "s": check_ranks}
 
 
 class Bug(NamedTuple):
@@ -189,7 +219,7 @@ class Bug(NamedTuple):
 
 
 BUGS = [
-    Bug("padding is an update", "fit", "if not chunk.count:", "if False:", "p"),
+    Bug("padding is an update", "fit", "if not is_update:", "if False:", "p"),
     Bug("padding is evaluated as a target", "batches", "valid = valid & (times < batch.lengths)",
         "pass", "p"),
     Bug("the state stops at a hole", "evaluation",
@@ -219,6 +249,16 @@ BUGS = [
     Bug("no rate is wild", "fit", "max(norm, optimizer.lr) > WILD", "norm > WILD", "o"),
     Bug("a chunk counts if all its sequences do", "batches",
         "self._by_sequence[part].any(axis=0)", "self._by_sequence[part].all(axis=0)", "e"),
+    Bug("the mean of ranks", "fit", "np.divide(sums[:size], targets,",
+        "np.divide(sums[:size], 2 * max(own, 1),", "s"),
+    Bug("the loss of one rank", "fit", "return means, gradients, int(targets)",
+        "return found, gradients, int(targets)", "s"),
+    Bug("validation of one rank", "fit", "self.settings.metrics, self.ranks)",
+        "self.settings.metrics, Ranks())", "s"),
+    Bug("classes of one rank", "objectives", "balanced(ranks.total(counts).astype(np.intp))",
+        "balanced(counts)", "s"),
+    Bug("the same masks on all ranks", "fit", "progress.epoch, self.ranks.rank", "progress.epoch",
+        "s"),
 ]
 
 
