@@ -32,20 +32,10 @@ def pieces(file, part):
     return np.split(rows, np.cumsum(file[f"{part}_lengths"])[:-1])
 
 
-def batches(pieces, size):
-    """Return batches of pieces of about the same length: x, the next steps as targets, lengths."""
-    pieces = sorted(pieces, key=len)
-    return [batch(pieces[start : start + size]) for start in range(0, len(pieces), size)]
-
-
-def batch(pieces):
-    """Return pieces side by side, (T, B, 88), their next steps, and how many steps count."""
-    lengths = np.array([len(piece) - 1 for piece in pieces])
-    x = np.zeros((lengths.max(), len(pieces), KEYS), np.float32)
-    targets = x.copy()
-    for b, (piece, length) in enumerate(zip(pieces, lengths, strict=True)):
-        x[:length, b], targets[:length, b] = piece[:-1], piece[1:]
-    return x, targets, lengths
+def next_steps(pieces, size):
+    """Return batches of pieces of about the same length, each step's target being the next one."""
+    return crnn.batches([piece[:-1] for piece in pieces], [piece[1:] for piece in pieces],
+                        batch_size=size)
 
 
 def train(cell, parts, options):
@@ -90,7 +80,7 @@ def main(arguments=None):
     add("--quiet", action="store_true", help="print the results only")
     options = parser.parse_args(arguments)
     with np.load(options.data) as file:
-        parts = [batches(pieces(file, part), options.batch_size)
+        parts = [next_steps(pieces(file, part), options.batch_size)
                  for part in ("train", "valid", "test")]
     histories, losses = {}, {}
     for cell in options.cells:

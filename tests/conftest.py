@@ -59,6 +59,16 @@ def switching():
 
 
 @pytest.fixture
+def one_torch_thread():
+    """PyTorch computes in one thread, as it would not beside other tests."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def rng():
     """A seeded generator: the same numbers in every run."""
     return np.random.default_rng(20261120)

@@ -25,18 +25,11 @@ from cell_networks import (
 import crnn
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 LENGTHS = np.array([2, 5, 1, 3])  # PyTorch does not pack a sequence of no steps
 each_cell = pytest.mark.parametrize("cell", ["RNN", "RNN, relu", "GRU", "LSTM"])
 full_or_ragged = pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "lengths"])
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def torch_layers(net):

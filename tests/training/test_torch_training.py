@@ -10,6 +10,7 @@ import pytest
 import crnn
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 T, B, I, H, O = 40, 3, 4, 6, 5  # noqa: E741
 CHUNK, EPOCHS, LR = 8, 10, 0.01
@@ -46,14 +47,6 @@ LOSSES = {
     "sigmoid": lambda rng: rng.integers(0, 2, (T, B, O)).astype(float),
     "mse": lambda rng: rng.standard_normal((T, B, O)),
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Rival(torch.nn.Module):

@@ -1,4 +1,4 @@
-"""The README's table of other libraries' names and orders, followed to the letter.
+"""The table of other libraries' names and orders, followed to the letter.
 
 What it is held to are the formulas of Keras and ONNX, written here as their documentation does.
 """
@@ -11,15 +11,15 @@ import pytest
 
 import crnn
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "equations.md").read_text(encoding="utf-8")
 T, B, I, H = 6, 2, 3, 4  # noqa: E741
 GATES = {"GRU": 3, "LSTM": 4}
 SAME = {"h": "n", "c": "g"}  # their letters and ours
 
 
 def orders():
-    """Return the order of gates by cell and library, from the README."""
-    table = re.search(r"\n(\| \| here \|.*?)\n\n", README, re.DOTALL).group(1)
+    """Return the order of gates by cell and library, from docs/equations.md."""
+    table = re.search(r"\n(\| \| here \|.*?)\n\n", PAGE, re.DOTALL).group(1)
     columns, _, *rows = (re.split(r" *\| *", line)[1:-1] for line in table.splitlines())
     return {(row[0], column): row[k].split(", ") for row in rows
             for k, column in enumerate(columns) if k}
@@ -140,7 +140,7 @@ def test_onnx(cell, reset_after, rng, backend):
 
 
 @pytest.mark.no_backend
-def test_the_readme_gives_orders_and_an_example():
+def test_the_page_gives_orders_and_an_example():
     assert orders() == {
         ("GRU", "here"): ["r", "z", "n"], ("GRU", "PyTorch"): ["r", "z", "n"],
         ("GRU", "Keras"): ["z", "r", "h"], ("GRU", "ONNX"): ["z", "r", "h"],
@@ -149,6 +149,6 @@ def test_the_readme_gives_orders_and_an_example():
     }
     kernel, net = np.arange(I * 3 * H).reshape(I, 3 * H), crnn.GRU(I, H)
     names = {"np": np, "kernel": kernel, "net": net}
-    for line in re.search(r"Keras GRU:\n`(.*?)`, `(.*?)`", README).groups():
+    for line in re.search(r"Keras GRU:\n`(.*?)`, `(.*?)`", PAGE).groups():
         exec(line, names)
     np.testing.assert_array_equal(net.parameters["W_xh_l0"], into_ours(kernel, "GRU", "Keras"))
