@@ -1,4 +1,7 @@
-"""What to do instead, for calls of `crnn.fit` that are meant for another library's."""
+"""What to do instead, for calls that are meant for another library's `fit` or `evaluate`."""
+
+import functools
+import inspect
 
 EXAMPLE = "fit(net, (x, targets), crnn.Adam(0.001), epochs=10)"
 INSTEAD = {
@@ -14,7 +17,31 @@ INSTEAD = {
 }
 
 
-def advice(options):
-    """Return what to do about a call that Python refuses, given its keyword arguments."""
-    found = [f"instead of {name}: {INSTEAD[name]}" for name in options if name in INSTEAD]
-    return "; ".join(found) or f"a call is {EXAMPLE}: x and its targets are one argument"
+def with_advice(example, instead=()):
+    """Return a decorator for functions whose `TypeError` of a wrong call is to say what to do.
+
+    Parameters
+    ----------
+    example : str
+        A call as it is meant.
+    instead : mapping of str to str
+        What to do instead of giving arguments that other libraries have, by their names.
+    """
+    def decorated(function):
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)  # so that help shows the function's own arguments
+        def called(*arguments, **options):
+            try:
+                signature.bind(*arguments, **options)
+            except TypeError as error:
+                found = [f"instead of {each}: {instead[each]}" for each in options
+                         if each in instead]
+                advice = "; ".join(found) or (
+                    f"a call is {example}: x and its targets are one argument")
+                raise TypeError(f"{function.__name__}: {error}; {advice}") from None
+            return function(*arguments, **options)
+
+        return called
+
+    return decorated

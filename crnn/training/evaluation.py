@@ -2,12 +2,14 @@
 
 from crnn.base import checks
 from crnn.network.network import Network
+from crnn.training.advice import with_advice
 from crnn.training.batches import checked_batches, has_every_step, valid_targets
 from crnn.training.metrics import checked_metrics, values
 from crnn.training.objectives import objective
 from crnn.training.ranks import Ranks
 
 
+@with_advice("evaluate(net, (x, targets))")
 def evaluate(
     net, data, *, loss="softmax", truncation=None, class_weight=None, missing="error", metrics=(),
     warm_up=0,

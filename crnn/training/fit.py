@@ -1,7 +1,5 @@
 """Training: truncated backpropagation through time, validation, schedules, checkpoints."""
 
-import functools
-import inspect
 import itertools
 import json
 import math
@@ -14,7 +12,7 @@ from crnn.base import checks
 from crnn.files import disk
 from crnn.network.network import Network
 from crnn.training import checkpoints, schedules
-from crnn.training.advice import EXAMPLE, advice
+from crnn.training.advice import EXAMPLE, INSTEAD, with_advice
 from crnn.training.bar import ProgressBar
 from crnn.training.batches import checked_batches, has_every_step
 from crnn.training.evaluation import means, metric_values
@@ -81,22 +79,7 @@ class Event(NamedTuple):
     metrics: dict
 
 
-def _called_as_it_is_meant(function):
-    """Have a call that Python would refuse say what to do; ``help`` shows the function itself."""
-    signature = inspect.signature(function)
-
-    @functools.wraps(function)
-    def called(*arguments, **options):
-        try:
-            signature.bind(*arguments, **options)
-        except TypeError as error:
-            raise TypeError(f"fit: {error}; {advice(options)}") from None
-        return function(*arguments, **options)
-
-    return called
-
-
-@_called_as_it_is_meant
+@with_advice(EXAMPLE, INSTEAD)
 def fit(
     net, data, optimizer, *, epochs, loss="softmax", truncation=None, clip_norm=None,
     clip_value=None, validation=None, patience=None, schedule=None, callbacks=(), checkpoint=None,

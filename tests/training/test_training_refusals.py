@@ -116,6 +116,14 @@ def test_calls_that_are_meant_for_another_librarys_fit(case):
         crnn.fit(make(), *arguments, **options)
 
 
+def test_calls_that_are_meant_for_another_librarys_evaluate():
+    message = r"^evaluate: too many.*a call is evaluate\(net, \(x, targets\)\): x and its targets"
+    with pytest.raises(TypeError, match=message):
+        crnn.evaluate(make(), X, TARGETS)
+    with pytest.raises(TypeError, match=r"batch_size.*a call is"):
+        crnn.evaluate(make(), (X, TARGETS), batch_size=3)
+
+
 def test_help_shows_the_arguments_of_fit():
     assert [*inspect.signature(crnn.fit).parameters][:4] == ["net", "data", "optimizer", "epochs"]
     assert not set(INSTEAD) & set(inspect.signature(crnn.fit).parameters)
