@@ -177,6 +177,18 @@ def real_array(value, name, dtype, shape):
     return ready(array, dtype)
 
 
+def sample_weight(value, shape):
+    """Return value as an array of weights, float64 of this shape."""
+    array = real_array(value, "sample_weight", np.dtype(float), shape)
+    if not (np.isfinite(array).all() and (array >= 0).all()):
+        worst = array[~(np.isfinite(array) & (array >= 0))][0]
+        raise ValueError(
+            f"sample_weight has {worst}; weights are finite numbers of at least 0, and 0 means no"
+            " target here"
+        )
+    return array
+
+
 def whole_array(value, name):
     """Return value as an array of integers of any width."""
     array = plain_array(value, name)

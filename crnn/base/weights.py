@@ -81,13 +81,7 @@ def _sample_weights(value, shape, sequence, last_only):
             f"sample_weight has shape {array.shape};"
             f" {wanted if last_only else f'{for_steps}, one for each step, or {wanted}'} is wanted"
         )
-    array = checks.real_array(array, "sample_weight", np.dtype(float), array.shape)
-    if not (np.isfinite(array).all() and (array >= 0).all()):
-        worst = array[~(np.isfinite(array) & (array >= 0))][0]
-        raise ValueError(
-            f"sample_weight has {worst}; weights are finite numbers of at least 0, and 0 means no"
-            " target here"
-        )
+    array = checks.sample_weight(array, array.shape)
     if not array.size:
         return np.ones(shape)
     return np.array(np.broadcast_to(array.reshape(-1, sequence.batch_size), shape))

@@ -47,7 +47,7 @@ class Scaler:
         known = "not fitted" if self.mean is None else f"{len(self.mean)} features"
         return f"<Scaler: {known}>"
 
-    def fit(self, x, lengths=None):
+    def fit(self, x, lengths=None, sample_weight=None):
         """Take mean and standard deviation of each feature from data.
 
         Parameters
@@ -56,6 +56,8 @@ class Scaler:
             What is NaN does not count.
         lengths : array_like of int (B,), optional
             How many of the T steps of (T, B, I) each sequence has.
+        sample_weight : array_like (B,), optional
+            How often each sequence of the list, or of (T, B, I), counts.
 
         Returns
         -------
@@ -67,19 +69,20 @@ class Scaler:
         TypeError, ValueError
             If an argument is not as above, a feature has no number, or a number is infinite.
         """
-        parts = []
-        for array, valid in self._arrays(x, lengths):
+        arrays = self._arrays(x, lengths)
+        weights, parts = self._weights(sample_weight, x, arrays), []
+        for (array, valid), weight in zip(arrays, weights, strict=True):
             rows = (array if valid is None else array[valid]).reshape(-1, array.shape[-1])
-            parts.append(rows.astype(np.float64))
-        known = [~np.isnan(rows) for rows in parts]
-        counts = sum(each.sum(0) for each in known)
+            of_rows = np.broadcast_to(weight, array.shape[:-1])
+            of_rows = (of_rows if valid is None else of_rows[valid]).reshape(-1, 1)
+            parts.append((rows.astype(np.float64), np.where(np.isnan(rows), 0.0, of_rows)))
+        counts = sum(each.sum(0) for _, each in parts)
         if not counts.all():
             raise ValueError(f"x has no number for the features {np.flatnonzero(counts == 0)}")
         with np.errstate(invalid="ignore", over="ignore"):
-            mean = sum(np.where(each, rows, 0).sum(0)
-                       for rows, each in zip(parts, known, strict=True)) / counts
-            squares = sum(np.where(each, (rows - mean) ** 2, 0).sum(0)
-                          for rows, each in zip(parts, known, strict=True))
+            mean = sum(np.where(each, rows * each, 0).sum(0) for rows, each in parts) / counts
+            squares = sum(np.where(each, (rows - mean) ** 2 * each, 0).sum(0)
+                          for rows, each in parts)
             std = np.sqrt(squares / counts)
         if not np.isfinite(std).all():
             raise ValueError("x has numbers that are infinite, or too large to be squared")
@@ -111,9 +114,9 @@ class Scaler:
         """Return x * std + mean: what `transform` made x of; as there."""
         return self._changed(x, lengths, lambda array: array * self.std + self.mean)
 
-    def fit_transform(self, x, lengths=None):
+    def fit_transform(self, x, lengths=None, sample_weight=None):
         """Return `transform` of what it is fitted to."""
-        return self.fit(x, lengths).transform(x, lengths)
+        return self.fit(x, lengths, sample_weight).transform(x, lengths)
 
     def _changed(self, x, lengths, change):
         if self.mean is None:
@@ -145,6 +148,17 @@ class Scaler:
                 " wanted, of one feature x[:, None]; tokens are not scaled"
             )
         return [(each, self._valid(each, lengths)) for each in arrays]
+
+    def _weights(self, value, x, arrays):
+        """Return what each array's sequences count: numbers, or an array for its first axes."""
+        if value is None:
+            return [1.0] * len(arrays)
+        is_list = is_list_of_arrays(x)
+        if not is_list and arrays[0][0].ndim != 3:
+            raise ValueError("sample_weight is for several sequences, and x is only one")
+        batch = len(arrays) if is_list else arrays[0][0].shape[0 if self.batch_first else 1]
+        weights = checks.sample_weight(value, (batch,))
+        return weights if is_list else [weights[:, None] if self.batch_first else weights]
 
     def _valid(self, array, lengths):
         if lengths is None:

@@ -110,6 +110,10 @@ REFUSED = {
     "lengths below 0": (lambda s: s.transform(X, lengths=[4, -1]), ValueError, "from 0 to T = 4"),
     "lengths of one sequence": (lambda s: s.fit(X[0], lengths=[2]), ValueError, r"\(T, B, I\)"),
     "lengths of a list": (lambda s: s.fit([X[0]], lengths=[1]), TypeError, "own lengths"),
+    "weight of one": (lambda s: s.fit(X[0], sample_weight=[1]), ValueError, "only one"),
+    "weights": (lambda s: s.fit(X, sample_weight=[1]), ValueError, r"\(1,\); \(2,\)"),
+    "weight below 0": (lambda s: s.fit(X, sample_weight=[1, -1]), ValueError, "-1"),
+    "weights of 0": (lambda s: s.fit(X, sample_weight=[0, 0]), ValueError, "no number"),
     "not fitted": (lambda s: crnn.Scaler().transform(X), ValueError, "call fit"),
 }
 
@@ -183,3 +187,28 @@ def test_a_forged_scaler_is_a_format_error(case, rng, tmp_path, backend):
         "config": json.dumps(net.config()), "scaler": json.dumps(FORGED[case])})
     with pytest.raises(crnn.FormatError, match="scaler"):
         crnn.load(path)
+
+
+# --- weights -------------------------------------------------------------------------------------
+
+
+@no_backend
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_a_weight_is_how_often_a_sequence_counts(batch_first, rng):
+    sequences = draw(rng)
+    counts = np.arange(len(sequences))
+    repeated = [each for each, count in zip(sequences, counts, strict=True) for _ in range(count)]
+    expected = crnn.Scaler().fit(repeated)
+    x, lengths = crnn.pad(sequences, batch_first)
+    for found in (crnn.Scaler().fit(sequences, sample_weight=counts),
+                  crnn.Scaler(batch_first).fit(x, lengths, counts)):
+        np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-12)
+        np.testing.assert_allclose(found.std, expected.std, rtol=1e-12)
+    sequences[0][:] = np.nan
+    sequences[1][0] = np.nan
+    np.testing.assert_allclose(
+        crnn.Scaler().fit(sequences, sample_weight=counts).mean,
+        np.nanmean(np.concatenate([each for each, count in zip(
+            sequences, counts, strict=True) for _ in range(count)]), axis=0))
+    scaled = crnn.Scaler().fit_transform(sequences, sample_weight=counts)
+    assert len(scaled) == len(sequences)
