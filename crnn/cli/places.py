@@ -10,6 +10,8 @@ from crnn.files import container, disk
 def check_places(options, read, init_from=None):
     """Raise now, not after the training, if one of its files cannot be written.
 
+    Without a checkpoint to go on from, --resume is taken for not given, which is said.
+
     Parameters
     ----------
     options : argparse.Namespace
@@ -21,6 +23,9 @@ def check_places(options, read, init_from=None):
     if not options.output:
         raise ValueError("the name of the model file (--output) is empty")
     checkpoint = checkpoint_of(options)
+    if options.resume and not os.path.exists(checkpoint):
+        say(f"there is no {checkpoint} to go on from: training begins")
+        options.resume = False
     if options.plot:
         plots.picture_format(options.plot)
         disk.check_place(options.plot)

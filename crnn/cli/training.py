@@ -33,7 +33,8 @@ def add_files(command, data):
     add("-o", "--output", default=DEFAULT_MODEL, metavar="MODEL",
         help="model file to write; one that is there is kept as MODEL.old")
     add("--resume", action="store_true",
-        help=f"go on from MODEL.checkpoint; give the same {data} and options as before")
+        help=f"go on from MODEL.checkpoint if there is one; give the same {data} and options as"
+        " before")
 
 
 def add_network(command, **defaults):

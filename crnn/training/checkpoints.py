@@ -1,5 +1,7 @@
 """Checkpoints: everything that training needs to go on as if it had never stopped."""
 
+import contextlib
+
 import numpy as np
 
 from crnn.base.sequences import state_widths
@@ -13,6 +15,8 @@ from crnn.training.progress import Progress
 
 PREFIX = "optimizer."
 STATES = "state", "state_c"
+NOT_WHOLE = "not a whole checkpoint"
+OTHER_DATA = "data, batch_size or truncation are not those that it was made with"
 
 
 def save(path, net, optimizer, settings, progress):
@@ -78,16 +82,28 @@ def restore(path, net, optimizer, settings, data):
     progress.best_vector = vectors.get("best_vector")
     before = net.dropout_state
     try:
-        audit.check_vectors(tensors.values(), progress.best_vector, slots)
-        audit.check_position(progress, data, settings, training["steps"])
-        audit.check_state(progress, data, net.engine.layers)
-        net.dropout_state = progress.dropout
-        optimizer.restore(training["steps"], slots)
-    except (TypeError, ValueError) as error:
+        with _refusing(path, NOT_WHOLE):
+            audit.check_vectors(tensors.values(), progress.best_vector, slots)
+        with _refusing(path, OTHER_DATA):
+            audit.check_position(progress, data, settings, training["steps"])
+            audit.check_state(progress, data, net.engine.layers)
+        with _refusing(path, NOT_WHOLE):
+            net.dropout_state = progress.dropout
+            optimizer.restore(training["steps"], slots)
+    except FormatError:
         net.dropout_state = before
-        raise FormatError(f"{path}: not a whole checkpoint: {error}") from None
+        raise
     net.vector = np.concatenate([tensors[name].ravel() for name in net.parameters])
     return progress, settings
+
+
+@contextlib.contextmanager
+def _refusing(path, reason):
+    """A context in which an error means that the file is refused, and for what reason."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise FormatError(f"{path}: {reason}: {error}") from None
 
 
 def _read(path, net):
@@ -177,10 +193,8 @@ def _checked_progress(path, numbers, settings):
     if not isinstance(numbers, dict):
         raise FormatError(f"{path}: the checkpoint's progress is not an object")
     container.check_names(path, numbers, Progress(seed=0).numbers())
-    try:
+    with _refusing(path, NOT_WHOLE):
         audit.check_numbers(numbers, settings)
-    except ValueError as error:
-        raise FormatError(f"{path}: not a whole checkpoint: {error}") from None
     return Progress(**(numbers | {"history": History(numbers["history"])}))
 
 
@@ -188,9 +202,11 @@ def _check_equal(path, what, found, wanted):
     if found == wanted:
         return
     names = sorted(found.keys() | wanted.keys()) if isinstance(found, dict) else ()
+    names = [name for name in names if found.get(name) != wanted.get(name)]
+    if "cell" in names:  # all else follows from it
+        names = ["cell"]
+    hint = f" ({OTHER_DATA})" * ("targets_per_epoch" in names or "updates_per_epoch" in names)
     differences = [
-        f"{printable(name)} was {found.get(name)!r} and is {wanted.get(name)!r}"
-        for name in names
-        if found.get(name) != wanted.get(name)
+        f"{printable(name)} was {found.get(name)!r} and is {wanted.get(name)!r}" for name in names
     ]
-    raise ValueError(f"{path} was made with another {what}: {', '.join(differences)}")
+    raise ValueError(f"{path} was made with another {what}{hint}: {', '.join(differences)}")

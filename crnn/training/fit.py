@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import os
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -134,10 +135,11 @@ def fit(
         Ctrl-C (the update under way is finished first, then KeyboardInterrupt is raised, with a
         message; a second Ctrl-C raises one without, at once).
     resume : bool
-        Go on from the checkpoint: net and optimizer, which must be of the same kind, take its
-        content. The result has the same bits as if training had not stopped. ``epochs``,
-        ``patience`` and ``callbacks`` may be others than before; a training that patience has ended
-        goes on with more of it.
+        Go on from the checkpoint, if there is one: net and optimizer, which must be of the same
+        kind, take its content. The result has the same bits as if training had not stopped.
+        Without a file there, training begins, so that one script does for the first start and all
+        others. ``epochs``, ``patience`` and ``callbacks`` may be others than before; a training
+        that patience has ended goes on with more of it.
     identity : str
         What the data are, such as a hash of their file. It is kept in the checkpoint, and going on
         with data of another identity is refused.
@@ -242,7 +244,7 @@ def fit(
     if bar is not None:
         settings.callbacks.append(bar)
     loop = _Loop(net, optimizer, data, validation, settings, ranks)
-    if resume:
+    if resume and os.path.exists(checkpoint):
         loop.progress, loop.account = checkpoints.restore(
             checkpoint, net, optimizer, loop.account, data)
     loop.check_ranks()
@@ -563,10 +565,13 @@ class _Loop:
 
     def stop(self, interrupted):
         """Save, and answer Ctrl-C if it came; a callback has asked for it otherwise."""
-        saved = ""
+        saved, path = "", self.settings.checkpoint
         if not self.ranks.are_several:
             self.save()
-        elif self.settings.checkpoint is not None:  # which has no states of all ranks
+            saved = "" if path is None else (
+                f"; all of it is saved in {os.fspath(path)}, from which the same call goes on with"
+                " resume=True")
+        elif path is not None:  # which has no states of all ranks
             epoch = self.progress.epoch
             saved = f"; the checkpoint is that of the end of epoch {epoch}" if epoch else (
                 "; there is no checkpoint before the end of an epoch")

@@ -314,6 +314,19 @@ def test_resume_goes_on_to_the_same_bits(run):
     assert (code, out.count("epoch "), out.count("nothing left to do")) == (0, 0, 1)  # it is over
 
 
+def test_resume_without_a_checkpoint_begins(run, folder):
+    (folder / "model.safetensors").write_bytes(b"")
+    code, out, err = run("train", "prose.txt", *TWO, "--resume")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == (
+        "there is no model.safetensors.checkpoint to go on from: training begins")
+    assert "epoch 1/2" in out
+    assert (folder / "model.safetensors.old").read_bytes() == b""  # as without --resume
+    vector = text.load_model("model.safetensors")[0].vector
+    run("train", "prose.txt", *TWO, "-o", "other")
+    assert np.array_equal(vector, text.load_model("other")[0].vector)
+
+
 def test_resume_promises_no_model_that_is_not_there(run, folder, monkeypatch):
     """A second training that dies in its first epoch must not leave the first one's checkpoint."""
     run("train", "prose.txt", *TWO)

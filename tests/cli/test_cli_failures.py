@@ -32,7 +32,6 @@ FAILURES = {
     "output a folder": (["train", "prose.txt", "-o", "sub"], "sub"),
     "plot folder": (["train", "prose.txt", "--plot", "no/c.png"], "no such folder: no"),
     "plot ending": (["train", "prose.txt", "--plot", "curve.txt"], "curve.txt.*must end in"),
-    "resume nothing": (["train", "prose.txt", "--resume"], "No such file.*checkpoint"),
     "patience": (["train", "prose.txt", "--validation", "0", "--patience", "2"], "validation"),
     "nonlinearity of a GRU": (["train", "prose.txt", "--cell", "gru", "--nonlinearity", "relu"],
                               "--nonlinearity is an option of --cell rnn"),

@@ -288,7 +288,8 @@ OTHERS = {
     "seed": (lambda: {"seed": 6}, "seed was 5 and is 6"),
     "loss": (lambda: {"loss": "mse", "data": numbers(batches(1)),
                       "validation": numbers(batches(2))}, "loss was 'softmax' and is 'mse'"),
-    "data": (lambda: {"data": batches(1)[:2]}, "updates_per_epoch was 7 and is 5"),
+    "data": (lambda: {"data": batches(1)[:2]},
+             r"\(data, batch_size or truncation are not.*updates_per_epoch was 7 and is 5"),
 }
 
 
@@ -335,8 +336,53 @@ def test_a_bad_account_of_training(checkpoint, broken):
     refuse(checkpoint, crnn.FormatError, "checkpoint")
 
 
-def test_missing(tmp_path):
-    refuse(tmp_path / "nothing", FileNotFoundError, "nothing")
+def test_without_a_checkpoint_training_begins(tmp_path, backend):
+    """So that one script does, however often it is started."""
+    def script(**options):
+        return train(tmp_path / "checkpoint", resume=True, **options)
+
+    assert script(stop=("update", 10))[3][0].update == 1
+    assert_same(script(net_seed=8), never_stopped(backend, "momentum"))
+
+
+OTHER_DATA = "data, batch_size or truncation are not those that it was made with"
+
+
+def test_other_data_with_as_many_updates(checkpoint):
+    x, targets = batches(1)[0]
+    more = np.vstack([x, x])[:9], np.vstack([targets, targets])[:9]
+    match = rf"{OTHER_DATA}\): targets_per_epoch was 35 and is 39"
+    refuse(checkpoint, ValueError, match, data=[more, *batches(1)[1:]])
+
+
+def test_other_data_with_as_many_targets(checkpoint):
+    refuse(checkpoint, crnn.FormatError, f"{OTHER_DATA}: no training leads to its",
+           data=batches(1)[::-1])
+
+
+def test_what_makes_other_things_another_is_told_alone(checkpoint):
+    found = refuse(checkpoint, ValueError, "cell was 'RNN' and is 'GRU'$", net=crnn.GRU(I, H, O))
+    assert "candidate" not in str(found.value)
+
+
+@pytest.mark.parametrize("name", ["checkpoint", None])
+def test_ctrl_c_says_how_to_go_on(tmp_path, name):
+    def interrupt(event):
+        if event.update == 9:
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            train(None if name is None else tmp_path / name, callbacks=[interrupt])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    message = str(caught.value)
+    if name is None:
+        assert message == "training stopped after update 9"
+    else:
+        assert message == (f"training stopped after update 9; all of it is saved in"
+                           f" {tmp_path / name}, from which the same call goes on with resume=True")
 
 
 @pytest.mark.parametrize("place", ["no folder/checkpoint", "a file/checkpoint", "a folder"])
