@@ -6,8 +6,8 @@ import math
 from crnn import text
 from crnn.cli.material import lines_in_order
 from crnn.cli.options import HelpFormatter, count, encoding, probability, temperature, whole
-from crnn.cli.screen import counted, say, warn, write
-from crnn.cli.texts import listed, read_texts, with_line_ends
+from crnn.cli.screen import counted, say, write
+from crnn.cli.texts import read_texts, warn_of_unknown, with_line_ends
 from crnn.files import kinds
 from crnn.files.printable import printable, shortened
 from crnn.network.saving import network_from
@@ -115,9 +115,7 @@ def evaluate(options):
         over = counted(count, vocabulary.unit)
     loss = mean_loss(net, data, truncation=CHUNK)
     say(f"{loss:.4f} nats and {loss / math.log(2):.4f} bits per {vocabulary.unit}, {over}")
-    if unknown:
-        warn(f"{sum(unknown.values()):,} of {counted(len(symbols), vocabulary.unit)} skipped, which"
-             f" the model does not know: {listed(unknown)}")
+    warn_of_unknown(unknown, symbols, vocabulary)
 
 
 def _add_info(subparsers):

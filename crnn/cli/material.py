@@ -23,14 +23,17 @@ class Material(NamedTuple):
 
 
 def material(content, vocabulary, options):
-    """Return what the options ask to train on and to validate with, which may be None."""
+    """Return what the options ask to train on and to validate with, which may be None.
+
+    Characters that the vocabulary does not have are left out.
+    """
     if options.patience and not options.validation:
         raise ValueError("--patience watches the validation loss; --validation 0 leaves none")
     return (_lines if options.lines else _streams)(content, vocabulary, options)
 
 
 def _streams(content, vocabulary, options):
-    tokens = vocabulary.encode(content, dtype=vocabulary.smallest_dtype)
+    tokens = vocabulary.encode(content, skip_unknown=True, dtype=vocabulary.smallest_dtype)
     kept = int(len(tokens) * options.validation)
     border = len(tokens) - kept
     if border < 2:
@@ -55,7 +58,7 @@ def _streams(content, vocabulary, options):
 
 
 def _lines(content, vocabulary, options):
-    lines = _some_lines(text.lines(content, vocabulary))
+    lines = _some_lines(text.lines(content, vocabulary, skip_unknown=True))
     order = np.random.default_rng(SPLIT_SEED).permutation(len(lines))
     kept = int(len(lines) * options.validation)
     training, validation = (

@@ -2,6 +2,7 @@
 
 import sys
 
+from crnn.cli.screen import counted, warn
 from crnn.files.encodings import decoded
 
 STDIN = "-"
@@ -37,6 +38,13 @@ def _bytes_of(path):
 def with_line_ends(text):
     """Return a text whose lines all end in ``"\\n"``, as those of files that are read do."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def warn_of_unknown(unknown, symbols, vocabulary):
+    """Say how much of a text is skipped: what `Vocabulary.unknown` found, if anything."""
+    if unknown:
+        warn(f"{sum(unknown.values()):,} of {counted(len(symbols), vocabulary.unit)} skipped, which"
+             f" the model does not know: {listed(unknown)}")
 
 
 def listed(unknown, limit=5):

@@ -9,7 +9,7 @@ from crnn.cli.material import TRAINING_CHUNKS, material
 from crnn.cli.options import HelpFormatter, count, encoding, fraction, whole
 from crnn.cli.places import check_places
 from crnn.cli.screen import say
-from crnn.cli.texts import STDIN, listed, read_texts
+from crnn.cli.texts import STDIN, listed, read_texts, warn_of_unknown
 from crnn.cli.training import (
     NETWORK,
     add_files,
@@ -46,8 +46,11 @@ def add_command(commands):
         help="take each line of the text as a sequence of its own, in random order: for names,"
         " titles, commands; 'crnn sample' then writes lines")
     add("--init-from", metavar="FILE",
-        help="go on with the network of a model that was trained before, on this text, which may"
-        " have no character that it does not know; options of the network are left out then")
+        help="go on with the network of a model that was trained before, on this text; characters"
+        " that it does not know are skipped; options of the network are left out then")
+    add("--strict", action="store_true",
+        help="with --init-from, refuse a text with characters that the model does not know, rather"
+        " than skip them")
     add("--plot", metavar="FILE", help="draw the loss curves (PNG, SVG or PDF by the name's end)")
     add_files(command, "text")
     add_network(command)
@@ -118,14 +121,26 @@ def network_and_vocabulary(content, options):
         raise ValueError(
             f"the network is that of --init-from; leave out {', '.join('--' + n for n in given)}"
         )
-    net, vocabulary, _ = text.load_model(options.init_from)
+    net, vocabulary, training = text.load_model(options.init_from)
     if not vocabulary.is_of_characters:
         raise ValueError(f"{options.init_from} is a model of words; one of characters is wanted")
-    if unknown := vocabulary.unknown(content + "\n" * options.lines):
+    if options.lines and "\n" not in vocabulary:
         raise ValueError(
-            f"the text has what {options.init_from} does not know: {listed(unknown)}; leave it out"
-            " of the text, or train a new model"
+            f"{options.init_from} does not know the end of a line, which begins and ends lines;"
+            " leave out --lines, or train a new model"
         )
+    was_of_lines = bool(training.get("lines"))
+    if was_of_lines != options.lines:
+        was, now = ("lines", "a running text") if was_of_lines else ("a running text", "lines")
+        advice = "; give --lines to go on with lines" * was_of_lines
+        say(f"{options.init_from} was trained on {was}, and goes on with {now}{advice}")
+    if unknown := vocabulary.unknown(content):
+        if options.strict:
+            raise ValueError(
+                f"the text has what {options.init_from} does not know: {listed(unknown)}; without"
+                " --strict it is skipped, and a new model would know it"
+            )
+        warn_of_unknown(unknown, content, vocabulary)
     return net, vocabulary
 
 

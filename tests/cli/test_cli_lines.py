@@ -229,13 +229,50 @@ def test_init_from_what_would_be_lost_or_is_no_model(run, folder, model, start, 
 
 def test_init_from_of_a_text_with_more_characters(run, folder, model):
     (folder / "more.txt").write_text(PROSE + "Zz étés")
-    code, out, err = run("train", "more.txt", "--init-from", model)
+    code, out, err = run("train", "more.txt", "--init-from", model, "--strict")
     assert (code, out) == (1, "")
     assert_one_line(err)
     assert "'Z', 'z', 'é' (2 times)" in err
     assert sorted(each.name for each in folder.iterdir()) == ["model", "more.txt", "prose.txt"]
     code, _, err = run("train", "prose.txt", "--init-from", "nothing")
     assert (code, "nothing" in err) == (1, True)
+    same = ["--init-from", model, *SMALL[2:], "--epochs", "1"]
+    code, _, err = run("train", "more.txt", *same, "-o", "more")
+    skipped = f"4 of {len(PROSE) + 7:,} characters skipped, which the model does not know: 'Z', 'z'"
+    assert (code, err.startswith(f"crnn: {skipped}")) == (0, True)
+    assert_one_line(err)
+    (folder / "known.txt").write_text(PROSE + " ts")
+    assert run("train", "known.txt", *same, "-o", "known", "--strict")[::2] == (0, "")
+    assert numbers_of("more")[0] == numbers_of("known")[0]
+
+
+def test_init_from_skips_in_lines(run, words, folder):
+    run("train", words, *LINES, "--epochs", "1")
+    options = ["--lines", "--init-from", "lines", *SMALL[2:], "--epochs", "1", "--validation", "0"]
+    content = (folder / words).read_text()
+    (folder / "more.txt").write_text(content + "\nXYZ\nbXan\n")
+    (folder / "known.txt").write_text(content + "\nban\n")
+    code, _, err = run("train", "more.txt", *options, "-o", "more")
+    assert (code, "crnn: 4 of " in err, "'X' (2 times), 'Y', 'Z'" in err) == (0, True, True)
+    assert run("train", "known.txt", *options, "-o", "known")[::2] == (0, "")
+    assert numbers_of("more")[0] == numbers_of("known")[0]
+
+
+def test_init_from_of_another_kind_of_text_is_told(run, words, folder, model):
+    run("train", words, *LINES, "--epochs", "1")
+    options = [words, *SMALL[2:], "--epochs", "1", "-o", "more"]
+    code, out, _ = run("train", *options, "--init-from", "lines")
+    assert (code, out.splitlines()[0]) == (
+        0, "lines was trained on lines, and goes on with a running text; give --lines to go on with"
+        " lines")
+    code, out, _ = run("train", *options, "--init-from", "lines", "--lines")
+    assert (code, "goes on with" in out) == (0, False)
+    code, out, _ = run("train", *options, "--init-from", model, "--lines")
+    assert (code, out.splitlines()[0]) == (
+        0, "model was trained on a running text, and goes on with lines")
+    text.save_model("ab", crnn.GRU(2, 4, 2, seed=0), text.Vocabulary("ab"), {})
+    code, out, err = run("train", *options, "--init-from", "ab", "--lines")
+    assert (code, out, "ab does not know the end of a line" in err) == (1, "", True)
 
 
 # models of words, which are made in Python
