@@ -17,6 +17,7 @@ from crnn.base.losses import Huber, Quantile
 from crnn.base.padding import pad
 from crnn.engine.threads import get_num_threads, set_num_threads, threads
 from crnn.files.disk import FormatError
+from crnn.forecasting.forecaster import Forecaster
 from crnn.network.cells import GRU, LSTM, RNN
 from crnn.network.parameters import Gradients
 from crnn.network.prediction import softmax
@@ -39,6 +40,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Event",
+    "Forecaster",
     "FormatError",
     "Gradients",
     "History",
