@@ -7,6 +7,7 @@ import sys
 from crnn._version import __version__
 from crnn.cli import commands, train
 from crnn.cli.options import Parser
+from crnn.cli.together import end
 from crnn.files.printable import printable
 from crnn.training.interrupts import Terminated
 
@@ -33,15 +34,15 @@ def main(arguments=None):
         options.run(options)
         sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
-        print(f"crnn: {printable(str(interrupt)) or 'interrupted'}", file=sys.stderr)
-        return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
+        code = TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
+        line = f"crnn: {printable(str(interrupt)) or 'interrupted'}"
+        return end(code, line, all_do=bool(interrupt.args))  # fit stops all ranks, and says so
     except BrokenPipeError:
         # whoever read our output has gone: no more of it, and no complaint at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        return end(FAILED)
     except (OSError, ValueError, ArithmeticError, ImportError, MemoryError) as error:
-        print(f"crnn: {one_line(error)}", file=sys.stderr)
-        return FAILED
+        return end(FAILED, f"crnn: {one_line(error)}")
     return 0
 
 

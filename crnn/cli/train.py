@@ -8,8 +8,9 @@ from crnn import plots, text
 from crnn.cli.material import TRAINING_CHUNKS, material
 from crnn.cli.options import HelpFormatter, count, encoding, fraction, whole
 from crnn.cli.places import check_places
-from crnn.cli.screen import say
+from crnn.cli.screen import counted, say
 from crnn.cli.texts import STDIN, listed, read_texts, warn_of_unknown
+from crnn.cli.together import ranks_of
 from crnn.cli.training import (
     NETWORK,
     add_files,
@@ -20,6 +21,7 @@ from crnn.cli.training import (
     trained,
 )
 from crnn.cli.watcher import SAMPLE_LINES, TextWatcher
+from crnn.engine.threads import get_num_threads
 from crnn.training.interrupts import terminable
 
 TRAINING = {"epochs": 16, "batch_size": 32, "optimizer": "adam", "lr": 0.004}
@@ -52,6 +54,10 @@ def add_command(commands):
         help="with --init-from, refuse a text with characters that the model does not know, rather"
         " than skip them")
     add("--plot", metavar="FILE", help="draw the loss curves (PNG, SVG or PDF by the name's end)")
+    add("--mpi", action="store_true",
+        help="train on several processes together: mpiexec -n 4 crnn train TEXT --mpi; each has its"
+        " share of the streams or lines, and --resume may have more or fewer of them; the"
+        " checkpoint is written after each epoch (pip install 'crnn[mpi]')")
     add_files(command, "text")
     add_network(command)
     training = add_training(
@@ -72,20 +78,29 @@ def add_command(commands):
 
 def train(options):
     """``crnn train``."""
-    with terminable():
+    with terminable(), ranks_of(options) as mpi:
+        if mpi and STDIN in options.texts:
+            raise ValueError("standard input reaches one process only; give a file that all can"
+                             " read")
         content, name = text_of(options)
         net, vocabulary = network_and_vocabulary(content, options)
         data = material(content, vocabulary, options)
-        check_places(options, [("the text", path) for path in options.texts if path != STDIN],
-                     options.init_from)
+        if mpi is None or mpi.rank == 0:
+            check_places(options, [("the text", path) for path in options.texts if path != STDIN],
+                         options.init_from)
         say(f"{name}: {len(content):,} characters, {len(vocabulary)} different;"
             f" {net.num_parameters:,} parameters")
         if data.note:
             say(data.note)
+        if mpi:
+            say(f"{counted(mpi.size, 'rank')}; {counted(get_num_threads(), 'thread')} of this one")
         watcher = TextWatcher(options, vocabulary, trained_on(content, name, options))
         same = identity(content, options)
         del content  # from here on only the numbers of its characters are needed
-        history = trained(net, data, watcher, same, options, truncation=options.truncation)
+        history = trained(
+            net, data, watcher, same, options, mpi, truncation=options.truncation)
+        if mpi and mpi.rank:
+            return
     if options.plot:
         plots.loss_curves(history, options.plot, title=name)
     command = shlex.join(["crnn", "sample", options.output])

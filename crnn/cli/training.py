@@ -104,7 +104,7 @@ def network_of(options, inputs, outputs, **own):
     )
 
 
-def trained(net, data, watcher, identity, options, **how):
+def trained(net, data, watcher, identity, options, mpi=None, **how):
     """Train as the options ask; return the history.
 
     Parameters
@@ -116,26 +116,40 @@ def trained(net, data, watcher, identity, options, **how):
     identity : str
         What --resume must find unchanged and neither network nor optimizer know.
     options : argparse.Namespace
+    mpi : module, optional
+        `crnn.mpi`: the ranks share the data.
     **how
         Further arguments of `fit`.
     """
-    checkpoint = checkpoint_of(options)
+    checkpoint, callbacks = checkpoint_of(options), [watcher]
+    training, validation = data.training, data.validation
+    if mpi:
+        training, validation = (
+            None if each is None else mpi.share(each, axis=1) for each in (training, validation))
+        callbacks, how["all_reduce"] = [watcher] * (mpi.rank == 0), mpi.all_reduce
     try:
         return fit(
-            net, data.training, OPTIMIZERS[options.optimizer](lr=options.lr),
-            epochs=options.epochs, clip_norm=options.clip_norm, validation=data.validation,
-            patience=options.patience, schedule=schedule(options.schedule), callbacks=[watcher],
-            checkpoint=checkpoint, resume=options.resume, seed=options.seed, identity=identity,
-            **how,
+            net, training, OPTIMIZERS[options.optimizer](lr=options.lr), epochs=options.epochs,
+            clip_norm=options.clip_norm, validation=validation, patience=options.patience,
+            schedule=schedule(options.schedule), callbacks=callbacks, checkpoint=checkpoint,
+            resume=options.resume, seed=options.seed, identity=identity, **how,
         )
     except KeyboardInterrupt as interrupt:
         if not interrupt.args:  # not from fit, which saves first
             raise
-        raise type(interrupt)(
-            f"stopped, all of it saved in {checkpoint}; go on with: {resume_command(options)}"
-        ) from None
+        raise type(interrupt)(_stopped(interrupt, watcher, options, mpi)) from None
     finally:
         watcher.close()
+
+
+def _stopped(interrupt, watcher, options, mpi):
+    """Return what is said of a training that was stopped, and how it goes on."""
+    command = resume_command(options)
+    if not mpi or mpi.size == 1:
+        return f"stopped, all of it saved in {checkpoint_of(options)}; go on with: {command}"
+    if not options.resume and not watcher.epochs:
+        return str(interrupt)
+    return f"{interrupt}; go on with: mpiexec -n {mpi.size} {command}"
 
 
 def say_how_it_ended(history, watcher, options, use):

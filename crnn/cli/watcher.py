@@ -29,6 +29,7 @@ class Watcher:
         self.started = time.monotonic()
         self.seen = 0  # targets since the start
         self.first_update = None
+        self.epochs = 0  # that have ended
         self.bar = None
 
     def __call__(self, event):
@@ -43,6 +44,7 @@ class Watcher:
         if event.kind == "update":
             self.seen += event.targets
             return
+        self.epochs = event.epoch
         if event.is_best:
             self.save(event)
         self.show(event)
