@@ -1,17 +1,19 @@
-"""The command line: ``crnn train``, ``sample``, ``evaluate``, ``info``."""
+"""The command line: ``crnn train``, ``classify``, ``sample``, ``evaluate``, ``info``."""
 
 import io
 import os
 import sys
 
 from crnn._version import __version__
-from crnn.cli import commands, train
+from crnn.cli import classify, commands, train
 from crnn.cli.options import Parser
 from crnn.cli.together import end
 from crnn.files.printable import printable
 from crnn.training.interrupts import Terminated
 
-DESCRIPTION = "Train a small recurrent network on text and let it write; on a CPU, in a minute."
+DESCRIPTION = (
+    "Train a small recurrent network on a CPU, in a minute: on text, and let it write, or on"
+    " sequences with labels, and let it classify others.")
 FAILED, INTERRUPTED, TERMINATED = 1, 130, 143
 
 
@@ -19,7 +21,7 @@ def main(arguments=None):
     """Run the command line and return its exit code.
 
     0: done; 1: failed, with one line on standard error; 2: usage; 130: Ctrl-C; 143: SIGTERM
-    to ``crnn train``.
+    while it trains.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # whoever started this has closed it
@@ -60,5 +62,6 @@ def parser():
     top.add_argument("--version", action="version", version=f"crnn {__version__}")
     subparsers = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     train.add_command(subparsers)
+    classify.add_command(subparsers)
     commands.add_commands(subparsers)
     return top

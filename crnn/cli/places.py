@@ -26,9 +26,6 @@ def check_places(options, read, init_from=None):
     if options.resume and not os.path.exists(checkpoint):
         say(f"there is no {checkpoint} to go on from: training begins")
         options.resume = False
-    if options.plot:
-        plots.picture_format(options.plot)
-        disk.check_place(options.plot)
     written = {"--output": options.output, "the checkpoint": checkpoint}
     if not options.resume:
         written |= {f"the old file of {name}": path + ".old" for name, path in written.items()
@@ -36,11 +33,24 @@ def check_places(options, read, init_from=None):
     # a model may be gone on with in its own place: it is kept as the old file of it
     if init_from and not _are_same(init_from, options.output):
         read = [*read, ("--init-from", init_from)]
-    check_apart(read + [("--plot", options.plot)] * bool(options.plot) + list(written.items()))
+    read = [*read, *written.items()]
+    check_apart(read)
+    if options.plot:
+        check_picture(options.plot, read)
     for path in written.values():
         disk.check_place(path)
         if os.path.exists(path) and os.path.getsize(path) and not options.resume:
             check_replaceable(path)
+
+
+def check_picture(path, others):
+    """Refuse a picture that cannot be written, or has the place of another file.
+
+    ``others`` are what each of those is for, and its path.
+    """
+    plots.picture_format(path)
+    disk.check_place(path)
+    check_apart([*others, ("--plot", path)])
 
 
 def checkpoint_of(options):

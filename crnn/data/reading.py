@@ -82,15 +82,15 @@ def read(path, *, rows="steps", id=None, time=None, label=None, columns=None, en
     """
     path = os.fspath(path)
     kind = os.path.splitext(os.fsdecode(path))[1].lower()
-    if kind not in KINDS:
-        raise ValueError(f"{os.fsdecode(path)!r} ends in {kind!r}; crnn reads data from"
-                         f" {', '.join(KINDS)}: give the file the name's end that fits")
     asked = Columns(rows, id, time, label, columns)
     if kind in (".ts", ".npz"):
         asked.check_none(kind)
     if kind == ".npz" and encoding is not None:
         raise ValueError("encoding is for texts; a .npz file is none")
     with opened(path) as file:
+        if kind not in KINDS:
+            raise ValueError(f"{os.fsdecode(path)!r} ends in {kind!r}; crnn reads data from"
+                             f" {', '.join(KINDS)}: give the file the name's end that fits")
         data = file.read()
     if not data:
         raise bad(path, "is empty")

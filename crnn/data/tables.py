@@ -250,5 +250,6 @@ def _numbers(path, names, line, cells, places):
     if None in values:
         place = places[values.index(None)]
         raise bad(path, f"has in line {line}, column {shown(names[place])}:"
-                  f" {no_number(cells[place])}; or choose the features with columns")
+                  f" {no_number(cells[place])}; or name the columns that are id, time and label, or"
+                  " those that are features")
     return values

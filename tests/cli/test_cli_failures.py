@@ -91,7 +91,8 @@ def test_without_permission(run, folder, arguments):
     "train --cell elman", "train --layers 0", "train --layers 1001",
     "train --dropout 1", "train --dropout -0.1",
     "sample", "sample m --top-p 2", "sample m --temperature -1", "sample m --length -1",
-    "evaluate m", "evaluate m t --encoding hex", "info",
+    "evaluate m", "evaluate m t --encoding hex", "info", "classify", "classify a --rows b",
+    "classify a --validation 1", "classify a --encoding klingon", "classify a b c",
 ], ids=lambda arguments: arguments or "nothing")
 def test_usage(run, arguments):
     code, out, err = run(*arguments.split())
@@ -100,7 +101,7 @@ def test_usage(run, arguments):
     assert "crnn: error: " in err or "error: " in err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "evaluate", "info"])
+@pytest.mark.parametrize("command", ["train", "classify", "sample", "evaluate", "info"])
 def test_help(run, command):
     code, out, err = run(command, "--help")
     assert (code, err) == (0, "")

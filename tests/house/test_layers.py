@@ -37,7 +37,7 @@ FLOORS = {  # from the ground up; "" are the public modules beside the folders
     "": {"training", "network", "engine", "base", "files"},
     "forecasting": {"", "training", "network", "engine", "base", "files"},
     "sklearn": {"", "training", "network", "engine", "base"},
-    "cli": {"forecasting", "", "training", "network", "engine", "base", "files"},
+    "cli": {"forecasting", "", "data", "training", "network", "engine", "base", "files"},
 }
 DOORS = {"__init__", "__main__"}  # which let everything out
 REQUIRED = {"numpy", "safetensors"}
