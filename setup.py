@@ -34,8 +34,9 @@ def compiles_with_gcc():
 
 IS_GCC = compiles_with_gcc()
 if IS_GCC:
-    # Short copies are not to become memcpy, for which gcc moves sums from registers to memory.
-    OPTIMIZE += ["-fno-tree-loop-distribute-patterns"]
+    # Short copies are not to become memcpy, for which gcc moves sums from registers to memory; nor
+    # are two rows to be added to sums at once, number by number.
+    OPTIMIZE += ["-fno-tree-loop-distribute-patterns", "-fno-loop-unroll-and-jam"]
     # Modules would be a tenth larger by what makes nothing faster: loops over sequences that are
     # there once for those that go on and once for those that are over, small functions that are
     # copied into Python's calls, and gaps before functions and the targets of jumps (loops do start

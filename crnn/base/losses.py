@@ -25,14 +25,16 @@ class Loss:
     ----------
     name, blocks, terms, options
         As given.
-    numbers : ndarray of float64
+    numbers : ndarray of float64, or None
         All numbers of the options, as the compiled code takes them.
     """
 
     def __init__(self, name, blocks=1, terms=1, **options):
         self.name, self.blocks, self.terms, self.options = name, blocks, terms, options
-        self.numbers = np.concatenate([np.zeros(0), *map(np.atleast_1d, options.values())])
-        self.numbers.flags.writeable = False
+        self.numbers = None
+        if options:
+            self.numbers = np.concatenate([*map(np.atleast_1d, options.values())]).astype(float)
+            self.numbers.flags.writeable = False
 
     def __eq__(self, other):
         if not isinstance(other, Loss):
@@ -136,19 +138,13 @@ LOSSES = {
 }
 
 
-def known_loss(loss):
-    """Return the `Loss` of a name, or a `Loss` itself; None for anything else."""
-    if isinstance(loss, str):
-        return LOSSES.get(loss)
-    return loss if isinstance(loss, Loss) else None
-
-
 def checked_loss(loss):
     """Return the `Loss` of a name, or a `Loss` itself, or raise."""
-    known = known_loss(loss)
-    if known is not None:
-        return known
+    if isinstance(loss, Loss):
+        return loss
     if isinstance(loss, str):
+        if loss in LOSSES:
+            return LOSSES[loss]
         names = ", ".join(map(repr, LOSSES))
         raise ValueError(
             f"loss is {loss!r}; it can be {names}, crnn.Huber(...), crnn.Quantile(...)"

@@ -85,7 +85,8 @@ def checked_sequence(x, state, lengths, layers, dtype, lookout=None):
     except ValueError as error:
         raise ValueError(f"{error}{how_read(steps, batch_size, batched)}") from error
     if lengths is not None and not is_tokens:  # no sum may get what lies beyond the end, not a NaN
-        array = np.where(valid_steps(lengths, steps)[:, :, None], array, dtype.type(0))
+        array = array.copy()
+        array[~valid_steps(lengths, steps)] = 0
     return Sequence(array, states, lengths, batched)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from crnn.base import checks
 from crnn.base.sequences import valid_steps
 
-MISSING = ("error", "skip")
+ERROR = "error"  # what a missing target means unless a caller says otherwise
+MISSING = (ERROR, "skip")
 
 
 class Weighting(NamedTuple):

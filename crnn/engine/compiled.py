@@ -12,7 +12,7 @@ import numpy as np
 
 from crnn.base import checks
 from crnn.base.backends import kernels
-from crnn.base.losses import Loss, known_loss
+from crnn.base.losses import LOSSES, Loss
 from crnn.base.objective import REDUCTIONS, Objective, checked_objective
 from crnn.base.sequences import checked_sequence, checked_states, valid_steps
 from crnn.engine.dropout import Dropout
@@ -183,10 +183,9 @@ class Engine:
         """Have a plan take the arguments as they are; return whether it could."""
         if plan is None or lengths is not None:
             return False
-        q, loss = plan.question, known_loss(loss)
+        q, loss = plan.question, LOSSES.get(loss) if type(loss) is str else loss
         return (
-            loss is not None and loss.name == q.loss and loss.blocks == q.blocks
-            and not q.last_only
+            loss is not None and loss is plan.asked_loss
             and isinstance(reduction, str) and reduction in REDUCTIONS and targets is not None
             and (wants_x and not q.is_tokens) == q.wants_x
             and plan.arguments.take(
@@ -223,6 +222,7 @@ class Engine:
             tokens = sequence.x if question.is_tokens else None
             classes = objective.targets if question.loss == "softmax" else None
             plan = Plan(self._kernels, self.weights, question, self._dropout.share, tokens, classes)
+        plan.asked_loss = None if objective.last_only else objective.loss
         taken = plan.arguments.take(
             sequence.unbatch(sequence.x), sequence.unbatch(objective.targets), None, 0,
             objective.loss.numbers)

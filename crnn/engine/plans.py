@@ -124,6 +124,8 @@ class Plan:
     question : Question
     arguments : kernels.PassArguments
         Takes what the pass is given, and holds what it gives.
+    asked_loss : Loss or None
+        Of the last pass, which the next one need not look up; None of last outputs only.
     tape : weakref.ref of Tape, or None
         Of the last pass forward.
     ways_back : list of Plan
@@ -134,6 +136,7 @@ class Plan:
 
     def __init__(self, kernels, weights, question, dropout=0.0, x=None, classes=None, filled=None):
         self.question, self.is_counted, self.tape, self.ways_back = question, False, None, []
+        self.asked_loss = None
         self._changes = weights.changes.item()  # of what changes from here on, nothing is missed
         self._memory = Memory(weights.dtype)
         self._kernels, self._weights, self._dropout = kernels, weights, dropout
@@ -345,7 +348,7 @@ class Plans:
         If it is lent to a tape, another one for the same question.
         """
         plan = self._latest.pop(kind, None)
-        if plan is None or not plan.is_lent:
+        if plan is None or plan.tape is None or not plan.is_lent:
             return plan
         self._latest.setdefault(kind, plan)
         return self.take(plan.question)
@@ -375,7 +378,9 @@ class Plans:
     def put_aside(self, plan):
         """Keep a plan that is not the latest one."""
         self._spare[plan.question] = plan
-        self._make_room()
+        if not plan.is_counted:
+            plan.is_counted = True
+            self._make_room()
 
     def give_way_back(self, plan, way_back):
         """Keep a way back with its plan, if that is kept and there is room for both."""

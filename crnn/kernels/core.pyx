@@ -51,7 +51,7 @@ from crnn.kernels.pool cimport (
     unlock_packing,
 )
 
-import numpy as np
+from crnn.kernels.memory import aligned_zeros
 
 cnp.import_array()
 

@@ -15,6 +15,8 @@ include "tuning.pxi"
 cdef enum:
     MOST_AXES = 8
 
+cdef cnp.npy_intp LARGEST = np.iinfo(np.intp).max - CACHE_LINE      # size in bytes
+
 TUNING = {                  # what Python shares of the kernels' numbers
     "UNITS": UNITS,
     "PROJECTED_NUMBERS": PROJECTED_NUMBERS,
@@ -31,22 +33,24 @@ def aligned_empty(shape, dtype):
     lines; products over such arrays take up to half as long again.
     """
     cdef cnp.npy_intp lengths[MOST_AXES]
-    cdef cnp.npy_intp size
-    cdef cnp.dtype described = np.dtype(dtype)
+    cdef cnp.dtype described = dtype if isinstance(dtype, cnp.dtype) else np.dtype(dtype)
+    cdef cnp.npy_intp size = described.itemsize
     cdef cnp.ndarray memory, array
-    cdef int axis, axes = len(shape)
-    cdef object in_bytes = described.itemsize   # of Python's, which do not overflow
+    cdef tuple sizes = tuple(shape)
+    cdef int axis, axes = len(sizes)
     cdef char *start
     if axes > MOST_AXES:
         raise ValueError(f"{axes} axes; {MOST_AXES} at most are wanted")
     try:
         for axis in range(axes):
-            lengths[axis] = shape[axis]
-            in_bytes *= lengths[axis]
-        size = in_bytes + CACHE_LINE
+            lengths[axis] = sizes[axis]
+            if lengths[axis] > 0 and size > LARGEST // lengths[axis]:
+                raise OverflowError()
+            size *= lengths[axis]
+        size += CACHE_LINE
         memory = cnp.PyArray_EMPTY(1, &size, cnp.NPY_UINT8, False)
     except (OverflowError, ValueError):     # what is said beyond the address space
-        raise MemoryError(f"an array of shape {tuple(shape)} does not fit in memory") from None
+        raise MemoryError(f"an array of shape {sizes} does not fit in memory") from None
     start = <char *> cnp.PyArray_DATA(memory)
     start = start + (-<size_t> start) % CACHE_LINE
     array = cnp.PyArray_SimpleNewFromData(axes, lengths, described.type_num, start)

@@ -56,6 +56,10 @@ cdef enum:
     #                             before it is added to the total. With 128 such sums a million rows
     #                             are three sums of about as many, of 1e-5 at the most in float32
     GRADIENT_INPUTS = 16        # columns of x that are copied together: a cache line's
+    SPARSE = 8                  # x of which less than one number in so many is not 0 is listed;
+    SPARSE_NUMBERS = 4096       # so many of them are looked at (density 1/4: as fast as tiles)
+    LISTED = 512                # numbers of a row of it that there is room for, else
+    TOO_MANY = -1
 
     # losses and sums
     LOSS_LANES = 16             # partial results of a loop over a row: the widest register's, so

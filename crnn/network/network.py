@@ -12,7 +12,7 @@ from crnn.base import checks
 from crnn.base.layers import parameter_shapes
 from crnn.base.padding import is_list_of_arrays
 from crnn.base.sequences import Lookout, valid_steps
-from crnn.base.weights import weighting
+from crnn.base.weights import ERROR, weighting
 from crnn.engine import compiled, textbook
 from crnn.files import kinds
 from crnn.kernels.memory import aligned_empty
@@ -350,10 +350,11 @@ class Network:
         TypeError, ValueError, IndexError
             If an argument is not as above; IndexError for a token in x out of range.
         """
+        weights = None
+        if not (sample_weight is class_weight is None and missing is ERROR):
+            weights = weighting(sample_weight, class_weight, missing)
         passes = self._passes_over_arrays if type(x) is np.ndarray else self._passes
-        return passes.loss(
-            x, targets, state, loss, reduction, lengths,
-            weighting(sample_weight, class_weight, missing))
+        return passes.loss(x, targets, state, loss, reduction, lengths, weights)
 
     def loss_and_gradients(
         self, x, targets, state=None, *, loss="softmax", reduction="mean", lengths=None,
@@ -371,10 +372,11 @@ class Network:
         gradients : Gradients
         state : ndarray (L * D, B, H) or (L * D, H), or a tuple of two
         """
+        weights = None
+        if not (sample_weight is class_weight is None and missing is ERROR):
+            weights = weighting(sample_weight, class_weight, missing)
         passes = self._passes_over_arrays if type(x) is np.ndarray else self._passes
-        return passes.loss_and_gradients(
-            x, targets, state, loss, reduction, lengths,
-            weighting(sample_weight, class_weight, missing))
+        return passes.loss_and_gradients(x, targets, state, loss, reduction, lengths, weights)
 
     def predict_proba(self, x, *, lengths=None):
         """Return the probabilities of classes, or that each output is 1, after training by `fit`.

@@ -182,8 +182,12 @@ class _Batches:
         def chunk(part):
             return _chunk(batch, self.objective, part, part.start >= self._warm_up)
 
-        last = next((part.start for part in reversed(parts) if chunk(part).count), -1)
-        yield from (chunk(part) for part in parts if part.start <= last)
+        while parts:
+            last = chunk(parts.pop())
+            if last.count:
+                yield from (chunk(part) for part in parts)
+                yield last
+                return
 
     def in_epoch(self, number, seed):
         """Return the batches of an epoch, in its order; the first epoch is number 0."""
@@ -313,6 +317,9 @@ def count_targets(batch, objective):
     weighed = objective.weighed(batch)
     if weighed is not None:
         return weighed.count
+    if not objective.has_classes(batch.targets) and has_every_step(batch, objective) and (
+            batch.lengths is not None):
+        return int(np.sum(batch.lengths)) * batch.targets.shape[-1]
     valid = valid_targets(batch, objective)
     return int(valid.sum()) * math.prod(batch.targets.shape[valid.ndim :])
 

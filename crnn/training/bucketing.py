@@ -30,8 +30,8 @@ def batches(
     batch_size : int
         B; the last batch may have fewer sequences.
     shuffle : bool
-        Whether sequences come in a new random order in every epoch. `fit` takes these batches in
-        the order that they have here.
+        Whether sequences come in a new random order in every epoch, those of a batch with the
+        longest first. `fit` takes these batches in the order that they have here.
     bucket : bool
         Whether sequences of about the same length come together, so that little is padded. They are
         sorted by their lengths, with shuffle after each is multiplied by a random factor from
@@ -64,7 +64,7 @@ def batches(
     >>> for x, targets, lengths in data:
     ...     print(x.shape, lengths)
     (1, 2) [1 1]
-    (10, 2) [ 2 10]
+    (10, 2) [10  2]
     >>> net = crnn.GRU(len(vocabulary), 8, len(vocabulary), seed=0)
     >>> history = crnn.fit(net, data, crnn.Adam(), epochs=2)
     """
@@ -100,7 +100,8 @@ class Batches:
         arrays = checked_sequences(encoded(sequences, vocabulary), "sequences")
         if targets is None:
             arrays, targets = _next_tokens(arrays)
-        self._arrays, self.lengths = arrays, np.array([len(each) for each in arrays], np.intp)
+        self._arrays = [np.ascontiguousarray(each) for each in arrays]  # read in every epoch
+        self.lengths = np.array([len(each) for each in arrays], np.intp)
         self._targets = _Companion(targets, self.lengths, "targets")
         self._weights = None
         if sample_weight is not None:
@@ -144,6 +145,8 @@ class Batches:
                 generator.uniform(1 - JITTER, 1 + JITTER, count) if self._shuffles else 1)
             order = order[np.argsort(by, kind="stable")]
         parts = np.split(order, range(self._batch_size, count, self._batch_size))
+        if self._shuffles:  # the longest first: what is over at a batch's end costs a pass nothing
+            parts = [each[np.argsort(-self.lengths[each], kind="stable")] for each in parts]
         if self._shuffles and self._buckets:
             parts = [parts[k] for k in generator.permutation(len(parts))]
         return parts
@@ -233,7 +236,8 @@ class _Companion:
                         f" outputs, {name}[{number}][:, None]") if is_row else ""
                 raise ValueError(
                     f"{name}[{number}] has shape {each.shape}; {wanted} is wanted{hint}")
-        self.is_last, self._arrays = not every_step, arrays
+        self.is_last = not every_step
+        self._arrays = [np.ascontiguousarray(each) for each in arrays] if every_step else arrays
         self.has_classes = every_step and axes == 1 and name == "targets"
 
     def of(self, numbers):

@@ -179,6 +179,13 @@ def test_the_gradient_of_x_is_another_question(made, x, classes):
     assert [each.wants_x for each in made] == [False, True]
 
 
+def test_a_plan_of_last_outputs_refuses_one_step(x):
+    net, targets = network(), np.zeros((B, I), np.float32)
+    lost(net, x, targets, loss="mse")
+    assert lost(net, x, targets[None], loss="mse") == lost(
+        network(), x, targets[None], loss="mse")
+
+
 def test_the_sum_and_the_mean_share_a_plan(made, tokens, classes):
     net = network()
     for reduction in ("mean", "sum", "mean", "sum"):

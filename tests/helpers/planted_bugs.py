@@ -287,7 +287,7 @@ BUGS = [
     Bug("W_hn from the first columns", '"W_hh" + suffix, (width - H, width)',
         '"W_hh" + suffix, (0, H)', "k", module=PACKING),
     # what a plan is taken for
-    Bug("a plan of another loss", "loss.name == q.loss and", "", "w", module=COMPILED),
+    Bug("a plan of another loss", "and loss is plan.asked_loss\n", "\n", "w", module=COMPILED),
     Bug("always the mean", '* loss.terms if reduction == "mean" else 0', "* loss.terms", "w",
         module=COMPILED),
     Bug("lengths of a later pass ignored", "plan is None or lengths is not None or",
@@ -316,7 +316,7 @@ BUGS = [
     Bug("weights of the pass before", "if weighting is not None or not self._try_to_take(",
         "if not self._try_to_take(", "w", module=COMPILED, count=2),
     Bug("numbers of another loss", "loss.numbers)\n            and",
-        'known_loss(loss.name).numbers)\n            and', "w", module=COMPILED),
+        'LOSSES[loss.name].numbers)\n            and', "w", module=COMPILED),
     # phases, blocks and groups
     Bug("gradients of a layer left out",
         '                    yield "add", number * (1 + self._both) + way, start\n', "", "k",

@@ -52,3 +52,43 @@ def test_gradients_of_a_product_equal_the_textbooks(rng, isa, dtype, sizes):
     kernels_of(isa, dtype).linear_gradients((dW, db, x[0], dy[0]))
     for our, their in zip((dW, db), expected, strict=True):
         assert_close(our, their.astype(dtype), tolerance(dtype, rows))
+
+
+def mostly_zeros(rng, dtype, rows, inputs):
+    """Return some rows of x, of which one in twenty numbers is not 0, but all of the first row."""
+    x = normal(rng, dtype, rows, inputs) * (rng.random((rows, inputs)) < 0.05)
+    x[:1] = normal(rng, dtype, 1, inputs)
+    return x.astype(dtype)
+
+
+@each_instruction_set
+@each_dtype
+@pytest.mark.parametrize("sizes", [*SIZES, (5, 1100, 33)], ids=str)  # more than a row's list holds
+def test_of_mostly_zeros_all_sums_have_the_same_bits(rng, isa, dtype, sizes):
+    rows, inputs, outputs = sizes
+    functions, x = kernels_of(isa, dtype), mostly_zeros(rng, dtype, rows, inputs)
+    W, b = normal(rng, dtype, inputs, outputs), normal(rng, dtype, outputs)
+    packed, dy = packed_of(functions, W), normal(rng, dtype, rows, outputs)
+    y, sparse_y = np.full((2, rows, outputs), np.nan, dtype)
+    functions.linear((y, packed, b, x), None, False)
+    functions.linear((sparse_y, packed, b, x, W), None, False)
+    assert y.tobytes() == sparse_y.tobytes()
+    dW, sparse_dW, db = W.copy(), W.copy(), b.copy()
+    functions.linear_gradients((dW, db, x, dy))
+    functions.linear_gradients((sparse_dW, db, x, dy), True)
+    assert dW.tobytes() == sparse_dW.tobytes()
+
+
+@each_instruction_set
+@each_dtype
+@each_size
+def test_rows_without_a_gradient_add_nothing(rng, isa, dtype, sizes):
+    """As those of sequences that are over: whatever x is there."""
+    rows, inputs, outputs = sizes
+    x, dy = normal(rng, dtype, rows, inputs), normal(rng, dtype, rows, outputs)
+    dy[rng.random(rows) < 0.4] = 0
+    dW, db = normal(rng, dtype, inputs, outputs), normal(rng, dtype, outputs)
+    expected = dW + layer.product_gradient(x[None], dy[None], dW)
+    x[~dy.any(axis=1)] = np.nan
+    kernels_of(isa, dtype).linear_gradients((dW, db, x, dy))
+    assert_close(dW, expected.astype(dtype), tolerance(dtype, rows))

@@ -90,6 +90,14 @@ def test_without_shuffling_the_order_is_the_lists_own(rng):
 
 
 @no_backend
+@pytest.mark.parametrize("bucket", [True, False])
+def test_of_a_shuffled_batch_the_longest_comes_first(rng, bucket):
+    """A pass then skips the steps of all sequences that are over."""
+    for _, _, lengths in crnn.batches(*draw(rng), batch_size=5, bucket=bucket, seed=1):
+        assert lengths.tolist() == sorted(lengths, reverse=True)
+
+
+@no_backend
 def test_buckets_pad_little(rng):
     sequences = [np.zeros((n, 1)) for n in rng.integers(10, 200, 1000)]
     steps = sum(map(len, sequences))

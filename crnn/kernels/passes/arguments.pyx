@@ -48,6 +48,7 @@ cdef class PassArguments:
     cdef list initial                   # learned states: for each of `states` arrays (H,), or None
     cdef const real[:, :, ::1] x
     cdef real[:, :, ::1] own_x          # where x is copied to, or None
+    cdef bint x_is_sparse               # whether most of it is 0
     cdef Py_ssize_t[:, ::1] tokens
     cdef Py_ssize_t[:, ::1] classes
     cdef const real[:, :, ::1] targets
@@ -88,6 +89,7 @@ cdef class PassArguments:
         self.classes, self.losses = classes, losses
         self.states, self.gradients, self.joined = states, gradients, joined
         self.target_size, self.scale, self.held, self.initial = targets, 1, [], None
+        self.x_is_sparse = False
         self.lengths, self.weights, self.numbers = NULL, NULL, NULL
         if weights.initial_states is not None:
             self.initial = [list(each.values()) for each in weights.initial_states]
@@ -145,6 +147,8 @@ cdef class PassArguments:
             return False
         if not has_shape(x, self.steps, self.batch, self.batched, self.inputs):
             return False
+        self.x_is_sparse = is_sparse(
+            pointer(x), min(SPARSE_NUMBERS, self.steps * self.batch * self.inputs))
         if self.own_x is None:
             self.x = x if self.batched else x[:, None]
             return True

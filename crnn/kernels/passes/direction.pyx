@@ -51,18 +51,40 @@ cdef inline void copy_states(
            (span.last - span.first) * H * sizeof(real))
 
 
-cdef inline void linear_steps(
-    real *y, const real *x, const real *W, const real *b, Py_ssize_t steps, Py_ssize_t batch,
-    Py_ssize_t first, Py_ssize_t last, Py_ssize_t inputs, Py_ssize_t outputs,
+cdef inline Py_ssize_t going_on(
+    const Py_ssize_t *lengths, Span span, Py_ssize_t t
 ) noexcept nogil:
-    # y[:, first:last] = x[:, first:last] @ W + b, where y is (steps, batch, outputs)
-    cdef Py_ssize_t t
-    if last - first == batch:
-        linear_rows(y, x, W, b, steps * batch, inputs, outputs, False)
-    else:
-        for t in range(steps):
-            linear_rows(y + (t * batch + first) * outputs, x + (t * batch + first) * inputs, W, b,
-                        last - first, inputs, outputs, False)
+    # how many sequences step t of the span has, up to the last one that is not over: those after it
+    # cost nothing any more
+    cdef Py_ssize_t last = span.last
+    while lengths != NULL and last > span.first and lengths[last - 1] <= span.start + t:
+        last -= 1
+    return last - span.first
+
+
+cdef inline Py_ssize_t whole_steps(
+    const Py_ssize_t *lengths, Py_ssize_t batch, Span span
+) noexcept nogil:
+    # how many steps of the span have, one after the other, all sequences of the batch
+    if span.last - span.first < batch:
+        return 0
+    if lengths == NULL or batch == 0:
+        return span.count
+    return max(0, min(span.count, lengths[batch - 1] - span.start))
+
+
+cdef void linear_steps(
+    real *y, const real *x, const real *W, const real *b, const Py_ssize_t *lengths,
+    Py_ssize_t batch, Span span, Py_ssize_t inputs, Py_ssize_t outputs,
+) noexcept nogil:
+    # y = x @ W + b of the span's steps, where both are (steps, batch, n), of its sequences that go
+    # on; what is of others stays
+    cdef Py_ssize_t t, at, whole = whole_steps(lengths, batch, span)
+    linear_rows(y, x, W, b, whole * batch, inputs, outputs, False)
+    for t in range(whole, span.count):
+        at = t * batch + span.first
+        linear_rows(y + at * outputs, x + at * inputs, W, b, going_on(lengths, span, t), inputs,
+                    outputs, False)
 
 
 cdef class Direction:
@@ -87,13 +109,15 @@ cdef class Direction:
     cdef Py_ssize_t vector_start            # of its parameters, in the flat vector
     cdef object weights
     cdef list held                          # keeps alive what pointers point to
-    cdef const real *W_xh                   # packed, but not for tokens
+    cdef const real *W_xh
+    cdef const real *packed_W_xh            # NULL for tokens
     cdef const real *W_xh_T
     cdef const real *b_h
     cdef CellWeights cell
     cdef const real[:, :, ::1] x            # (T or block, B, I), or None
     cdef const Py_ssize_t[:, ::1] tokens    # (T, B), or None
     cdef bint has_tokens, has_tape
+    cdef bint is_sparse                     # whether most of x is 0
     cdef const Py_ssize_t *lengths          # (B,), or NULL
     cdef real[:, :, ::1] states             # (T or block + 1, B, H)
     cdef real[:, :, ::1] saved              # (T + 1 or 2, B, H), or None
@@ -113,13 +137,15 @@ cdef class Direction:
         self.batch, self.hidden = states.shape[1], states.shape[2]
         self.width = self.kind.gates * self.hidden
         self.has_tokens, self.has_tape, self.lengths = x.ndim == 2, has_tape, NULL
+        self.is_sparse = False
         if self.has_tokens:
             self.tokens = x
         else:
             self.x = x
         self.states, self.saved, self.gates = states, saved, gates
         self.held = []
-        self.W_xh = self.hold(weights.W_xh if self.has_tokens else weights.packed("W_xh"))
+        self.W_xh = self.hold(weights.W_xh)
+        self.packed_W_xh = NULL if self.has_tokens else self.hold(weights.packed("W_xh"))
         self.b_h = self.hold(weights.b_h)
         self.cell.W_hh, self.cell.W_hn = (
             self.hold(weights.packed("W_hh")), self.hold(weights.packed("W_hn")))
@@ -195,16 +221,21 @@ cdef class Direction:
 
     cdef void project(self, Span span, Py_ssize_t x_at, Py_ssize_t at) noexcept nogil:
         # gates = x[x_at:] @ W_xh + b_h, of all steps at once
-        cdef Py_ssize_t t, b = span.first
+        cdef Py_ssize_t t, rows, b = span.first
         cdef real *gates = self.gates_at(at)
-        if not self.has_tokens:
-            linear_steps(gates, &self.x[x_at, 0, 0], self.W_xh, self.b_h, span.count, self.batch,
-                         b, span.last, self.inputs, self.width)
+        if not (self.has_tokens or self.is_sparse):
+            linear_steps(gates, &self.x[x_at, 0, 0], self.packed_W_xh, self.b_h, self.lengths,
+                         self.batch, span, self.inputs, self.width)
             return
+        gates = gates + b * self.width
         for t in range(span.count):
-            lookup_rows(gates + (t * self.batch + b) * self.width,
-                        &self.tokens[x_at + t, b], self.W_xh, self.b_h, span.last - b,
-                        self.width)
+            rows = going_on(self.lengths, span, t)
+            if self.has_tokens:
+                lookup_rows(gates, &self.tokens[x_at + t, b], self.W_xh, self.b_h, rows, self.width)
+            else:
+                linear_sparse_rows(gates, &self.x[x_at + t, b, 0], self.W_xh, self.packed_W_xh,
+                                   self.b_h, rows, self.inputs, self.width)
+            gates = gates + self.batch * self.width
 
     cdef void recur(self, Span span, Py_ssize_t at) noexcept nogil:
         # h_t from gates and h_{t-1}, step after step
@@ -222,8 +253,11 @@ cdef class Direction:
                 step.saved_before = &self.saved[now, b, 0]
                 step.saved = &self.saved[now + 1 if self.has_tape else 1 - now, b, 0]
             rows.t, rows.from_last = span.start + t, (at + t) % 2
-            cell_step(&step, &self.cell, &rows, &self.kind)
+            rows.n = going_on(self.lengths, span, t)
+            if rows.n:
+                cell_step(&step, &self.cell, &rows, &self.kind)
             if rows.lengths != NULL:
+                rows.n = span.last - b
                 self.keep_finished_states(&step, &rows)
 
     cdef Rows rows_of(self, Span span) noexcept nogil:
@@ -284,11 +318,26 @@ cdef class Direction:
             if self.kind.separate_candidate:
                 d.dsaved = &self.dsaved[i, b, 0]
             d.da, d.dh = da + (i * self.batch + b) * self.width, &self.dh[at + i, b, 0]
-            rows.t, rows.from_last = t, i % 2
-            cell_step_backward(&d, &step, &self.cell, &rows, &self.kind)
+            rows.t, rows.from_last, rows.n = t, i % 2, going_on(self.lengths, span, i)
+            if rows.n:
+                cell_step_backward(&d, &step, &self.cell, &rows, &self.kind)
+            self.zero_over(&d, &rows, span)
         if self.wants_x:
-            linear_steps(&self.dx[span.start, 0, 0], da, self.W_xh_T, <real *> NULL, span.count,
-                         self.batch, b, span.last, self.width, self.inputs)
+            linear_steps(&self.dx[span.start, 0, 0], da, self.W_xh_T, <real *> NULL, self.lengths,
+                         self.batch, span, self.width, self.inputs)
+
+    cdef void zero_over(
+        self, const StepGradients *d, const Rows *rows, Span span
+    ) noexcept nogil:
+        # the gradients of sequences of the span that follow the rows, and are over
+        cdef Py_ssize_t first = span.first + rows.n, n = span.last - first
+        if n == 0:
+            return
+        memset(d.da + rows.n * self.width, 0, n * self.width * sizeof(real))
+        if self.kind.separate_candidate:
+            memset(d.dsaved + rows.n * self.hidden, 0, n * self.hidden * sizeof(real))
+        if self.wants_x:
+            memset(&self.dx[rows.t, first, 0], 0, n * self.inputs * sizeof(real))
 
     # --- gradients of parameters ------------------------------------------------------------------
     # A part of them: of W_hh rows first to last - 1, of the others an equal share
@@ -341,12 +390,18 @@ cdef class Direction:
                                self.width, rows, n, H)
 
     cdef void input_gradients(self, const Sums *sums, const real *da, Span span) noexcept nogil:
-        cdef Py_ssize_t done = 0, i = self.inputs * span.first // self.hidden
-        cdef Py_ssize_t last = self.inputs * span.last // self.hidden
+        cdef Py_ssize_t done = 0, inputs = self.inputs, width = self.width
+        cdef Py_ssize_t i = inputs * span.first // self.hidden
+        cdef Py_ssize_t last = inputs * span.last // self.hidden
+        cdef real *dW_xh = sums.partial + self.vector_start + i * width
+        cdef const real *x
         if not self.has_tokens:
-            add_outer_products(sums.partial + self.vector_start + i * self.width, self.width,
-                               &self.x[0, 0, 0] + span.start * self.inputs + i, self.inputs, da,
-                               self.width, span.count, last - i, self.width)
+            x = &self.x[0, 0, 0] + span.start * inputs + i
+            if self.is_sparse:
+                add_sparse_outer_products(dW_xh, width, x, inputs, da, width, span.count, last - i,
+                                          width)
+            else:
+                add_outer_products(dW_xh, width, x, inputs, da, width, span.count, last - i, width)
             return
         while done < span.count:
             self.token_gradients(sums, da + done * self.width,

@@ -178,6 +178,10 @@ cdef class Pass:
         self.whole, self.shift, self.sums = <void *> whole, shift, sums
         self.lengths = NULL if whole.lengths == NULL else whole.lengths + shift
         whole.weigh(self.readout, shift)
+        self.readout.lengths = NULL if self.last_only else self.lengths
+        (<Layer> self.layers[0]).ahead.is_sparse = whole.x_is_sparse
+        if self.top.both:
+            (<Layer> self.layers[0]).reverse.is_sparse = whole.x_is_sparse
         for k in range(self.depth):
             (<Layer> self.layers[k]).follow(self.lengths, whole.masks[k], whole.batch, shift)
 

@@ -32,10 +32,11 @@ cdef class Readout:
     cdef const real[:, :, ::1] targets      # (T, B, n): those of the others
     cdef const double *weights              # (T, weights_batch, 1 or n), or NULL
     cdef Py_ssize_t weights_batch, weights_each
+    cdef const Py_ssize_t *lengths          # (B,), or NULL
     cdef real[:, :, ::1] dh                 # (T or block, B, D * H)
 
     def __init__(self, weights, Py_ssize_t steps, states, y, bint is_training):
-        self.steps, self.states, self.y = steps, states, y
+        self.steps, self.states, self.y, self.lengths = steps, states, y, NULL
         self.batch, self.inputs, self.outputs = states.shape[1], states.shape[2], y.shape[2]
         self.has_weights, self.vector_start = weights.has_readout, weights.readout_start
         if self.has_weights:
@@ -70,8 +71,8 @@ cdef class Readout:
         if not self.has_weights:
             self.copy(self.y_at(span.start), h, span)
         else:
-            linear_steps(self.y_at(span.start), h, self.W_hy, self.b_y, span.count, self.batch,
-                         span.first, span.last, self.inputs, self.outputs)
+            linear_steps(self.y_at(span.start), h, self.W_hy, self.b_y, self.lengths, self.batch,
+                         span, self.inputs, self.outputs)
 
     cdef void copy(self, real *to, const real *rows, Span span) noexcept nogil:
         cdef Py_ssize_t t, shift
@@ -81,14 +82,20 @@ cdef class Readout:
 
     cdef void loss(self, Span span) noexcept nogil:
         # losses of y, which becomes its gradient
-        cdef Py_ssize_t t, rows = span.last - span.first
-        cdef real *y = self.y_at(span.start) + span.first * self.outputs
-        if rows == self.batch:
-            self.rows_loss(y, span.start * self.batch, span.count * self.batch)
-            return
-        for t in range(span.count):
-            self.rows_loss(y + t * self.batch * self.outputs,
-                           (span.start + t) * self.batch + span.first, rows)
+        cdef Py_ssize_t t, n, at, whole = whole_steps(self.lengths, self.batch, span)
+        cdef real *y = self.y_at(span.start)
+        self.rows_loss(y, span.start * self.batch, whole * self.batch)
+        for t in range(whole, span.count):
+            n, at = going_on(self.lengths, span, t), t * self.batch + span.first
+            self.rows_loss(y + at * self.outputs, span.start * self.batch + at, n)
+            at += n
+            self.no_losses(y + at * self.outputs, span.start * self.batch + at,
+                           span.last - span.first - n)
+
+    cdef void no_losses(self, real *y, Py_ssize_t row, Py_ssize_t rows) noexcept nogil:
+        # of rows that are over
+        memset(&self.losses[0, 0] + row, 0, rows * sizeof(double))
+        memset(y, 0, rows * self.outputs * sizeof(real))
 
     cdef void rows_loss(self, real *y, Py_ssize_t row, Py_ssize_t rows) noexcept nogil:
         # of some rows that follow each other
@@ -129,8 +136,8 @@ cdef class Readout:
         if not self.has_weights:
             self.copy(dh, self.y_at(span.start), span)
         else:
-            linear_steps(dh, self.y_at(span.start), self.W_hy_T, <real *> NULL, span.count,
-                         self.batch, span.first, span.last, self.outputs, self.inputs)
+            linear_steps(dh, self.y_at(span.start), self.W_hy_T, <real *> NULL, self.lengths,
+                         self.batch, span, self.outputs, self.inputs)
 
     # --- gradients of parameters ------------------------------------------------------------------
     # a part of them: of W_hy rows first to last - 1, of b_y such a share

@@ -14,13 +14,6 @@ cdef struct StepLayer:
     StepTape tapes[2]           # of steps from the first of two states to the second, and back
 
 
-cdef object zeros(shape, dtype):
-    try:
-        return np.zeros(shape, dtype)
-    except ValueError:      # what NumPy says beyond the address space
-        raise MemoryError(f"an array of shape {shape} does not fit in memory") from None
-
-
 @cython.final
 cdef class Stepper:
     """One time step at a time on a state of its own: what a `crnn.Stream` runs."""
@@ -128,9 +121,9 @@ cdef class Stepper:
         cdef tuple shape = (2, rows, layer.hidden)
         cdef object dtype = self.weights.dtype
         if not layer.kind.has_gates:
-            return [zeros(shape, dtype), None, None]
-        return [zeros(shape, dtype), zeros(shape, dtype),
-                zeros((rows, layer.kind.gates * layer.hidden), dtype)]
+            return [aligned_zeros(shape, dtype), None, None]
+        return [aligned_zeros(shape, dtype), aligned_zeros(shape, dtype),
+                aligned_zeros((rows, layer.kind.gates * layer.hidden), dtype)]
 
     cdef void point_states(self, Py_ssize_t k, bint now) noexcept:
         # of layer k, from those of its two states that are `now` to the other ones

@@ -257,16 +257,77 @@ cdef void panels_rows(
                           W + j * inputs, inputs, outputs - j, level)
 
 
+# --- a row of x that is mostly zeros -------------------------------------------------------------
+# What is 0 adds nothing to a sum: with the others alone, in their order, sums have the same bits.
+
+cdef inline bint is_sparse(const real *x, Py_ssize_t n) noexcept nogil:
+    # whether so few numbers of x (n,) are not 0 that to list them takes less time than the product
+    cdef Py_ssize_t i
+    cdef int others = 0
+    for i in range(n):
+        others += x[i] != 0
+    return others * SPARSE < n
+
+
+cdef inline Py_ssize_t list_others(
+    real *values, Py_ssize_t *which, const real *x, Py_ssize_t x_step, Py_ssize_t n
+) noexcept nogil:
+    # the numbers of x (n,) that are not 0, and which they are, up to LISTED; returns how many, or
+    # TOO_MANY
+    cdef Py_ssize_t i, listed = 0
+    for i in range(n):
+        if listed == LISTED:
+            return TOO_MANY
+        values[listed], which[listed] = x[i * x_step], i
+        listed += x[i * x_step] != 0
+    return listed
+
+
+cdef void listed_row(
+    real *y, const real *start, const real *x, const Py_ssize_t *which, Py_ssize_t listed,
+    const real *W, Py_ssize_t W_row, Py_ssize_t columns,
+) noexcept nogil:
+    # y (columns,) = start + x (listed,) @ W[which] (listed, columns), where W lies as it is
+    cdef Py_ssize_t j = 0
+    if listed == 0:
+        for j in range(columns):
+            y[j] = start[j] + <real> 0
+        return
+    while j + FULL_WIDTH <= columns:
+        listed_sums(y + j, start + j, x, which, listed, W + j, W_row, FULL_WIDTH)
+        j += FULL_WIDTH
+    while j + VECTOR <= columns:
+        listed_sums(y + j, start + j, x, which, listed, W + j, W_row, VECTOR)
+        j += VECTOR
+    while j < columns:
+        listed_sums(y + j, start + j, x, which, listed, W + j, W_row, 1)
+        j += 1
+
+
 # --- gradients of weights ------------------------------------------------------------------------
 # Products in which time steps are what is summed over, some of them at a time, never in halves.
 
-cdef inline void add_panel_gradients(
-    real *dW, Py_ssize_t dW_row, const real *x, Py_ssize_t x_row, const real *dy,
-    Py_ssize_t steps, Py_ssize_t inputs, Py_ssize_t columns,
+cdef inline Py_ssize_t list_rows(
+    Py_ssize_t *which, const real *rows, Py_ssize_t row, Py_ssize_t n, Py_ssize_t columns
 ) noexcept nogil:
-    # dW (inputs, columns) += x (steps, inputs).T @ packed dy (steps, columns). Some columns of x
-    # are copied together: apart, at a power of two, they would push each other out of the cache.
-    # Of a large dW, what sums will be added to is prefetched.
+    # which of the rows (n, columns) are not 0; returns how many
+    cdef Py_ssize_t r, j, listed = 0
+    for r in range(n):
+        j = 0
+        while j < columns and rows[r * row + j] == 0:
+            j += 1
+        which[listed] = r
+        listed += j < columns
+    return listed
+
+
+cdef inline void add_panel_gradients(
+    real *dW, Py_ssize_t dW_row, const real *x, Py_ssize_t x_row, const Py_ssize_t *which,
+    const real *dy, Py_ssize_t steps, Py_ssize_t inputs, Py_ssize_t columns,
+) noexcept nogil:
+    # dW (inputs, columns) += x[which] (steps, inputs).T @ packed dy (steps, columns). Some columns
+    # of x are copied together: apart, at a power of two, they would push each other out of the
+    # cache. Of a large dW, what sums will be added to is prefetched.
     cdef real few[GRADIENT_STEPS * GRADIENT_INPUTS]
     cdef bint large = is_large(inputs * dW_row)
     cdef Py_ssize_t r, n, i = 0
@@ -275,7 +336,7 @@ cdef inline void add_panel_gradients(
         if large:
             for r in range(n):
                 prefetch(dW + (i + r) * dW_row, min(columns, panel_width(columns)))
-        copy_rows(few, GRADIENT_INPUTS, x + i, x_row, steps, n)
+        gather_rows(few, GRADIENT_INPUTS, x + i, x_row, which, steps, n)
         any_panel(dW + i * dW_row, dW_row, dW + i * dW_row, dW_row, few, 1, GRADIENT_INPUTS, dy, n,
                   steps, columns, L2)
         i += n

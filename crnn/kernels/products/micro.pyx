@@ -186,6 +186,23 @@ cdef inline inlined_void sums_row(
     end_row(y, start, s, t, width, both)
 
 
+cdef inline inlined_void listed_sums(
+    real *y, const real *start, const real *x, const Py_ssize_t *which, Py_ssize_t listed,
+    const real *W, Py_ssize_t W_row, Py_ssize_t n,
+) noexcept nogil:
+    # y (n,) = start + x (listed,) @ W[which] (listed, n), of one row at least
+    cdef Py_ssize_t j, k = 0
+    cdef real s[WIDEST]
+    for j in range(n):
+        s[j] = 0
+    while True:
+        add_scaled(s, x[k], W + which[k] * W_row, n)
+        k += 1
+        if k == listed:
+            break
+    end_row(y, start, s, s, n, False)
+
+
 cdef inline inlined_void scaled_row(
     real *y, const real *start, real x, const real *W, Py_ssize_t n
 ) noexcept nogil:

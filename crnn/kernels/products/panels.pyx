@@ -29,6 +29,16 @@ cdef inline void copy_rows(
             to[r * to_row + j] = rows[r * row + j]
 
 
+cdef inline void gather_rows(
+    real *to, Py_ssize_t to_row, const real *rows, Py_ssize_t row, const Py_ssize_t *which,
+    Py_ssize_t n, Py_ssize_t columns
+) noexcept nogil:
+    # to[:n, :columns] = rows[which[:n], :columns]
+    cdef Py_ssize_t r
+    for r in range(n):
+        copy_rows(to + r * to_row, to_row, rows + which[r] * row, row, 1, columns)
+
+
 cdef inline Py_ssize_t panel_width(Py_ssize_t columns) noexcept nogil:
     # of the first of the panels that hold so many columns
     if columns > FULL_WIDTH + VECTOR:
@@ -59,6 +69,17 @@ cdef inline void pack_panel(
             for i in range(start, stop):
                 packed[i * width + j] = W[i * W_row + j * W_column]
         start = stop
+
+
+cdef inline void gather_panel(
+    real *packed, const real *rows, Py_ssize_t row, const Py_ssize_t *which, Py_ssize_t n,
+    Py_ssize_t columns, Py_ssize_t width,
+) noexcept nogil:
+    # packed (n, width) = rows[which[:n], :columns], then zeros
+    cdef Py_ssize_t r
+    for r in range(n):
+        memset(packed + r * width + columns, 0, (width - columns) * sizeof(real))
+    gather_rows(packed, width, rows, row, which, n, columns)
 
 
 cdef void pack_panels(

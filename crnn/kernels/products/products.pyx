@@ -1,6 +1,6 @@
-# The products that other rooms may use: product, add_product, linear_rows, lookup_rows,
-# add_outer_products, add_rows, add_linked_rows. Weights are packed (panels.pyx). Tokens stand for
-# one-hot rows: their product with W is a row of W.
+# The products that other rooms may use: product, add_product, linear_rows, linear_sparse_rows,
+# lookup_rows, add_outer_products, add_sparse_outer_products, add_rows, add_linked_rows. Weights are
+# packed (panels.pyx). Tokens stand for one-hot rows: their product with W is a row of W.
 
 
 cdef inline void product_row(
@@ -68,6 +68,37 @@ cdef inline void linear_rows(
         linear_many_rows(y, x, W, b, rows, inputs, outputs, from_last)
 
 
+cdef inline void linear_sparse_row(
+    real *y, const real *x, const real *W, const real *packed, const real *b, Py_ssize_t inputs,
+    Py_ssize_t outputs,
+) noexcept nogil:
+    # y (outputs,) = x (inputs,) @ W (inputs, outputs) + b, with the sums of linear_rows; packed is
+    # read if x is not mostly zeros
+    cdef real values[LISTED]
+    cdef Py_ssize_t which[LISTED]
+    cdef Py_ssize_t half, listed, at, halves = 2 if level_of(inputs * outputs) == L1 else 1
+    cdef Py_ssize_t n = inputs // halves
+    for half in range(halves):
+        at = half * n
+        listed = list_others(values, which, x + at, 1, n)
+        if listed == TOO_MANY:
+            product_row(y, b, x, packed, inputs, outputs, False)
+            return
+        listed_row(y, y if half else b, values, which, listed, W + at * outputs, outputs, outputs)
+    if n * halves < inputs:
+        add_scaled(y, x[inputs - 1], W + (inputs - 1) * outputs, outputs)
+
+
+cdef void linear_sparse_rows(
+    real *y, const real *x, const real *W, const real *packed, const real *b, Py_ssize_t rows,
+    Py_ssize_t inputs, Py_ssize_t outputs,
+) noexcept nogil:
+    # as linear_rows, of an x that is mostly zeros: W lies as it is
+    cdef Py_ssize_t r
+    for r in range(rows):
+        linear_sparse_row(y + r * outputs, x + r * inputs, W, packed, b, inputs, outputs)
+
+
 cdef outlined_void lookup_rows(
     real *y, const Py_ssize_t *tokens, const real *W, const real *b,
     Py_ssize_t rows, Py_ssize_t outputs,
@@ -86,24 +117,47 @@ cdef void add_outer_products(
     Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs,
 ) noexcept nogil:
     # dW (inputs, outputs) += x (rows, inputs).T @ dy (rows, outputs), some rows at a time: dy is
-    # what is packed, unless it is one panel as it lies, and rows are what is summed over
+    # what is packed, unless it is one panel as it lies, and rows are what is summed over; those of
+    # which dy is 0, as where a sequence is over, would add nothing
     cdef char memory[(GRADIENT_STEPS * (PANEL_VECTORS + 1) + 1) * VECTOR_BYTES]
     cdef real *packed = <real *> (memory + VECTOR_BYTES - <size_t> &memory[0] % VECTOR_BYTES)
     cdef const real *panel
-    cdef Py_ssize_t r, steps, width, j = 0
+    cdef Py_ssize_t which[GRADIENT_STEPS]
+    cdef Py_ssize_t r, steps, some, width, columns, j = 0
     while j < outputs:
         width = panel_width(outputs - j)
+        columns = min(width, outputs - j)
         r = 0
         while r < rows:
             steps = min(GRADIENT_STEPS, rows - r)
             panel = dy + r * dy_row
-            if width != dy_row or width != outputs:
-                pack_panel(packed, panel + j, dy_row, 1, steps, min(width, outputs - j), width)
+            some = list_rows(which, panel + j, dy_row, steps, columns)
+            if some < steps or width != dy_row or width != outputs:
+                gather_panel(packed, panel + j, dy_row, which, some, columns, width)
                 panel = packed
-            add_panel_gradients(dW + j, dW_row, x + r * x_row, x_row, panel, steps, inputs,
-                                outputs - j)
+            if some:
+                add_panel_gradients(dW + j, dW_row, x + r * x_row, x_row, which, panel, some,
+                                    inputs, outputs - j)
             r += steps
         j += width
+
+
+cdef void add_sparse_outer_products(
+    real *dW, Py_ssize_t dW_row, const real *x, Py_ssize_t x_row, const real *dy, Py_ssize_t dy_row,
+    Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs,
+) noexcept nogil:
+    # what add_outer_products adds, with its sums, of an x that is mostly zeros
+    cdef real values[LISTED]
+    cdef Py_ssize_t which[LISTED]
+    cdef Py_ssize_t i, steps, listed, r = 0
+    while r < rows:
+        steps = min(GRADIENT_STEPS, rows - r)
+        for i in range(inputs):
+            listed = list_others(values, which, x + r * x_row + i, x_row, steps)
+            if listed:
+                listed_row(dW + i * dW_row, dW + i * dW_row, values, which, listed, dy + r * dy_row,
+                           dy_row, outputs)
+        r += steps
 
 
 cdef void add_rows(
@@ -148,22 +202,27 @@ cdef void add_linked_rows(
 
 
 def linear(tuple arrays, tokens, bint from_last):
-    # for tests: y (n, outputs) = x (n, inputs) @ W + b (outputs,), of arrays (y, packed W, b, x);
-    # with tokens (n,), W[tokens] + b, of arrays (y, W, b)
-    cdef real *p[4]
+    # for tests: y (n, outputs) = x (n, inputs) @ W + b (outputs,), of arrays (y, packed W, b, x),
+    # and W of an x that is mostly zeros; with tokens (n,), W[tokens] + b, of arrays (y, W, b)
+    cdef real *p[5]
     cdef Py_ssize_t n = arrays[0].shape[0], outputs = arrays[0].shape[1]
     all_numbers(p, arrays)
-    if tokens is None:
+    if len(arrays) == 5:
+        linear_sparse_rows(p[0], p[3], p[4], p[1], p[2], n, arrays[3].shape[1], outputs)
+    elif tokens is None:
         linear_rows(p[0], p[3], p[1], p[2], n, arrays[3].shape[1], outputs, from_last)
     else:
         lookup_rows(p[0], indices(tokens), p[1], p[2], n, outputs)
 
 
-def linear_gradients(tuple arrays):
+def linear_gradients(tuple arrays, bint x_is_sparse=False):
     # for tests: dW (inputs, outputs) += x.T @ dy and db (outputs,) += dy.sum(axis=0), of arrays
     # (dW, db, x, dy)
     cdef real *p[4]
     cdef Py_ssize_t n = len(arrays[2]), inputs = arrays[2].shape[1], outputs = arrays[3].shape[1]
     all_numbers(p, arrays)
-    add_outer_products(p[0], outputs, p[2], inputs, p[3], outputs, n, inputs, outputs)
+    if x_is_sparse:
+        add_sparse_outer_products(p[0], outputs, p[2], inputs, p[3], outputs, n, inputs, outputs)
+    else:
+        add_outer_products(p[0], outputs, p[2], inputs, p[3], outputs, n, inputs, outputs)
     add_rows(p[1], p[3], outputs, n, outputs)
