@@ -58,7 +58,8 @@ PARAMETERS = """
 """
 ATTRIBUTES = """
     net_ : RNN, GRU or LSTM
-        The network, or the first of several. Its ``scaler`` has the features' mean and deviation.
+        The network, or the first of several. ``net_.save(path)`` makes a file of it, with
+        ``net_.scaler``, the features' mean and deviation, and the labels.
     nets_ : list
         All of them.
     history_ : crnn.History
@@ -229,6 +230,7 @@ class SequenceEstimator(BaseEstimator):
             scaler = self.net_.scaler
         for net in nets:
             net.scaler = scaler
+            net.metadata |= self._targets.metadata()
         for number, net in enumerate([] if is_first else self.nets_[: len(nets)]):
             if net.config() != nets[number].config():
                 raise ValueError(

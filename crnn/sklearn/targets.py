@@ -1,5 +1,6 @@
 """What y may be: labels, which are classes to the network, or numbers, which it gets scaled."""
 
+import json
 from collections.abc import Mapping
 
 import numpy as np
@@ -39,6 +40,10 @@ class Labels:
     def attributes(self):
         """Return what an estimator shows of it."""
         return {"classes_": self.classes}
+
+    def metadata(self):
+        """Return what a network's file says of it, as ``crnn classify`` reads it."""
+        return {"classes": json.dumps([str(each) for each in self.classes.tolist()])}
 
     def encoded(self, y):
         """Return the classes of y's items, each an array of labels."""
@@ -122,6 +127,10 @@ class Numbers:
     def attributes(self):
         """Return what an estimator shows of it."""
         return {"target_scaler_": self.scaler}
+
+    def metadata(self):
+        """Return nothing that a network's file would say."""
+        return {}
 
     def encoded(self, y):
         """Return y's items as float64, with an axis for outputs."""

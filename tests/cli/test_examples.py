@@ -121,6 +121,27 @@ def test_chorales(tmp_path):
     assert (tmp_path / "notes.png").stat().st_size > 2000
 
 
+def vowels_file(path, seed):
+    """Write recordings, of 3 to 5 steps of 2 numbers, whose sign is the speaker's."""
+    rng = np.random.default_rng(seed)
+    lines = ["@timeStamps false", "@classLabel true 1 2", "@data"]
+    for speaker in [1, 2] * 6:
+        numbers = (2 * speaker - 3) * rng.uniform(1, 2, (2, rng.integers(3, 6)))
+        lines.append(":".join([*(",".join(map(str, each)) for each in numbers), str(speaker)]))
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+def test_grid_search(tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    best, accuracy = example("grid_search").main([
+        vowels_file(tmp_path / "train.ts", 0), vowels_file(tmp_path / "test.ts", 1), "--epochs",
+        "5", "--folds", "2", "--jobs", "1"])
+    assert set(best) == {"cell", "hidden_size", "bidirectional", "lr"}
+    assert accuracy == 1
+    assert "33 trainings in" in capsys.readouterr().out
+
+
 def test_char_rnn(tmp_path):
     (tmp_path / "text").write_text("all work and no play, " * 50)
     loss = example("char_rnn").main([str(tmp_path / "text"), "--hidden", "8", "--batch-size", "2",
@@ -129,6 +150,13 @@ def test_char_rnn(tmp_path):
 
 
 # --- what they reach -----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_best_of_a_grid_knows_the_speakers(shared):
+    pytest.importorskip("sklearn")
+    parts = [str(shared / f"JapaneseVowels_{part}.ts") for part in ("TRAIN", "TEST")]
+    assert example("grid_search").main(parts)[1] >= 0.97
 
 
 @pytest.mark.slow

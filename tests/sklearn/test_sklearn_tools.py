@@ -1,5 +1,6 @@
 """scikit-learn's tools over sequences: pipelines, searches, cross-validation, joblib's workers."""
 
+import json
 import os
 import pickle
 import subprocess
@@ -70,6 +71,8 @@ def test_the_network_can_be_saved_with_its_scaler(tmp_path):
     net = crnn.load(tmp_path / "net.safetensors")
     assert found.classes_[net.predict(net.scaler.transform(X))].tolist() == (
         found.predict(X).tolist())
+    assert json.loads(net.metadata["classes"]) == ["down", "level", "up"]
+    assert "classes" not in SequenceRegressor(**FEW).fit(X, SUMS).net_.metadata
 
 
 def test_a_pipeline():
