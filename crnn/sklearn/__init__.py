@@ -20,7 +20,11 @@ list of n lists of T floats each                the array (n, T)
 A list can also be a tuple, or an array of objects. Integers in an array are numbers, in a list of
 lists they are tokens. A series of one length (n, T) has T of scikit-learn's features
 (``n_features_in_``), and can only be followed by others of that length, as scikit-learn wants it;
-a list of series cannot.
+series in a list may have any.
+
+In processes that joblib starts (loky, Dask, Ray) crnn keeps to the number of threads that these are
+given. Where joblib works in threads, an estimator shares this process' threads among them; around a
+search in threads put ``with crnn.threads(1):``.
 """
 
 try:

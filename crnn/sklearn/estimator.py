@@ -169,6 +169,8 @@ class SequenceEstimator(BaseEstimator):
         optimizers = [AdamW(self.lr, weight_decay=self.weight_decay) for _ in nets]
         if is_partial:
             optimizers[: len(self._optimizers)] = copy.deepcopy(self._optimizers)
+            for each in optimizers:
+                each.lr = self.lr
         training = Training(
             loss=self._targets.loss, epochs=1 if is_partial else self.epochs,
             schedule="constant" if is_partial else "cosine", batch_size=self.batch_size,
@@ -272,13 +274,14 @@ class LabelEstimator(SequenceEstimator):
         """Train for an epoch more, from the networks there are if there are some.
 
         Scaling, vocabulary and labels are those of the first call, be it of this or of `fit`. The
-        learning rate stays as it is, and the optimizer goes on.
+        learning rate is ``lr``, and the optimizer goes on.
 
         Parameters
         ----------
         X, y, sample_weight : as for `fit`
         classes : array_like, optional
-            All labels there will be, in the first call; without it those of y.
+            All labels there will be, in the first call; without it those of y. Later it can be left
+            out.
 
         Returns
         -------
@@ -289,6 +292,11 @@ class LabelEstimator(SequenceEstimator):
         TypeError, ValueError, IndexError
             As `fit` does; ValueError also for a label that is new. Nothing has changed then.
         """
+        if classes is not None and hasattr(self, "classes_") and not np.array_equal(
+                np.unique(classes), self.classes_):
+            raise ValueError(
+                f"classes are {list(classes)}, but those of the first call were"
+                f" {self.classes_.tolist()}; leave them out")
         return self._fit_an_epoch(X, y, sample_weight, classes)
 
 

@@ -140,8 +140,8 @@ def _as_list(X):
 
 
 def _is_array(items):
-    """Whether a list is an array in another form: numbers, or rows of floats of one length."""
-    if any(isinstance(each, Number) or each is None for each in items):
+    """Whether a list is another form of an array: of numbers, or of rows of floats."""
+    if items and all(isinstance(each, Number) for each in items):
         return True
     if not all(isinstance(each, (list, tuple)) for each in items):
         return False

@@ -48,7 +48,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         """Train for an epoch more, from the networks there are if there are some.
 
         Scaling and vocabulary are those of the first call, be it of this or of `fit`. The learning
-        rate stays as it is, and the optimizer goes on.
+        rate is ``lr``, and the optimizer goes on.
 
         Parameters
         ----------

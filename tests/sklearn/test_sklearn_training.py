@@ -1,5 +1,6 @@
 """What estimators are trained on and how: weights, order, early stopping, going on, ensembles."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -220,6 +221,8 @@ def test_epoch_by_epoch(name):
     assert found.n_iter_ == 31
     assert found.history_["epoch"] == found.history_["update"] == list(range(1, 32))
     assert before is not found.net_
+    slow = copy.deepcopy(found).set_params(lr=1e-12).partial_fit(X, y)
+    np.testing.assert_allclose(slow.net_.vector, found.net_.vector, atol=1e-6)
     again = kind(**FEW).partial_fit(X[:6], y[:6], **options)
     for _ in range(30):
         again.partial_fit(X[6:], y[6:])
