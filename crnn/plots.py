@@ -338,6 +338,60 @@ def confusion_matrix(labels, predicted, path=None, title="", *, classes=None, ax
     return _finished(axes, path)
 
 
+def fan(forecast, before=None, truth=None, path=None, title="", *, ax=None):
+    """Draw the forecast of one series with its intervals, the wider the paler.
+
+    Parameters
+    ----------
+    forecast : Forecast
+        What `crnn.Forecaster.predict` returned, of one series.
+    before : tuple of array_like, optional
+        Times and values that were known, (T,) each.
+    truth : array_like (horizon,), optional
+        What came at the times of the forecast.
+    path, title, ax
+        As for `loss_curves`.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ImportError, OSError
+        As for `loss_curves`.
+    ValueError
+        If the end of the name is no format, the forecast is of several series, or a truth does not
+        have its length.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> from crnn import plots
+    >>> forecaster = crnn.Forecaster(hidden_size=8, epochs=5).fit(np.sin(np.arange(60) / 3))
+    >>> axes = plots.fan(forecaster.predict(12), path="fan.png")               # doctest: +SKIP
+    """
+    if np.ndim(forecast.mean) != 1:
+        raise ValueError(
+            f"the forecast is of {len(forecast.names)} series; one, such as"
+            f" forecast[{forecast.names[0]!r}], is drawn")
+    if truth is not None and len(truth) != len(forecast.mean):
+        raise ValueError(f"truth has {len(truth)} values for {len(forecast.mean)} steps")
+    axes, times = _axes(ax, path, size=(8, 4.5)), forecast.times
+    if before is not None:
+        axes.plot(*before, color="0.25", linewidth=1.2, label="known")
+    for number, level in enumerate(sorted(forecast.coverage, reverse=True)):
+        axes.fill_between(
+            times, forecast.lower[level], forecast.upper[level], color="C0", linewidth=0,
+            alpha=min(0.15 + 0.1 * number, 1), label=f"{100 * level:g} %")
+    axes.plot(times, forecast.mean, color="C0", linewidth=1.6, label="forecast")
+    if truth is not None:
+        axes.plot(times, truth, color="0.25", linewidth=1.2, linestyle="--", label="what came")
+    axes.set(title=shortened(printable(title), 80))
+    return _finished_lines(axes, path)
+
+
 def _states(net, x, layer):
     """Return the hidden states of a layer over one sequence, (T, D * H)."""
     checks.option("net", net, Network, "a network")

@@ -10,6 +10,9 @@ from crnn.cli.screen import counted, say, write
 from crnn.cli.texts import read_texts, warn_of_unknown, with_line_ends
 from crnn.files import kinds
 from crnn.files.printable import printable, shortened
+from crnn.forecasting.calendar import shown
+from crnn.forecasting.forecaster import Forecaster
+from crnn.forecasting.saving import fitted_from
 from crnn.network.saving import network_from
 from crnn.training.evaluation import evaluate as mean_loss
 
@@ -124,7 +127,10 @@ def _add_info(subparsers):
 
 def info(options):
     """``crnn info``."""
-    content = kinds.read(options.model, kinds.NETWORK, kinds.MODEL)
+    content = kinds.read(options.model, kinds.NETWORK, kinds.MODEL, kinds.FORECASTER)
+    if content.kind == kinds.FORECASTER:
+        _info_of_forecaster(options.model, fitted_from(options.model, content))
+        return
     net = network_from(options.model, content)
     rows = [("part", "shape", "numbers", "bytes")]
     for name, view in net.parameters.items():
@@ -148,6 +154,22 @@ def info(options):
         say(f"vocabulary of {counted(len(vocabulary), vocabulary.unit)}: {shown}")
         _print_below((name.replace("_", " "), str(value)) for name, value in training.items())
     _print_below(content.metadata.items())
+
+
+def _info_of_forecaster(path, fitted):
+    """Print what a forecaster knows."""
+    networks, names = fitted.networks, fitted.layout.names
+    say(f"{path}: {Forecaster.of(fitted)!r}")
+    rows = [
+        ("network", repr(networks[0])), ("networks", f"{len(networks):,}"),
+        ("numbers in each", f"{networks[0].num_parameters:,}"),
+        ("epochs", ", ".join(map(str, fitted.epochs))),
+        ("series", f"{len(names):,}: " + ", ".join(map(str, names))),
+        ("last time", shown(max(fitted.lasts))),
+        ("step", str(fitted.step)), ("differences", str(fitted.preprocessing.lags)),
+        ("columns of X", ", ".join(map(str, fitted.layout.columns)) or "none"),
+    ]
+    _print_below(rows)
 
 
 def _print_below(rows):

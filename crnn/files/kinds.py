@@ -1,8 +1,9 @@
-"""The four kinds of crnn files, and what the header of each holds besides the tensors.
+"""The five kinds of crnn files, and what the header of each holds besides the tensors.
 
 A network has its configuration, and may have a scaler; a character model also its vocabulary and an
 account of its training; a checkpoint, without a vocabulary, an account of a training under way. The
-state of a stream has no network: it says which ones it fits.
+state of a stream has no network: it says which ones it fits. A forecaster has the configuration
+that all its networks share, and an account of the series.
 """
 
 import json
@@ -15,17 +16,19 @@ from crnn.files import container
 from crnn.files.disk import FormatError, PathLike
 
 NETWORK, MODEL, CHECKPOINT = "network", "character model", "checkpoint of training"
-STATE = "state of a stream"
+STATE, FORECASTER = "state of a stream", "forecaster"
 KEYS = {
     NETWORK: ("config",),
     MODEL: ("config", "vocabulary", "training"),
     CHECKPOINT: ("config", "training"),
     STATE: ("state",),
+    FORECASTER: ("config", "forecaster"),
 }
 MAY_HAVE = {NETWORK: ("scaler",), MODEL: ("scaler",)}
 NAMES = {  # what error messages call the text of a key
     "config": "configuration", "vocabulary": "vocabulary", "training": "account of training",
     "state": "account of a state", "scaler": "scaler",
+    "forecaster": "account of a forecaster",
 }
 
 
@@ -105,6 +108,8 @@ def read(path: PathLike, *wanted: str) -> Content:
 def _kind_of(metadata: Mapping[str, str]) -> str:
     if "state" in metadata and "config" not in metadata:
         return STATE
+    if "forecaster" in metadata:
+        return FORECASTER
     if "vocabulary" in metadata:
         return MODEL
     return CHECKPOINT if "training" in metadata else NETWORK
@@ -112,9 +117,11 @@ def _kind_of(metadata: Mapping[str, str]) -> str:
 
 def _refusal(kind: str, wanted: tuple[str, ...]) -> str:
     if wanted == (CHECKPOINT,):
-        return f"a {STATE if kind == STATE else 'model'}, not a checkpoint of training"
-    if wanted == (STATE,):
-        return f"a {kind}, not the state of a stream"
+        return f"a {kind if kind in (STATE, FORECASTER) else 'model'}, not a checkpoint of training"
+    if wanted in ((STATE,), (FORECASTER,)):
+        return f"a {kind}, not {'the' if wanted == (STATE,) else 'a'} {wanted[0]}"
+    if kind == FORECASTER:
+        return "a forecaster; crnn.Forecaster.load reads it"
     if wanted == (MODEL,):
         return f"a {kind}, not a character model: it has no vocabulary"
     return f"a {kind}, not a model"

@@ -26,7 +26,11 @@ class Step(NamedTuple):
 
     def after(self, last, count):
         """Return the ``count`` times after ``last``, of its dtype."""
-        steps = self.size * np.arange(1, count + 1)
+        return self.times(last, 1, count + 1)
+
+    def times(self, last, first, stop):
+        """Return the times from ``first`` to before ``stop`` steps after ``last``."""
+        steps = self.size * np.arange(first, stop)
         if self.kind == "number":
             return last + steps
         if self.kind == "duration":

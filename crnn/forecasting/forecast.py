@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from crnn.files.printable import printable
 from crnn.forecasting.calendar import shown
 
 SHOWN = 6  # rows of either end that a text shows
@@ -99,7 +100,8 @@ class Forecast:
         return pandas.DataFrame(self.to_dict())
 
     def __repr__(self):
-        columns, forms = self.to_dict(), {"time": shown, "series": str}
+        columns = self.to_dict()
+        forms = {"time": shown, "series": lambda name: printable(str(name))}
         rows = [list(columns)]
         texts = [[forms.get(name, "{:.6g}".format)(each) for each in values]
                  for name, values in columns.items()]

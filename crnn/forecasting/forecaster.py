@@ -3,8 +3,9 @@
 import math
 import numbers
 
+from crnn import plots
 from crnn.base import checks
-from crnn.forecasting import backtest, fitting, series
+from crnn.forecasting import backtest, fitting, saving, series
 from crnn.forecasting.fitted import extended, forecast
 from crnn.forecasting.settings import Settings
 
@@ -252,6 +253,90 @@ class Forecaster:
         return backtest.backtest(
             self.settings, panel, self._horizon(horizon), checks.whole_number(folds, "folds"),
             _levels(coverage), checks.flag(refit, "refit"))
+
+    def save(self, path):
+        """Write the forecaster to a file, whole or not at all, to go on at another time.
+
+        The file is safetensors with a SHA-256 of it all: networks with their states, everything
+        that is done to series, their names and last values. It holds nothing that runs.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+
+        Raises
+        ------
+        ValueError
+            If nothing has been fitted.
+        OSError
+            If it cannot be written. A file that was there is then still there.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import crnn
+        >>> import numpy as np
+        >>> forecaster = crnn.Forecaster(hidden_size=8, epochs=5).fit(np.sin(np.arange(60) / 3))
+        >>> path = os.path.join(tempfile.mkdtemp(), "sine.safetensors")
+        >>> forecaster.save(path)
+        >>> again = crnn.Forecaster.load(path)
+        >>> bool((again.predict(4).mean == forecaster.predict(4).mean).all())
+        True
+        """
+        saving.save(path, self._known())
+
+    @classmethod
+    def load(cls, path):
+        """Return the forecaster of a file that `save` wrote; its forecasts have the same bits.
+
+        Raises
+        ------
+        FormatError
+            If the file is not whole, or not a forecaster that this version of crnn knows.
+        OSError
+            If it cannot be read.
+        """
+        return cls.of(saving.load(path))
+
+    @classmethod
+    def of(cls, fitted):
+        """Return a forecaster that knows what a `Fitted` says."""
+        forecaster = cls()
+        forecaster.settings, forecaster.fitted = fitted.settings, fitted
+        return forecaster
+
+    def plot(self, horizon, X=None, coverage=(0.8, 0.95), *, name=None, truth=None, path=None,
+             title="", ax=None):
+        """Draw a forecast as a fan, after the last values that are known.
+
+        Parameters
+        ----------
+        horizon, X, coverage
+            As for `predict`.
+        name : str or int, optional
+            Which series; the first without it.
+        truth : array_like (horizon,), optional
+            What came, to be drawn beside it.
+        path, title, ax
+            As for the functions of ``crnn.plots``.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ImportError, OSError
+            As for the functions of ``crnn.plots``.
+        TypeError, ValueError, KeyError
+            As for `predict`; KeyError if there is no such series.
+        """
+        forecast, fitted = self.predict(horizon, X, coverage), self.fitted
+        name = fitted.layout.names[0] if name is None else name
+        one, number = forecast[name], fitted.layout.names.index(name)
+        recent = fitted.recent[number]
+        before = fitted.step.times(fitted.lasts[number], 1 - len(recent), 1), recent
+        return plots.fan(one, before, truth, path, title, ax=ax)
 
     def _known(self):
         if self.fitted is None:

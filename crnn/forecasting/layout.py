@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+FORMS = ("one", "wide", "list", "long")
+
 
 class Layout(NamedTuple):
     """How series lie in what users give.
@@ -9,8 +11,7 @@ class Layout(NamedTuple):
     Attributes
     ----------
     form : str
-        "one" (T,), "wide" (T, N), "list" of (T_i,), or "long": rows of several series, told apart
-        by ids.
+        One of FORMS: (T,), (T, N), a list of (T_i,), or rows of several series, told apart by ids.
     names : list of str or int
         Of the N series.
     columns : sequence of str or int

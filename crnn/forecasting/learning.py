@@ -130,26 +130,30 @@ def learn(settings, preprocessing, group, seed):
     held_out = [each.targets.copy() for each in group]
     for each, targets in zip(group, held_out, strict=True):
         targets[: each.cut - 1] = np.nan
-    first = network(settings, group[0], seed)
+    sizes = inputs[0].shape[1], first_targets[0].shape[1]
+    first = network(settings, *sizes, seed)
     history = _train(
         settings, first, first_inputs, first_targets, settings.epochs, seed,
         validation=(inputs, held_out), patience=settings.patience)
     epochs = 1 + int(np.argmin(history["validation_loss"]))
     residuals = _residuals(settings, first, first_inputs, first_targets)
     scores = _scores(settings, preprocessing, first, group, inputs, residuals, seed)
-    targets, final = [each.targets for each in group], network(settings, group[0], seed)
+    targets, final = [each.targets for each in group], network(settings, *sizes, seed)
     _train(settings, final, inputs, targets, epochs, seed)
     residuals = _residuals(settings, final, inputs, targets)
     return Learned(final, history, epochs, final(inputs)[1], residuals, scores)
 
 
-def network(settings, example, seed):
-    """Return a new network for series that are prepared like an example."""
+def network(settings, inputs, targets, seed):
+    """Return a new network with so many inputs, and outputs for so many targets."""
     cell = next(cell for name, cell in CELLS.items() if name.lower() == settings.cell)
-    inputs = example.values.shape[1] + example.ahead.shape[1]
-    outputs = example.targets.shape[1] * (QUANTILES.blocks if settings.direct else 1)
-    return cell(inputs, settings.hidden_size, outputs, num_layers=settings.num_layers,
-                dtype=settings.dtype, seed=seed)
+    return cell(inputs, settings.hidden_size, targets * outputs_of_a_target(settings),
+                num_layers=settings.num_layers, dtype=settings.dtype, seed=seed)
+
+
+def outputs_of_a_target(settings):
+    """Return how many outputs say something of each target."""
+    return QUANTILES.blocks if settings.direct else 1
 
 
 def _train(settings, net, inputs, targets, epochs, seed, **options):

@@ -9,7 +9,8 @@ from crnn.base import checks
 from crnn.forecasting.calendar import FEATURES
 from crnn.network.cells import CELLS
 
-LEAST_LONGEST = 24  # steps that may be forecast at once when nothing else is said
+LEAST_LONGEST = 24  # steps ahead that intervals are tried on when nothing else is said
+MOST_STEPS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,11 @@ class Settings:
         cells = {name.lower(): name for name in CELLS}
         cell = given["cell"]
         checks.choice(cell.lower() if isinstance(cell, str) else cell, "cell", sorted(cells))
-        season = _optional(given["season"], "season", 2)
-        horizon = _optional(given["horizon"], "horizon")
+        season = _optional(given["season"], "season", 2, MOST_STEPS // 4)
+        horizon = given["horizon"]
         if horizon is None:
             horizon = max(LEAST_LONGEST, 2 * (season or 1))
+        horizon = checks.whole_number(horizon, "horizon", maximum=MOST_STEPS)
         numbers_above_0 = {
             name: checks.whole_number(given[name], name)
             for name in ("hidden_size", "num_layers", "epochs", "patience", "truncation",
@@ -78,8 +80,8 @@ class Settings:
         return self.season or 1
 
 
-def _optional(value, name, minimum=1):
-    return None if value is None else checks.whole_number(value, name, minimum)
+def _optional(value, name, minimum, maximum=None):
+    return None if value is None else checks.whole_number(value, name, minimum, maximum)
 
 
 def _lags(difference):

@@ -580,8 +580,8 @@ class Network:
         TypeError
             If the dtype is complex128, or metadata does not map str to str.
         ValueError
-            If metadata has a key that is crnn's own: config, format, scaler, sha256, state,
-            training, vocabulary.
+            If metadata has a key that is crnn's own: config, forecaster, format, scaler,
+            sha256, state, training, vocabulary.
         OSError
             If it cannot be written. A file that was there is then still there.
         """

@@ -4,6 +4,7 @@ import re
 import sys
 
 import command_line
+import numpy as np
 import pytest
 from command_line import PROSE, TWO, assert_one_line
 
@@ -101,6 +102,25 @@ def test_info_shows_metadata(run, kind):
     assert set(shown) == {"author", "long", "loss", SAFE}
     assert (shown["author"], shown["loss"], shown[SAFE]) == (SAFE, "softmax", "x")
     assert len(out) < 6000
+
+
+def test_info_of_a_forecaster(run):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("narwhals")
+    values = np.random.default_rng(0).standard_normal((30, 3))
+    days = pandas.date_range("2024-01-01", periods=30)
+    frame = pandas.DataFrame(values, index=days, columns=["shop", HOSTILE, "promo"])
+    forecaster = crnn.Forecaster(hidden_size=3, epochs=2, seed=0, past=["promo"])
+    forecaster.fit(frame, ["promo"]).save("forecaster")
+    code, out, err = run("info", "forecaster")
+    assert (code, err) == (0, "")
+    assert_harmless(out)
+    rows = dict(line.split("  ", 1) for line in out.splitlines()[2:])
+    assert out.startswith("forecaster: <Forecaster(hidden_size=3, past=('promo',)")
+    assert rows["series"].strip() == f"2: shop, {SAFE}"
+    assert rows["network"].strip().startswith("crnn.GRU(2, 3, 2, ")
+    assert rows["last time"].strip() == "2024-01-30"
+    assert_harmless(repr(crnn.Forecaster.load("forecaster").predict(2)))
 
 
 @pytest.mark.parametrize("command", ["info", "sample", "evaluate", "train"])

@@ -8,6 +8,7 @@ import pytest
 
 import crnn
 from crnn import plots
+from crnn.forecasting.forecast import Forecast
 
 pytestmark = pytest.mark.no_backend
 pytest.importorskip("matplotlib")
@@ -305,3 +306,44 @@ def new_axes():
     from matplotlib.figure import Figure
 
     return Figure().subplots()
+
+
+def forecast(names=("sales",)):
+    mean = np.arange(4.0) if len(names) == 1 else np.zeros((4, len(names)))
+    return Forecast(mean, {0.8: mean - 1, 0.95: mean - 2}, {0.8: mean + 1, 0.95: mean + 2},
+                    np.arange(10, 14), list(names))
+
+
+def test_a_fan_has_its_parts(tmp_path):
+    path = tmp_path / "fan.svg"
+    axes = plots.fan(forecast(), (np.arange(10), np.ones(10)), [1, 2, 3, 4], path, "sales & more")
+    content = path.read_text(encoding="utf-8")
+    assert all(text in content for text in ("known", "80 %", "95 %", "forecast", "what came"))
+    known, line, came = axes.lines
+    assert (len(known.get_xdata()), list(line.get_xdata())) == (10, [10, 11, 12, 13])
+    assert list(came.get_ydata()) == [1, 2, 3, 4]
+    wide, narrow = (each.get_paths()[0].get_extents() for each in axes.collections)
+    assert (wide.y0, wide.y1, narrow.y0, narrow.y1) == (-2, 5, -1, 4)
+    assert len(plots.fan(forecast(), path=path).lines) == 1
+
+
+def test_a_fan_is_of_one_series(tmp_path):
+    with pytest.raises(ValueError, match=r"2 series; one, such as forecast\['a'\]"):
+        plots.fan(forecast("ab"), path=tmp_path / "fan.png")
+    with pytest.raises(ValueError, match="3 values for 4 steps"):
+        plots.fan(forecast(), truth=[1, 2, 3], path=tmp_path / "fan.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_forecaster_draws_what_it_forecasts(tmp_path):
+    y = np.random.default_rng(0).standard_normal((40, 2))
+    forecaster = crnn.Forecaster(hidden_size=4, epochs=2, seed=0).fit(y)
+    for name, k in ((None, 0), (1, 1)):
+        axes = forecaster.plot(5, name=name, path=tmp_path / "fan.png")
+        known, line = axes.lines
+        assert list(known.get_xdata()) == list(range(40))
+        np.testing.assert_array_equal(known.get_ydata(), y[:, k])
+        np.testing.assert_array_equal(line.get_ydata(), forecaster.predict(5).mean[:, k])
+    assert (tmp_path / "fan.png").read_bytes().startswith(HEADS["png"])
+    with pytest.raises(KeyError, match="no series 2"):
+        forecaster.plot(5, name=2)

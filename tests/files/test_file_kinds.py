@@ -1,4 +1,4 @@
-"""The four kinds of files: none is taken for another."""
+"""The five kinds of files: none is taken for another."""
 
 import json
 
@@ -14,6 +14,7 @@ HEADERS = {
     kinds.MODEL: {"vocabulary": "ab", "training": {"loss": 0.5}, "config": {"cell": "RNN"}},
     kinds.CHECKPOINT: {"config": {"cell": "RNN"}, "training": {"steps": 3}},
     kinds.STATE: {"state": {"cell": "RNN"}},
+    kinds.FORECASTER: {"config": {"cell": "RNN"}, "forecaster": {"lags": [1]}},
 }
 ALL = tuple(HEADERS)
 REFUSALS = {  # by what is wanted
@@ -21,6 +22,7 @@ REFUSALS = {  # by what is wanted
     (kinds.MODEL,): "a {kind}, not a character model: it has no vocabulary",
     (kinds.NETWORK, kinds.MODEL): "a {kind}, not a model",
     (kinds.STATE,): "a {kind}, not the state of a stream",
+    (kinds.FORECASTER,): "a {kind}, not a forecaster",
 }
 TENSORS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3)}
 
@@ -43,8 +45,10 @@ def test_another_kind_is_refused(tmp_path, kind, wanted):
         return
     with pytest.raises(crnn.FormatError) as error:
         kinds.read(tmp_path / "file", *wanted)
-    model = kind if kind == kinds.STATE else "model"
+    model = kind if kind in (kinds.STATE, kinds.FORECASTER) else "model"
     refusal = REFUSALS[wanted].format(kind=kind, model=model)
+    if kind == kinds.FORECASTER and kinds.MODEL in wanted:
+        refusal = "a forecaster; crnn.Forecaster.load reads it"
     assert str(error.value) == f"{tmp_path / 'file'}: {refusal}"
 
 
@@ -61,7 +65,7 @@ def test_more_texts_are_only_for_networks_and_models(tmp_path, kind):
 
 
 @pytest.mark.parametrize("key", [
-    "config", "training", "vocabulary", "state", "format", "sha256"])
+    "config", "forecaster", "training", "vocabulary", "state", "format", "sha256"])
 def test_own_keys_are_refused(tmp_path, key):
     with pytest.raises(ValueError, match=key):
         kinds.write(tmp_path / "file", TENSORS, HEADERS[kinds.NETWORK], {key: "mine"})
@@ -80,7 +84,7 @@ def test_a_text_that_is_missing_or_no_json_is_refused(tmp_path, kind, key):
     if (kind, key) == (kinds.MODEL, "vocabulary"):  # which makes it a checkpoint
         assert kinds.read(tmp_path / "file", *ALL).kind == kinds.CHECKPOINT
         return
-    if (kind, key) == (kinds.CHECKPOINT, "training"):  # which makes it a network
+    if key in ("training", "forecaster") and kind != kinds.MODEL:  # which makes it a network
         assert kinds.read(tmp_path / "file", *ALL).kind == kinds.NETWORK
         return
     with pytest.raises(crnn.FormatError, match=r"configuration|missing"):
