@@ -48,7 +48,6 @@ def bad_files():
     model = {"config": json.dumps(net.config()), "vocabulary": '"ab"', "training": "{}"}
     config = {"config": json.dumps(net.config() | {HOSTILE: 1})}
     cell = {"config": json.dumps(net.config() | {"nonlinearity": HOSTILE})}
-    yield "metadata", net.parameters, model | {HOSTILE: "x"}
     yield "a tensor", dict(net.parameters) | {HOSTILE: net.vector}, model
     yield "an option", net.parameters, model | config
     yield "an option's value", net.parameters, model | cell
