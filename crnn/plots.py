@@ -15,12 +15,13 @@ from crnn.base import checks
 from crnn.files import disk
 from crnn.files.printable import printable, shortened
 from crnn.network.network import Network
+from crnn.network.prediction import PROBABILITIES
 from crnn.training.metrics import confusions
 
 MOST_COUNTS = 30  # classes of a confusion matrix whose names and counts are shown
 
 
-def loss_curves(history, path=None, title="", unit="nats per character", *, ax=None):
+def loss_curves(history, path=None, title="", unit=None, *, ax=None):
     """Draw training and validation loss over epochs.
 
     Parameters
@@ -29,8 +30,9 @@ def loss_curves(history, path=None, title="", unit="nats per character", *, ax=N
     path : str or os.PathLike, optional
         A file to write. The end of the name chooses the format: .png, .svg, .pdf.
     title : str
-    unit : str
-        Of the losses. For nats there is a second axis in bits.
+    unit : str, optional
+        Of the losses. Default: "nats" where `fit` lowered the loss "softmax" or "sigmoid", else
+        "loss". For nats there is a second axis in bits.
     ax : matplotlib.axes.Axes, optional
         Where to draw.
 
@@ -54,6 +56,8 @@ def loss_curves(history, path=None, title="", unit="nats per character", *, ax=N
     >>> axes = plots.loss_curves(history, "curve.png")                         # doctest: +SKIP
     """
     _check_epochs(history)
+    if unit is None:
+        unit = "nats" if history.loss_name in PROBABILITIES else "loss"
     axes = _axes(ax, path)
     epochs = history["epoch"]
     for column, label in (("loss", "training"), ("validation_loss", "validation")):

@@ -123,8 +123,20 @@ class Separate(TimeFirst):
     def targets(self, targets, loss):
         items, axes = as_list(targets), 1 if loss == "softmax" else 2
         if not isinstance(items, list) or any(np.ndim(each) < axes for each in items):
+            self._check_axis(items, axes)
             return targets  # for the last steps
         return self.along(targets, "targets")
+
+    def _check_axis(self, items, axes):
+        """Refuse numbers (T_i,), which are for every step, but have no axis for outputs."""
+        if axes == 1 or not isinstance(items, list) or any(np.ndim(each) != 1 for each in items):
+            return
+        lengths = [len(each) for each in items]
+        if lengths == self.lengths.tolist() and len(set(lengths)) > 1:
+            raise ValueError(
+                f"targets[0] has shape {(lengths[0],)}, a number for each step; numbers have an"
+                " axis for outputs, too: np.asarray(targets[k])[:, None] of each"
+            )
 
     def weights(self, sample_weight):
         items = as_list(sample_weight)
@@ -144,9 +156,13 @@ class Separate(TimeFirst):
         arrays = [checks.plain_array(each, f"{name}[{k}]") for k, each in enumerate(arrays)]
         for number, (each, length) in enumerate(zip(arrays, self.lengths, strict=True)):
             if each.shape != (length, *arrays[0].shape[1:]):
+                is_row = name == "targets" and {(one.ndim, len(one)) for one in arrays} == {
+                    (1, len(each))}
+                hint = ("; of one-hot rows, one for each sequence, pass the classes:"
+                        " np.argmax(targets, axis=-1)") * is_row
                 raise ValueError(
                     f"{name}[{number}] has shape {each.shape}, but x[{number}] has {length} steps;"
-                    f" {(int(length), *arrays[0].shape[1:])} is wanted"
+                    f" {(int(length), *arrays[0].shape[1:])} is wanted{hint}"
                 )
         return padded(arrays)[0]
 

@@ -142,11 +142,20 @@ def plain_array(value, name):
     try:
         array = np.asarray(value)
     except ValueError as error:
-        hint = "" if not isinstance(value, (list, tuple)) else (
-            ". Sequences of unequal lengths are a list of arrays, each (T, I) or (T,) of integer"
-            " tokens: make each one with np.asarray, and (T, 1) of (T,) floats with [:, None]"
-        )
-        raise ValueError(f"{name} is no array: {error}{hint}") from error
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f"{name} is no array: {error}") from error
+        hint = ""
+        if name.startswith(("x", "sequences")):
+            hint = (
+                ". Sequences of unequal lengths are a list of arrays, each (T, I), or (T,) of"
+                " integer tokens: make each one with np.asarray, and (T, 1) of (T,) floats with"
+                " [:, None]"
+            )
+        elif name.startswith("targets"):
+            hint = ". Those of sequences of unequal lengths go with an x that is a list of arrays"
+        raise ValueError(
+            f"{name} is no array, but a {type(value).__name__} whose items have unequal"
+            f" lengths{hint}") from error
     if array.dtype.names is not None:
         raise ValueError(f"{name} has the structured dtype {array.dtype}; pass one of its fields")
     if array.dtype.kind == "O" and array.ndim == 0:

@@ -6,7 +6,7 @@ import numpy as np
 
 from crnn.base import checks
 from crnn.base.losses import Loss, checked_loss
-from crnn.base.sequences import how_read
+from crnn.base.sequences import how_read, valid_steps
 from crnn.base.weights import of_each_number, target_weights
 from crnn.kernels.memory import count_between
 
@@ -93,17 +93,21 @@ def _counts_last_only(array, all_steps, last_step, features):
 
 
 def _hint(array, loss, sequence, output_size):
-    """Return what to do about numbers where a class is wanted, or without their own axis."""
+    """Return what to do about rows where a class is wanted, or numbers without their own axis."""
     of_steps = (sequence.steps, *sequence.batch)
     if loss.name != "softmax":
         has_no_axis = array.shape in (of_steps, of_steps[1:]) and loss.blocks == output_size
         return "; of one number each: targets[..., None]" if has_no_axis else ""
     if array.shape not in ((*of_steps, output_size), (*of_steps[1:], output_size)):
         return ""
-    return (
-        "; they are numbers of classes: of one-hot rows these are targets.argmax(-1). For targets"
-        " that are no classes give another loss, such as 'mse'"
-    )
+    rows = array.reshape(-1, sequence.batch_size, output_size)
+    if sequence.lengths is not None and len(rows) == sequence.steps:
+        rows = rows[valid_steps(sequence.lengths, sequence.steps)]
+    if not np.isin(rows, (0, 1)).all():
+        return "; numbers are for another loss, such as loss='mse'"
+    if (rows.sum(-1) == 1).all():
+        return "; of one-hot rows pass the classes: targets.argmax(-1), in a list that of each"
+    return "; rows of 0 and 1, of which any number may be 1, are for loss='sigmoid'"
 
 
 def _classes(array, output_size):
@@ -117,9 +121,11 @@ def _classes(array, output_size):
     if given.dtype != checks.INTP or count_between(array, -1, output_size) < array.size:
         lowest, highest = int(given.min(initial=0)), int(given.max(initial=0))
         if lowest < -1 or highest >= output_size:
+            is_from_1 = highest == output_size and given[given != -1].min() == 1
+            hint = "; of classes from 1 take targets - 1" * int(is_from_1)
             raise ValueError(
                 f"targets have the class {lowest if lowest < -1 else highest}; the network's"
-                f" outputs are classes 0 to {output_size - 1}, and -1 means no target"
+                f" outputs are classes 0 to {output_size - 1}, and -1 means no target{hint}"
             )
     return array
 

@@ -131,9 +131,11 @@ def _arrays(sequences, name):
 def _check_equal(arrays, name):
     for number, array in enumerate(arrays):
         if not array.ndim or array.shape[1:] != arrays[0].shape[1:]:
+            is_turned = array.ndim == 2 and len({len(each) for each in arrays}) == 1
+            hint = "; if steps are their second axis, pass each one's .T" * is_turned
             raise ValueError(
                 f"{name}[{number}] has shape {array.shape} and {name}[0] has {arrays[0].shape};"
-                " sequences have an axis of steps, and may differ in their number only"
+                f" sequences have an axis of steps, and may differ in their number only{hint}"
             )
 
 

@@ -110,9 +110,14 @@ def check_features(array, input_size, batch_first=False):
         read, hint = f"B = {sizes[0]} sequences of T = {sizes[1]} steps", ""
     else:
         read, hint = f"T = {sizes[0]} steps of B = {sizes[1]} sequences", ""
+    turned = ""
+    if input_size in sizes:
+        axis = sizes.index(input_size)
+        how = "x.T" if array.ndim == 2 else f"np.moveaxis(x, {axis}, -1)"
+        turned = f"; features are the last axis: if they are axis {axis}, pass {how}"
     raise ValueError(
         f"x has shape {array.shape} and was read as {read} with {features} features each{hint};"
-        f" this network was built with input_size={input_size}"
+        f" this network was built with input_size={input_size}{turned}"
     )
 
 

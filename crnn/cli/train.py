@@ -102,7 +102,7 @@ def train(options):
         if mpi and mpi.rank:
             return
     if options.plot:
-        plots.loss_curves(history, options.plot, title=name)
+        plots.loss_curves(history, options.plot, title=name, unit="nats per character")
     command = shlex.join(["crnn", "sample", options.output])
     say_how_it_ended(history, watcher, options, f"let it write with: {command}")
 

@@ -123,5 +123,6 @@ def _refusal(kind: str, wanted: tuple[str, ...]) -> str:
     if kind == FORECASTER:
         return "a forecaster; crnn.Forecaster.load reads it"
     if wanted == (MODEL,):
-        return f"a {kind}, not a character model: it has no vocabulary"
+        hint = "; crnn.text.save_model writes both in one file" * (kind == NETWORK)
+        return f"a {kind}, not a character model: it has no vocabulary{hint}"
     return f"a {kind}, not a model"

@@ -19,7 +19,13 @@ from crnn.kernels.memory import aligned_empty
 from crnn.network.arranged import ArrangedPasses, ArrangedTape
 from crnn.network.initialization import METHODS, initial_vector
 from crnn.network.parameters import Layout, Parameters
-from crnn.network.prediction import PROBABILITIES, predictions, probabilities, replaced
+from crnn.network.prediction import (
+    PROBABILITIES,
+    other_loss,
+    predictions,
+    probabilities,
+    replaced,
+)
 from crnn.network.scaling import Scaler
 from crnn.network.streams import Stream
 
@@ -354,7 +360,12 @@ class Network:
         if not (sample_weight is class_weight is None and missing is ERROR):
             weights = weighting(sample_weight, class_weight, missing)
         passes = self._passes_over_arrays if type(x) is np.ndarray else self._passes
-        return passes.loss(x, targets, state, loss, reduction, lengths, weights)
+        try:
+            return passes.loss(x, targets, state, loss, reduction, lengths, weights)
+        except (TypeError, ValueError) as error:
+            if "targets" in str(error) and (hint := other_loss(self.metadata, loss)):
+                raise type(error)(f"{error}{hint}") from error
+            raise
 
     def loss_and_gradients(
         self, x, targets, state=None, *, loss="softmax", reduction="mean", lengths=None,
@@ -453,6 +464,8 @@ class Network:
     def _predicted(self, x, lengths, meaning, beyond):
         """Return what outputs mean, in their form, and ``beyond`` where there is no output."""
         last = self.metadata.get("targets") == "last"
+        if isinstance(x, (list, tuple)) and not x:  # no sequence at all
+            return meaning(np.zeros((0, self.engine.output_size), self.dtype), "y") if last else []
         y, _ = self(x, lengths=lengths, last=last)
         if isinstance(y, list):
             return [meaning(each, f"y[{number}]") for number, each in enumerate(y)]

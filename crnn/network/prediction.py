@@ -3,8 +3,16 @@
 import numpy as np
 
 from crnn.base import checks
+from crnn.base.losses import LOSSES
 
 PROBABILITIES = ("softmax", "sigmoid")  # the losses after which outputs are logits
+
+
+def other_loss(metadata, loss):
+    """Return what to add where targets do not fit a loss: which one a network was trained with."""
+    trained = metadata.get("loss", loss)
+    is_other = trained != loss and trained in LOSSES
+    return f"; the network was trained with loss={trained!r}" * is_other
 
 
 def softmax(y, axis=-1):

@@ -137,6 +137,10 @@ class Scaler:
     def _arrays(self, x, lengths, least_axes=2):
         """Return arrays of features, each with a mask of its valid steps, or None."""
         if is_list_of_arrays(x):
+            if isinstance(x, tuple) and len(x) == 2 and np.ndim(x[0]) == np.ndim(x[1]) + 2 == 3:
+                raise TypeError(
+                    "x is a tuple of an array and lengths, as crnn.pad returns; they are two"
+                    " arguments: fit(*crnn.pad(sequences))")
             if lengths is not None:
                 raise TypeError("x is a list of sequences, which have their own lengths")
             arrays = checked_sequences(x, "x")

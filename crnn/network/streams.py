@@ -51,8 +51,9 @@ class Stream:
         Parameters
         ----------
         batch_size : int, optional
-            None for one sequence. While its state is the initial one, a step may bring a batch of
-            any size instead.
+            How many sequences the state is of from now on, whatever it was of: ``reset(1)`` is no
+            reset of sequence 1, which is ``reset(rows=[1])``. None for one sequence. While its
+            state is the initial one, a step may bring a batch of any size instead.
         rows : array_like, optional
             Which sequences of the batch go back, as a mask (B,) of bool, or as their numbers. The
             others go on. Without batch_size.
@@ -293,6 +294,10 @@ def _check_batch(stepper, batch_size):
     if batch_size != expected:
         came = "one sequence" if batch_size is None else f"a batch of {batch_size}"
         wanted = "one sequence" if expected is None else f"a batch of {expected}"
+        is_row = batch_size is not None and expected is not None and expected < batch_size
+        hint = (f" (reset({expected}) has made it one of {expected}; to have sequence {expected}"
+                f" alone begin anew call reset(rows=[{expected}]))") * is_row
         raise ValueError(
-            f"x is {came}, the state is of {wanted}; call reset(batch_size={batch_size}) first"
+            f"x is {came}, the state is of {wanted}; call reset(batch_size={batch_size})"
+            f" first{hint}"
         )

@@ -7,7 +7,7 @@ from crnn.network.saving import network_from
 from crnn.text.vocabulary import Vocabulary, check_fits
 
 
-def save_model(path, net, vocabulary, training):
+def save_model(path, net, vocabulary, training=None):
     """Write a network, its vocabulary, and a dict that says how it was trained, as one file.
 
     Parameters
@@ -17,7 +17,7 @@ def save_model(path, net, vocabulary, training):
         With as many inputs and outputs as the vocabulary has symbols. Its metadata and scaler are
         kept, too.
     vocabulary : Vocabulary
-    training : dict
+    training : dict, optional
         Ready for JSON; ``crnn info`` shows it. With ``{"lines": True}`` it is a model of `lines`:
         ``crnn sample`` has it write lines, and ``crnn evaluate`` read them.
 
@@ -32,11 +32,11 @@ def save_model(path, net, vocabulary, training):
     --------
     >>> import crnn
     >>> from crnn.text import Vocabulary, load_model, save_model
-    >>> save_model("ab.safetensors", crnn.GRU(2, 8, 2), Vocabulary("ab"), {})  # doctest: +SKIP
+    >>> save_model("ab.safetensors", crnn.GRU(2, 8, 2), Vocabulary("ab"))  # doctest: +SKIP
     >>> net, vocabulary, training = load_model("ab.safetensors")               # doctest: +SKIP
     """
     check_fits(net, vocabulary)
-    checks.option("training", training, dict, "a dict")
+    training = {} if training is None else checks.option("training", training, dict, "a dict")
     header = {"vocabulary": vocabulary.symbols, "training": training, **net.header()}
     kinds.write(path, net.parameters, header, net.metadata)
 

@@ -1,6 +1,8 @@
 """What a model writes."""
 
 import itertools
+import math
+from numbers import Real
 
 import numpy as np
 
@@ -127,8 +129,9 @@ class _Chooser:
     """Draws a token from logits."""
 
     def __init__(self, temperature, top_k, top_p, seed):
-        if temperature != 0:
-            temperature = checks.positive_number(temperature, "temperature")
+        temperature = checks.option(
+            "temperature", temperature, Real, "a finite number of at least 0",
+            lambda each: 0 <= each < math.inf)
         if top_p is not None and checks.positive_number(top_p, "top_p") > 1:
             raise ValueError(f"top_p is a probability, got {top_p}")
         self._temperature = temperature

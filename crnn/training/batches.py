@@ -8,8 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from crnn.base import checks
 from crnn.base.arrangement import arranged
+from crnn.base.padding import is_list_of_arrays
 from crnn.base.weights import of_each_number
+from crnn.network.prediction import other_loss
 from crnn.training import finite
 from crnn.training.bucketing import Batches
 from crnn.training.ranks import Ranks
@@ -60,7 +63,7 @@ def checked_batches(data, objective, truncation, name="data", warm_up=0, ranks=N
 
     Without ``ranks`` these are all data there are.
     """
-    batches, targets = as_batches(data, objective, truncation, name, warm_up), 0
+    batches, targets, empty = as_batches(data, objective, truncation, name, warm_up), 0, []
     ranks = ranks or Ranks()
     for number in range(len(batches)):
         sequences = batches.sequences(number)
@@ -74,8 +77,12 @@ def checked_batches(data, objective, truncation, name="data", warm_up=0, ranks=N
                 targets += count_targets(part, objective)
         except (TypeError, ValueError, IndexError) as error:
             where = f"batch {number} of {name}" if len(batches) > 1 else name
-            raise type(error)(f"{where}: {error}{_how_read(data, name)}") from error
+            hint = _how_read(data, name)
+            if "targets" in str(error):
+                hint += other_loss(objective.net.metadata, objective.loss_name)
+            raise type(error)(f"{where}: {error}{hint}") from error
         _check_cuts(batch, objective, truncation, warm_up)
+        empty += batches.empty(number, batch)
     batches.targets, updates = ranks.total([targets, batches.updates]).astype(int).tolist()
     if not updates:
         raise ValueError(
@@ -85,6 +92,11 @@ def checked_batches(data, objective, truncation, name="data", warm_up=0, ranks=N
         )
     if objective.class_weight == "balanced":
         objective.balance(batches, ranks)
+    if empty:  # likely a fault in how they were read
+        checks.warn(
+            f"{name} has sequences without steps, which count for nothing: {len(empty)}, the first"
+            f" is {empty[0]}"
+        )
     return batches
 
 
@@ -158,11 +170,25 @@ class _Batches:
         form = "softmax" if self.objective.has_classes(targets) else "mse"
         weights = None if sample_weight is None else given.weights(sample_weight)
         arrays = given.x, given.targets(targets, form), given.lengths, weights
-        return Batch(*(None if each is None else np.asanyarray(each) for each in arrays))
+        return Batch(*(None if each is None else checks.plain_array(each, name)
+                       for name, each in zip(Batch._fields, arrays, strict=True)))
 
     def sequences(self, number):
         """Return the numbers of a batch's sequences among all of `crnn.batches`; None elsewhere."""
         return self._items.parts[number] if isinstance(self._source, Batches) else None
+
+    def empty(self, number, batch):
+        """Return the names of a batch's sequences that have no steps, of a list of sequences.
+
+        With an array they may be there to fill it up.
+        """
+        if batch.lengths is None or np.all(batch.lengths):
+            return []
+        places, known = np.flatnonzero(batch.lengths == 0), self.sequences(number)
+        if known is not None:
+            return [f"sequences[{known[place]}]" for place in places]
+        is_list = is_list_of_arrays(_fields(self._items[number]).x)
+        return [f"sequence {place} of batch {number}" for place in places] if is_list else []
 
     @functools.cached_property
     def updates(self):

@@ -116,6 +116,13 @@ class Batches:
         epoch, self._epochs = self._epochs, self._epochs + 1
         return iter(self.epoch(epoch))
 
+    def __array__(self, dtype=None, copy=None):
+        """Say what to give instead where an array is wanted."""
+        raise TypeError(
+            "what crnn.batches returns is for crnn.fit and crnn.evaluate, and to go through; here"
+            " give the sequences themselves, a list of arrays"
+        )
+
     def epoch(self, number, seed=None):
         """Return the batches of an epoch, made one by one as they are asked for.
 
@@ -231,11 +238,12 @@ class _Companion:
         for number, (each, length) in enumerate(zip(arrays, lengths, strict=True)):
             wanted = (int(length), *arrays[0].shape[1:]) if every_step else arrays[0].shape
             if each.shape != wanted:
-                hint = ("; there is one for each step, but of type"
-                        f" {each.dtype}: classes are integers, and numbers have an axis for"
-                        f" outputs, {name}[{number}][:, None]") if is_row else ""
-                raise ValueError(
-                    f"{name}[{number}] has shape {each.shape}; {wanted} is wanted{hint}")
+                if is_row:
+                    raise ValueError(
+                        f"{name}[{number}] has shape {each.shape} and dtype {each.dtype}, a number"
+                        " for each step; classes are integers, and numbers have an axis for"
+                        f" outputs, too: {name}[{number}][:, None]")
+                raise ValueError(f"{name}[{number}] has shape {each.shape}; {wanted} is wanted")
         self.is_last = not every_step
         self._arrays = [np.ascontiguousarray(each) for each in arrays] if every_step else arrays
         self.has_classes = every_step and axes == 1 and name == "targets"

@@ -248,6 +248,7 @@ def fit(
         loop.progress, loop.account = checkpoints.restore(
             checkpoint, net, optimizer, loop.account, data)
     loop.check_ranks()
+    loop.progress.history.loss_name = minimized.loss_name
     targets = "every" if has_every_step(data[0], minimized) else "last"
     net.metadata |= {"loss": minimized.loss_name or "custom", "targets": targets}
     lr = optimizer.lr

@@ -23,6 +23,8 @@ class History:
     Attributes
     ----------
     rows : list of dict
+    loss_name : str or None
+        Which of crnn's losses `fit` lowered; None of a function, or of rows from elsewhere.
     stopped_by : {"epochs", "patience", "callback"} or None
         Why `fit` returned: all epochs are over, so many were no better than the best one, or a
         callback asked for it. None as long as it has not.
@@ -35,13 +37,18 @@ class History:
     """
 
     def __init__(self, rows=()):
-        self.rows, self.stopped_by = list(rows), None
+        self.rows, self.loss_name, self.stopped_by = list(rows), None, None
 
     def __len__(self):
         return len(self.rows)
 
     def __getitem__(self, name):
-        """Return one column as a list."""
+        """Return one column as a list; KeyError says which there are."""
+        columns = [*self.rows[0]] if self.rows else []
+        if columns and name not in columns:
+            raise KeyError(
+                f"there is no column {name!r}; there are {', '.join(columns)}, and in rows a dict"
+                " of them for each epoch")
         return [row[name] for row in self.rows]
 
     def __iter__(self):

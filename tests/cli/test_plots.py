@@ -50,12 +50,28 @@ def test_png_can_be_read_back_and_shows_something(tmp_path):
 @pytest.mark.parametrize("validation", [True, False], ids=["validation", "training alone"])
 def test_svg_has_each_curve_and_its_last_value(tmp_path, validation):
     path = tmp_path / "curve.svg"
-    plots.loss_curves(history(validation), path, title="a title")
+    curves = history(validation)
+    curves.loss_name = "softmax"
+    plots.loss_curves(curves, path, title="a title")
     content = path.read_text(encoding="utf-8")  # texts are shapes, each with a comment
     xml.etree.ElementTree.fromstring(content)
     wanted = ["a title", "training, 0.667", "nats", "bits", "epoch"]
     assert all(text in content for text in wanted)
     assert ("validation, 0.833" in content) == validation
+
+
+@pytest.mark.parametrize(("loss", "unit", "label"), [
+    ("softmax", None, "nats"), ("sigmoid", None, "nats"), ("mse", None, "loss"),
+    (None, None, "loss"), ("softmax", "nats per character", "nats per character"),
+])
+def test_the_axis_says_what_the_loss_is_in(loss, unit, label):
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    curves = history()
+    curves.loss_name = loss
+    axes = plots.loss_curves(curves, unit=unit, ax=figure.subplots())
+    assert axes.get_ylabel() == label
+    seconds = [each.get_ylabel() for each in axes.child_axes]
+    assert seconds == ([label.replace("nats", "bits")] if "nats" in label else [])
 
 
 def test_upper_case_endings_and_text_paths(tmp_path):

@@ -295,7 +295,7 @@ def test_generate_is_sample_without_end():
 
 
 @pytest.mark.parametrize(("options", "error", "match"), [
-    ({"temperature": -1}, ValueError, "temperature"),
+    ({"temperature": -1}, ValueError, "temperature is -1.0; wanted a finite number of at least 0"),
     ({"temperature": math.nan}, ValueError, "temperature"),
     ({"temperature": math.inf}, ValueError, "temperature"),
     ({"temperature": "hot"}, TypeError, "temperature"),
@@ -367,6 +367,12 @@ def test_model_files_round_trip(tmp_path, dtype, symbols):
     content = (tmp_path / "model").read_bytes()
     text.save_model(tmp_path / "model", found, symbols, training)
     assert (tmp_path / "model").read_bytes() == content
+
+
+@no_backend
+def test_a_model_without_an_account_of_its_training(tmp_path):
+    text.save_model(tmp_path / "model", crnn.RNN(2, 2, 2), Vocabulary("ab"))
+    assert text.load_model(tmp_path / "model")[2] == {}
 
 
 @no_backend

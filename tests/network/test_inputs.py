@@ -138,7 +138,7 @@ BAD_KINDS = {
     "unmasked": (np.ma.masked_array, ValueError, "masked"),
     "matrix": (lambda a: np.asmatrix(a.reshape(len(a), -1)), ValueError, "matrix"),
     "sparse": (lambda a: Sparse(), ValueError, "Sparse"),
-    "ragged": (lambda a: [[1.0, 2.0], [3.0]], ValueError, "homogeneous"),
+    "ragged": (lambda a: [[1.0, 2.0], [3.0]], ValueError, "a list whose items have unequal"),
 }
 
 

@@ -209,7 +209,7 @@ REFUSED = {
     "token out of range": (lambda net: net([np.array([0, 1]), np.array([I])]), IndexError, "3"),
     "an array of arrays": (lambda net: net(np.array(TWO, object)), TypeError, r"list\(x\)"),
     "unequal nested lists": (lambda net: net([[0, 1], [2]]), ValueError,
-                             "inhomogeneous.*unequal.*np.asarray"),
+                             "a list whose items have unequal.*np.asarray"),
     "vectors of floats": (lambda net: net([np.zeros(3), np.zeros(5)]), ValueError, "None"),
     "targets of fewer": (lambda net: net.loss(TWO, TWO_TARGETS[:1]), ValueError,
                          "list of 1; x is a list of 2"),

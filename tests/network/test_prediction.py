@@ -126,6 +126,16 @@ def test_the_states_of_steps_are_left_alone(x, backend):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
+def test_no_sequences_have_no_predictions(loss, backend):
+    net, last = make(loss), make(loss, "last")
+    assert net.predict([]) == []
+    assert last.predict([]).shape == ((0,) if loss == "softmax" else (0, O))
+    if loss != "mse":
+        assert net.predict_proba([]) == []
+        assert last.predict_proba([]).shape == (0, O)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
 def test_what_is_nan_is_no_class(loss, x, backend):
     net, last = make(loss), make(loss, "last")
     x[3, 1, 0] = np.nan

@@ -114,6 +114,9 @@ REFUSED = {
     "weights": (lambda s: s.fit(X, sample_weight=[1]), ValueError, r"\(1,\); \(2,\)"),
     "weight below 0": (lambda s: s.fit(X, sample_weight=[1, -1]), ValueError, "-1"),
     "weights of 0": (lambda s: s.fit(X, sample_weight=[0, 0]), ValueError, "no number"),
+    "a padded array and its lengths": (lambda s: s.fit(crnn.pad([X[:, 0], X[:3, 0]])), TypeError,
+                                       r"fit\(\*crnn\.pad\(sequences\)\)"),
+    "batches": (lambda s: s.fit(crnn.batches([X[:, 0]], [0])), TypeError, "a list of arrays"),
     "not fitted": (lambda s: crnn.Scaler().transform(X), ValueError, "call fit"),
 }
 

@@ -320,7 +320,8 @@ def test_the_first_batch_may_come_to_a_zero_state(net, x, tokens, state, backend
     (4, None, "x is one sequence, the state is of a batch of 4; call reset(batch_size=None) first"),
     (4, 3, "x is a batch of 3, the state is of a batch of 4; call reset(batch_size=3) first"),
     (4, 0, "x is a batch of 0, the state is of a batch of 4; call reset(batch_size=0) first"),
-    (0, 1, "x is a batch of 1, the state is of a batch of 0; call reset(batch_size=1) first"),
+    (1, 3, "x is a batch of 3, the state is of a batch of 1; call reset(batch_size=3) first"
+     " (reset(1) has made it one of 1; to have sequence 1 alone begin anew call reset(rows=[1]))"),
 ])
 def test_another_batch_size_is_refused_with_the_remedy(net, x, tokens, size, rows, message):
     stream = net.stream(size)

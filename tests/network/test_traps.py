@@ -171,6 +171,12 @@ def test_copies_and_files_are_not_warned_of(tmp_path, backend):
 # --- shapes ----------------------------------------------------------------------------------
 
 X = np.zeros((32, 50, I))
+
+
+def one_hot(*shape):
+    return np.eye(O)[np.arange(np.prod(shape)).reshape(shape) % O]
+
+
 REFUSED = {
     "features": (lambda net: net(X[..., :3]), ValueError,
                  r"\(32, 50, 3\).*T = 32 steps of B = 50 sequences with 3 features.*=5"),
@@ -185,19 +191,47 @@ REFUSED = {
     "targets in training": (
         lambda net: crnn.fit(net, (X, np.zeros(32, int)), crnn.SGD(0.1), epochs=1), ValueError,
         "T = 32 steps of B = 50 sequences.*batch_first=True"),
-    "one-hot": (lambda net: net.loss(X, np.zeros((32, 50, O))), ValueError,
+    "one-hot": (lambda net: net.loss(X, one_hot(32, 50)), ValueError,
                 r"\(32, 50, 7\).*argmax\(-1\)"),
-    "one-hot integers": (lambda net: net.loss(X, np.zeros((50, O), int)), ValueError,
+    "one-hot integers": (lambda net: net.loss(X, one_hot(50).astype(int)), ValueError,
                          r"\(50, 7\).*argmax\(-1\)"),
-    "one-hot of one sequence": (lambda net: net.loss(X[:, 0], np.zeros((32, O))), ValueError,
+    "one-hot of one sequence": (lambda net: net.loss(X[:, 0], one_hot(32)), ValueError,
                                 r"\(32, 7\).*argmax\(-1\)"),
+    "one-hot of unequal lengths": (
+        lambda net: net.loss([X[:9, 0], X[:5, 0]], [one_hot(9), one_hot(5)]), ValueError,
+        r"argmax\(-1\), in a list that of each"),
+    "one-hot rows, one a sequence, as lists": (
+        lambda net: net.loss([X[:9, 0], X[:5, 0]], one_hot(2).tolist()), ValueError,
+        r"x\[0\] has 9 steps; .*one-hot rows.*np.argmax\(targets, axis=-1\)"),
+    "several classes": (lambda net: net.loss(X, 1 - one_hot(32, 50)), ValueError,
+                        "rows of 0 and 1, .*loss='sigmoid'"),
+    "several classes, or none": (lambda net: net.loss(X, np.zeros((50, O), int)), ValueError,
+                                 "rows of 0 and 1, .*loss='sigmoid'"),
+    "classes from 1": (
+        lambda net: net.loss(X, np.arange(1, 1 + 32 * 50).reshape(32, 50) % O + 1), ValueError,
+        "class 7; .*0 to 6, .*from 1 take targets - 1"),
+    "features first": (lambda net: net(X[:, 0].T), ValueError, r"axis 0, pass x\.T$"),
+    "features in the middle": (lambda net: net(np.moveaxis(X, 2, 1)), ValueError,
+                               r"axis 1, pass np\.moveaxis\(x, 1, -1\)$"),
+    "features first, in a list": (lambda net: net([X[:9, 0].T, X[:5, 0].T]), ValueError,
+                                  r"x\[1\] has shape \(5, 5\).*pass each one's \.T"),
+    "a number a step, of unequal lengths": (
+        lambda net: net.loss([X[:9, 0], X[:5, 0]], [np.ones(9), np.ones(5)], loss="mse"),
+        ValueError, r"targets\[0\] has shape \(9,\), a number for each step; .*\[:, None\]"),
+    "lists of unequal lengths": (lambda net: net([[1.0, 2.0], [3.0]]), ValueError,
+                                 "^x is no array, but a list whose items have un.*np.asarray"),
+    "lists of unequal lengths in training": (
+        lambda net: crnn.fit(net, (X, [[1, 2], [3]]), crnn.SGD(0.1), epochs=1), ValueError,
+        "^data: targets is no array, but a list whose items have unequal lengths. Those of"),
+    "batches": (lambda net: net.predict(crnn.batches([X[:9, 0]], [0])), TypeError,
+                "crnn.batches returns is for crnn.fit.*a list of arrays"),
     "float classes": (lambda net: net.loss(X, np.zeros((32, 50))), TypeError,
                       r"float64.*integers.*astype\(int\)"),
     "strings": (lambda net: net(["abc", "de"]), TypeError, "vocabulary.*encode"),
     "a string": (lambda net: net("abc"), TypeError, "vocabulary.*encode"),
     "ragged": (lambda net: net([np.zeros(3), np.zeros(4)]), ValueError, r"list of arrays.*None"),
-    "numbers without a loss": (lambda net: net.loss(X, np.zeros((32, 50, O))), ValueError,
-                               "no classes give another loss, such as 'mse'"),
+    "numbers without a loss": (lambda net: net.loss(X, np.full((32, 50, O), 0.5)), ValueError,
+                               "numbers are for another loss, such as loss='mse'"),
     "numbers without an axis": (
         lambda net: crnn.GRU(I, H, 1).loss(X, np.zeros((32, 50)), loss="mse"), ValueError,
         r"of one number each: targets\[\.\.\., None\]"),

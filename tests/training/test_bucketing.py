@@ -245,7 +245,7 @@ REFUSED = {
     "names": ({"targets": ["cat", "dog"]}, TypeError, r"np\.unique\(names, return_inverse=True\)"),
     "numbers without an axis for outputs": (
         {"targets": [np.zeros(2), np.zeros(4)]}, ValueError,
-        r"targets\[1\].* of type float64: classes are integers.* targets\[1\]\[:, None\]"),
+        r"targets\[1\] .*float64, a number for each step; classes are .* targets\[1\]\[:, None\]"),
     "of different kinds": ({"targets": [0, [0, 1]]}, ValueError, r"targets\[1\]"),
     "weights": ({"targets": [0, 1], "sample_weight": [1.0]}, ValueError, "sample_weight"),
     "sequences": ({"targets": [0], "sequences": ["ab"]}, TypeError, "vocabulary"),

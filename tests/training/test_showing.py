@@ -79,6 +79,22 @@ ROWS = [{"epoch": n, "update": 3 * n, "lr": 0.1, "loss": 2 / n, "validation_loss
         for n in (1, 2, 3)]
 
 
+def test_a_column_that_is_not_there_is_told_with_those_that_are(rng):
+    history = crnn.fit(make(), batch(rng), crnn.Adam(), epochs=1)
+    with pytest.raises(KeyError, match=r"no column 'val_loss'; there are epoch, .*validation_l"):
+        history["val_loss"]
+    with pytest.raises(KeyError, match=r"no column 0; .*in rows a dict"):
+        history[0]
+    assert crnn.History()["loss"] == []
+
+
+@pytest.mark.parametrize("loss", ["softmax", "mse"])
+def test_a_history_knows_the_loss(rng, loss):
+    history = crnn.fit(make(), batch(rng, loss=loss), crnn.Adam(), epochs=1, loss=loss)
+    assert history.loss_name == loss
+    assert crnn.History(ROWS).loss_name is None
+
+
 @pytest.mark.parametrize("validation", [True, False])
 def test_a_data_frame(validation):
     pytest.importorskip("pandas")

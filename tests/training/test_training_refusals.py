@@ -177,6 +177,43 @@ def test_what_is_not_finite_is_told_before_training(case, name):
         crnn.evaluate(make(), data, **options)
 
 
+def test_the_message_says_what_the_network_was_trained_with():
+    net, data = make(), (FLOATS, np.full((T, B, O), 0.5))
+    crnn.fit(net, data, crnn.SGD(0.1), epochs=1, loss="mse")
+    hint = "the network was trained with loss='mse'$"
+    for call in (lambda: crnn.evaluate(net, data), lambda: net.loss(*data),
+                 lambda: crnn.fit(net, data, crnn.SGD(0.1), epochs=1)):
+        with pytest.raises(ValueError, match=hint):
+            call()
+    for call in (lambda: net.loss(FLOATS[..., :2], data[1]), lambda: make().loss(*data),
+                 lambda: net.loss(FLOATS, 1, loss="mse")):
+        with pytest.raises(ValueError) as caught:
+            call()
+        assert "was trained" not in str(caught.value)
+
+
+EMPTY = np.ones((0, I))
+
+
+@pytest.mark.parametrize(("data", "which"), [
+    (lambda: ([*RAGGED, EMPTY, EMPTY], [0] * 7), "2, the first is sequence 5 of batch 0"),
+    (lambda: [(RAGGED, [0] * 5), ([EMPTY, *RAGGED], [0] * 6)],
+     "1, the first is sequence 0 of batch 1"),
+    (lambda: crnn.batches([*RAGGED, EMPTY], [0] * 6, batch_size=2),
+     r"1, the first is sequences\[5\]"),
+    (lambda: crnn.batches([np.array([1, 2]), np.array([1])]), r"1, the first is sequences\[1\]"),
+], ids=["list", "lists", "crnn.batches", "a single token"])
+def test_sequences_without_steps_are_told(data, which):
+    with pytest.warns(UserWarning, match=f"^data has sequences without steps, .*: {which}"):
+        crnn.fit(make(), data(), crnn.SGD(0.1), epochs=2)
+    with pytest.warns(UserWarning, match=which):
+        crnn.evaluate(make(), data())
+
+
+def test_lengths_of_0_in_an_array_are_not_told():
+    crnn.evaluate(make(), (X, TARGETS, [T, 0]))
+
+
 def test_what_does_not_count_may_be_anything(rng, backend):
     x, targets = batch(rng, loss="mse")
     found = []
