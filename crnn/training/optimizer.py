@@ -64,6 +64,12 @@ class Optimizer:
             value = _hyperparameter(name, value)
         super().__setattr__(name, value)
 
+    def __setstate__(self, state):
+        """Be what a pickle has. Its arrays can be read-only, as those that Dask hands over are."""
+        self.__dict__.update(state)
+        self._steps = self._steps.copy()
+        self._slots = {name: slot.copy() for name, slot in self._slots.items()}
+
     def __repr__(self):
         options = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._options)
         return f"{type(self).__name__}({options})"

@@ -161,7 +161,16 @@ def test_slots_are_made_at_the_first_step(opt, names):
     assert all(v.shape == (3,) and v.dtype == np.float32 for v in opt.state().values())
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda opt: pickle.loads(pickle.dumps(opt))])
+def sent(opt):
+    """An optimizer that an engine such as Dask hands over: in arrays that cannot be written to."""
+    buffers = []
+    content = pickle.dumps(opt, protocol=5, buffer_callback=buffers.append)
+    assert buffers
+    return pickle.loads(content, buffers=[bytes(each) for each in buffers])
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, copy.copy, lambda opt: pickle.loads(pickle.dumps(opt)), sent])
 def test_copies_are_equal_and_apart(copied):
     (net, grads), (other, _) = random_run(steps=4), random_run(steps=4)
     opt = optimizers.Adam(lr=0.1)
