@@ -73,9 +73,10 @@ class Scaler:
         weights, parts = self._weights(sample_weight, x, arrays), []
         for (array, valid), weight in zip(arrays, weights, strict=True):
             rows = (array if valid is None else array[valid]).reshape(-1, array.shape[-1])
-            of_rows = np.broadcast_to(weight, array.shape[:-1])
-            of_rows = (of_rows if valid is None else of_rows[valid]).reshape(-1, 1)
-            parts.append((rows.astype(np.float64), np.where(np.isnan(rows), 0.0, of_rows)))
+            if np.ndim(weight):  # not one for all rows
+                weight = np.broadcast_to(weight, array.shape[:-1])
+                weight = (weight if valid is None else weight[valid]).reshape(-1, 1)
+            parts.append((rows.astype(np.float64), np.where(np.isnan(rows), 0.0, weight)))
         counts = sum(each.sum(0) for _, each in parts)
         if not counts.all():
             raise ValueError(f"x has no number for the features {np.flatnonzero(counts == 0)}")

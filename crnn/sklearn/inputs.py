@@ -62,7 +62,13 @@ class Form(NamedTuple):
         if kind == NUMBERS:
             return cls(kind, items[0].shape[1], sequences.axes == 2, None)
         if kind == TOKENS:
-            return cls(kind, max(int(each.max()) for each in items) + 2, False, None)
+            largest = max(int(each.max()) for each in items)
+            if largest > sum(map(len, items)):
+                checks.warn(
+                    "integers in a list of sequences are tokens, and here they have"
+                    f" {largest + 1:,} rows of weights, more than there are steps; pass what"
+                    " measures something as floats")
+            return cls(kind, largest + 2, False, None)
         vocabulary = Vocabulary.of(
             "".join(items) if kind == CHARACTERS else [word for text in items for word in text])
         return cls(kind, len(vocabulary) + 1, False, vocabulary)
@@ -155,14 +161,21 @@ def _is_array(items):
 def _of_array(X, estimator, form):
     axes = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
     options = {"dtype": FLOATS, "input_name": "X", "estimator": estimator}
-    if axes == 3:
-        array = check_array(X, allow_nd=True, **options)
-        if 0 in array.shape:
-            raise ValueError(f"X has shape {array.shape}; sequences need steps and features")
-    elif form is None or form.is_table:
-        array = validate_data(estimator, X, reset=form is None, dtype=FLOATS)[:, :, None]
-    else:
-        array = check_array(X, **options)[:, :, None]
+    try:
+        if axes == 3:
+            array = check_array(X, allow_nd=True, **options)
+        elif form is None or form.is_table:
+            array = validate_data(estimator, X, reset=form is None, dtype=FLOATS)[:, :, None]
+        else:
+            array = check_array(X, **options)[:, :, None]
+    except ValueError as error:
+        if "convert string" not in str(error):
+            raise
+        raise ValueError(
+            f"{error}; texts are one axis: a list, or a column of a frame, frame['text']"
+        ) from error
+    if 0 in array.shape:
+        raise ValueError(f"X has shape {array.shape}; sequences need steps and features")
     return Sequences(list(array), NUMBERS, axes)
 
 

@@ -45,6 +45,8 @@ X_CASES = {  # every estimator's X, in `fit` and in what comes after it
     "one sequence without its list": (np.ones(5), ValueError, "Reshape your data"),
     "numbers in a list": ([1.0, 2.0], ValueError, "Reshape your data"),
     "three axes in a list": ([np.ones((2, 3, 4))] * 12, ValueError, r"X\[0\] has shape"),
+    "a table of texts": (
+        np.array([["ab"]] * 12, object), ValueError, r"convert string.*frame\['text'\]"),
     "four axes": (np.ones((12, 2, 3, 4)), ValueError, "dim 4"),
     "complex": ([each + 1j for each in X], ValueError, "Complex data not supported"),
     "None": (None, ValueError, "None|array"),

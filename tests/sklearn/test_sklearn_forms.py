@@ -90,6 +90,12 @@ def test_integers_of_an_array_are_numbers():
     assert fitted([[1.0, 2.0], [1, 2, 3]] * 4).net_.input_size == 1  # a float among integers
 
 
+def test_integers_that_seem_to_measure_something_are_warned_of():
+    with pytest.warns(UserWarning, match="1,001 rows of weights.*as floats"):
+        fitted([[1, 2, 1000]] * N)
+    fitted(TOKENS.tolist())
+
+
 def test_how_many_features_there_are():
     X, y, _ = ragged()
     assert fitted(SERIES).n_features_in_ == T
