@@ -104,7 +104,9 @@ def fit(
         One batch ``(x, targets)`` or ``(x, targets, lengths)``, or a dict with "x", "targets" and
         maybe "lengths" and "sample_weight"; or a sequence of such batches (a list, or anything with
         a length and items), or what `crnn.batches` returns. As for `RNN.loss`: x may be a list of
-        sequences of unequal lengths, too (a list: a tuple of tuples is a sequence of batches).
+        sequences of unequal lengths, too (a list: a tuple of tuples is a sequence of batches). One
+        batch is one update an epoch, where truncation does not cut it; `crnn.batches` makes many of
+        a list.
     optimizer : Optimizer
     epochs : int
     loss : str, crnn.Huber, crnn.Quantile or callable
