@@ -32,7 +32,7 @@ def fit(settings, panel):
     observed, covariates, times = _from_first_values(panel)
     values = [filled(each, np.zeros(0), settings.repeats_after) for each in observed]
     lags = preprocessing.chosen_lags(settings, values)
-    _check_lengths(layout, values, lags)
+    _check_lengths(settings, layout, values, lags)
     done = preprocessing.fitted(settings, lags, values, covariates, observed)
     _warn_of_constants(layout, done.scale)
     series = [
@@ -40,6 +40,7 @@ def fit(settings, panel):
             settings, done, layout.columns, covariates[number], times[number]))
         for number in range(len(values))
     ]
+    _check_seen(layout, series)
     entropy = np.random.SeedSequence(settings.seed).entropy
     groups = [[series[k] for k in group] for group in groups_of(len(series), settings)]
     learned = _learned(settings, done, groups, entropy)
@@ -97,12 +98,26 @@ def _from_first_values(panel):
     return [list(each) for each in zip(*found, strict=True)]
 
 
-def _check_lengths(layout, values, lags):
+def _check_lengths(settings, layout, values, lags):
+    horizon = settings.horizon if settings.direct else 0
+    wanted = sum(lags) + 2 * horizon + FEWEST
     for number, each in enumerate(values):
-        if len(each) < sum(lags) + FEWEST:
+        if len(each) < wanted:
+            direct = f", and twice the horizon of {horizon} with direct=True" if horizon else ""
             raise ValueError(
-                f"{layout.where(number)} is too short: it has {len(each)} values; at least"
-                f" {sum(lags) + FEWEST} are wanted, {FEWEST} beyond the differences {lags}")
+                f"{layout.where(number)} is too short: it has {len(each)} values; at least {wanted}"
+                f" are wanted, {FEWEST} beyond the differences {lags}{direct}")
+
+
+def _check_seen(layout, series):
+    """Raise ValueError if so much is missing that there is nothing to learn from, or to try."""
+    for number, each in enumerate(series):
+        seen = np.isfinite(each.seen).all(1)
+        if not (seen[1 : each.cut].any() and seen[each.cut :].any()):
+            raise ValueError(
+                f"{layout.where(number)} has too few values that are not missing: among its first"
+                f" {each.cut} steps, or its last {len(seen) - each.cut}, there is none whose"
+                " differences are known; leave it out, or fill it in")
 
 
 def _warn_of_constants(layout, scale):

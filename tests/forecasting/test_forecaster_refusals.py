@@ -61,6 +61,11 @@ FITS = {
     "one that is too short": (lambda f: f.fit([Y, Y[:5]]), ValueError, "series 1 is too short"),
     "NaN": (lambda f: f.fit(HOLE), ValueError, "1 missing.*row 7.*missing='skip'"),
     "NaN alone": (lambda f: made(missing="skip").fit(Y * np.nan), ValueError, "no value"),
+    "a series that ends long before": (
+        lambda f: made(missing="skip").fit(np.where(np.arange(40) > 20, np.nan, Y)), ValueError,
+        "too few.*last 13"),
+    "too short for all steps at once": (lambda f: made(direct=True).fit(Y), ValueError,
+                                        "at least 56.*horizon of 24"),
     "infinity": (lambda f: f.fit(np.where(Y > 0.9, np.inf, Y)), ValueError, "infinite"),
     "logarithm of 0": (lambda f: made(log=True).fit(np.maximum(Y, 0)), ValueError, "log=False"),
     "X too short": (lambda f: f.fit(Y, X[:39]), ValueError, "39 rows.*40"),
