@@ -119,8 +119,9 @@ def read(X, estimator, form=None):
 
     Raises
     ------
-    TypeError, ValueError
-        If X is none of the forms, has NaN, infinity or a sequence without steps, or does not fit.
+    TypeError, ValueError, IndexError
+        If X is none of the forms, has NaN, infinity, a token below 0 or a sequence without steps,
+        or does not fit.
     """
     if form is None:
         vars(estimator).pop("n_features_in_", None)
@@ -197,7 +198,9 @@ def _of_list(items):
 
 def _has_words(items):
     """Whether there is a str in the first sequence that has steps."""
-    first = next((each for each in items if getattr(each, "ndim", 1) and len(each)), ())
+    one_axis = (each for each in items
+                if isinstance(each, (list, tuple)) or getattr(each, "ndim", 0) == 1)
+    first = next((each for each in one_axis if len(each)), ())
     return any(isinstance(each, str) for each in first)
 
 

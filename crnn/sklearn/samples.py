@@ -73,13 +73,14 @@ def canonical(samples):
         equals.setdefault(_digest(sequence) + _digest(target), []).append(number)
     groups = [equals[key] for key in sorted(equals)]
     weights = [np.sort([samples.weights[k] for k in group], axis=0).sum(0) for group in groups]
-    mean = np.sort(np.concatenate([each.ravel() for each in weights])).mean()
+    flat = np.sort(np.concatenate([each.ravel() for each in weights]))
+    mean = flat[0] if flat[0] == flat[-1] else flat.mean()  # equal ones become exactly 1
     first = samples.part([group[0] for group in groups])
     return first._replace(weights=[each / mean for each in weights])
 
 
 def _digest(array):
-    """Return 16 bytes that are the same for equal numbers, whatever their type."""
+    """Return 16 bytes that are the same for equal arrays, of integers or of floats of any width."""
     array = np.asarray(array)
     plain = np.ascontiguousarray(array, np.int64 if array.dtype.kind in "iu" else np.float64)
     digest = blake2b(repr(array.shape).encode(), digest_size=16)

@@ -1,7 +1,8 @@
 """`SequenceScaler`: features of about the same size, as a step of a pipeline."""
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from crnn.network.scaling import Scaler
@@ -10,12 +11,18 @@ from crnn.sklearn.inputs import NUMBERS, Form, read
 from crnn.sklearn.samples import checked_weights, counting
 
 
-class SequenceScaler(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+def _has_columns(scaler):
+    """Whether what it gives can be a data frame: (n, T), unless it was fitted to something else."""
+    return not hasattr(scaler, "_form") or scaler._form.is_table
+
+
+class SequenceScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Brings each feature to mean 0 and standard deviation 1, over all steps of all sequences.
 
     For pipelines. `SequenceClassifier` and the others scale by themselves, so it is for what comes
     before them, or after. Sequences come out in the form in which they came in: an array (n, T) is
-    of one feature, whose mean is over all its numbers.
+    of one feature, whose mean is over all its numbers. ``set_output`` is for these; what else
+    sequences can be stays as it is.
 
     Attributes
     ----------
@@ -41,6 +48,21 @@ class SequenceScaler(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+    @available_if(_has_columns)
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the columns of an array (n, T), which are those of X.
+
+        Parameters
+        ----------
+        input_features : array_like of str (T,), optional
+            Names, where X had none.
+
+        Returns
+        -------
+        ndarray of str (T,)
+        """
+        return super().get_feature_names_out(input_features)
 
     def fit(self, X, y=None, sample_weight=None):
         """Take mean and standard deviation of each feature from sequences.

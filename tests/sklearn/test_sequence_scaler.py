@@ -5,7 +5,16 @@ import pytest
 
 pytest.importorskip("sklearn")
 
+import sklearn
 from sequence_data import ragged, same
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import (
+    check_global_output_transform_pandas,
+    check_set_output_transform,
+    check_set_output_transform_pandas,
+    check_transformer_get_feature_names_out,
+    check_transformer_get_feature_names_out_pandas,
+)
 
 import crnn
 from crnn.sklearn import SequenceScaler
@@ -45,8 +54,30 @@ def test_weights():
         found.scaler_.mean, np.average(np.concatenate(X), axis=0, weights=steps))
 
 
-def test_settings_of_output_leave_lists_alone():
-    import sklearn
+def test_frames_come_out_where_sequences_are_rows():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(np.arange(12.0).reshape(4, 3), columns=list("abc"), index=list("wxyz"))
+    found = SequenceScaler().set_output(transform="pandas").fit_transform(frame)
+    assert found.columns.tolist() == list("abc")
+    assert found.index.tolist() == list("wxyz")
+    assert same(found.to_numpy(), SequenceScaler().fit_transform(frame))
 
+
+@pytest.mark.parametrize("sequences", [X, np.ones((3, 4, 2))], ids=["list", "array"])
+def test_other_sequences_stay_what_they_are(sequences):
+    pytest.importorskip("pandas")
+    plain = SequenceScaler().fit_transform(sequences)
     with sklearn.config_context(transform_output="pandas"):
-        assert same(SequenceScaler().fit_transform(X), crnn.Scaler().fit_transform(X))
+        assert same(SequenceScaler().fit_transform(sequences), plain)
+        assert not hasattr(SequenceScaler().fit(sequences), "get_feature_names_out")
+    pipeline = make_pipeline(SequenceScaler(), SequenceScaler()).set_output(transform="pandas")
+    assert type(pipeline.fit_transform(sequences)) is type(plain)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("check", [
+    check_set_output_transform, check_set_output_transform_pandas,
+    check_global_output_transform_pandas, check_transformer_get_feature_names_out,
+    check_transformer_get_feature_names_out_pandas])
+def test_scikit_learns_checks_of_its_own_transformers(check):
+    check("SequenceScaler", SequenceScaler())

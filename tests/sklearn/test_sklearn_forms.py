@@ -23,9 +23,9 @@ def fitted(X, y=Y):
     return SequenceClassifier(**FEW).fit(X, y)
 
 
-def strings(frame):
+def of_pandas(name):
     pandas = pytest.importorskip("pandas")
-    return getattr(pandas, frame)
+    return getattr(pandas, name)
 
 
 FORMS = {  # equal in every form
@@ -33,21 +33,21 @@ FORMS = {  # equal in every form
         lambda: SERIES, lambda: SERIES[:, :, None], lambda: SERIES.tolist(),
         lambda: list(SERIES), lambda: tuple(SERIES), lambda: list(SERIES[:, :, None]),
         lambda: SERIES[:, :, None].tolist(), lambda: SERIES.astype(object),
-        lambda: np.asfortranarray(SERIES), lambda: strings("DataFrame")(SERIES),
+        lambda: np.asfortranarray(SERIES), lambda: of_pandas("DataFrame")(SERIES),
     ],
     "features": [
         lambda: FEATURES, lambda: list(FEATURES), lambda: FEATURES.tolist(),
         lambda: np.asfortranarray(FEATURES), lambda: [each.tolist() for each in FEATURES],
-        lambda: [strings("DataFrame")(each) for each in FEATURES],
+        lambda: [of_pandas("DataFrame")(each, columns=list("xyz")) for each in FEATURES],
     ],
     "tokens": [
         lambda: list(TOKENS), lambda: TOKENS.tolist(), lambda: list(TOKENS.astype(np.uint8)),
         lambda: [list(map(np.int32, each)) for each in TOKENS],
-        lambda: [strings("Series")(each) for each in TOKENS],
+        lambda: [of_pandas("Series")(each) for each in TOKENS],
     ],
     "characters": [
         lambda: TEXTS, lambda: tuple(TEXTS), lambda: np.array(TEXTS),
-        lambda: np.array(TEXTS, object), lambda: strings("Series")(TEXTS),
+        lambda: np.array(TEXTS, object), lambda: of_pandas("Series")(TEXTS),
     ],
     "words": [
         lambda: list(WORDS[TOKENS]), lambda: WORDS[TOKENS].tolist(),
