@@ -33,8 +33,11 @@ cdef inline void gather_rows(
     real *to, Py_ssize_t to_row, const real *rows, Py_ssize_t row, const Py_ssize_t *which,
     Py_ssize_t n, Py_ssize_t columns
 ) noexcept nogil:
-    # to[:n, :columns] = rows[which[:n], :columns]
+    # to[:n, :columns] = rows[which[:n], :columns], where which goes up: mostly they are all rows
     cdef Py_ssize_t r
+    if n > 0 and which[n - 1] == n - 1:
+        copy_rows(to, to_row, rows, row, n, columns)
+        return
     for r in range(n):
         copy_rows(to + r * to_row, to_row, rows + which[r] * row, row, 1, columns)
 
