@@ -1,19 +1,22 @@
-"""The command line: ``crnn train``, ``classify``, ``sample``, ``evaluate``, ``info``."""
+"""The command line: ``crnn train`` and the other commands."""
 
 import io
 import os
 import sys
 
+# NumPy loads this when somebody asks for it, and a Ctrl-C that comes just then would be lost.
+import numpy.random  # noqa: F401
+
 from crnn._version import __version__
-from crnn.cli import classify, commands, train
+from crnn.cli import classify, commands, forecast, train
 from crnn.cli.options import Parser
 from crnn.cli.together import end
 from crnn.files.printable import printable
 from crnn.training.interrupts import Terminated
 
 DESCRIPTION = (
-    "Train a small recurrent network on a CPU, in a minute: on text, and let it write, or on"
-    " sequences with labels, and let it classify others.")
+    "Train a small recurrent network on a CPU, in a minute: on text, and let it write; on sequences"
+    " with labels, and let it classify others; on series, and let it forecast them.")
 FAILED, INTERRUPTED, TERMINATED = 1, 130, 143
 
 
@@ -63,5 +66,6 @@ def parser():
     subparsers = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     train.add_command(subparsers)
     classify.add_command(subparsers)
+    forecast.add_command(subparsers)
     commands.add_commands(subparsers)
     return top

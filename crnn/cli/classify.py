@@ -48,13 +48,6 @@ examples:
 """
 
 
-class Formatter(HelpFormatter):
-    """Leaves the lines of the examples as they are."""
-
-    def _fill_text(self, text, width, indent):
-        return text if text == EXAMPLE else super()._fill_text(text, width, indent)
-
-
 def add_command(commands):
     """Add ``classify`` to the parser's commands."""
     command = commands.add_parser(
@@ -65,7 +58,7 @@ def add_command(commands):
         " archives), .csv in long form (a row a step, with columns of ids, labels and features) or"
         " .npz. With --model, print the class of each sequence of a file, with its id if it has"
         " one.",
-        epilog=EXAMPLE, formatter_class=Formatter,
+        epilog=EXAMPLE, formatter_class=HelpFormatter,
     )
     add = command.add_argument
     add("file", metavar="TRAIN", help="file to learn from; with --model, the one to classify")

@@ -15,7 +15,10 @@ class Parser(argparse.ArgumentParser):
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows the default of an option that has one."""
+    """Shows the default of an option that has one, and examples in their lines."""
+
+    def _fill_text(self, text, width, indent):
+        return text if text.startswith("examples:") else super()._fill_text(text, width, indent)
 
     def _get_help_string(self, action):
         if action.default is None or action.default is False or action.default == "":
@@ -71,6 +74,13 @@ def temperature(text):
 def probability(text):
     """Read a number above 0 and at most 1."""
     return _number(text, float, "a number above 0 and at most 1", lambda value: 0 < value <= 1)
+
+
+def levels(text):
+    """Read numbers above 0 and below 1 with commas between them: 0.8,0.95."""
+    wanted = "a number above 0 and below 1"
+    return tuple(_number(each, float, wanted, lambda value: 0 < value < 1)
+                 for each in text.split(","))
 
 
 def fraction(text):

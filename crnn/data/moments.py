@@ -9,7 +9,8 @@ from crnn.data.cells import number, shown
 from crnn.files.disk import bad
 
 ISO = re.compile(
-    r"(\d{4}-\d\d(?:-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)?)?)(?:Z|([+-])(\d\d):?(\d\d)?)?",
+    r"(\d{4}-\d\d(?:-\d\d(?:[T ]\d\d(?::\d\d(?::\d\d(?:\.\d{1,9})?)?)?)?)?)"
+    r"(?:Z|([+-])(\d\d):?(\d\d)?)?",
     re.ASCII)
 ERA = range(1678, 2262)  # years whose nanoseconds have room in 64 bits
 

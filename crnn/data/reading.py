@@ -55,11 +55,11 @@ def read(path, *, rows="steps", id=None, time=None, label=None, columns=None, en
     (or numbers only: then they are called 0, 1, ...). With ``rows="steps"``, an id column tells
     sequences apart ("id", "unique_id", "series_id", "sequence_id", "case_id", "item_id", "series",
     "sequence", "case"), whose rows may lie between each other's if there is a time column; without
-    one, all rows are one sequence. A time column ("time", "timestamp", "date", "datetime", "ds",
-    "step", "t"; of a single sequence also a first one that is "year", "month", "quarter" or has no
-    name, as pandas writes an index) has to increase. A label column ("label", "labels", "class") is
-    the same in all rows of a sequence. With ``rows="sequences"``, what is missing at the end of a
-    row is no step.
+    one, all rows are one sequence. A time column has to increase ("time", "timestamp", "date",
+    "datetime", "ds", "step", "t"; or the only one of dates such as 2026-11-30; or, of a single
+    sequence, a first one that is "year", "month", "quarter" or has no name, as pandas writes an
+    index). A label column ("label", "labels", "class") is the same in all rows of a sequence. With
+    ``rows="sequences"``, what is missing at the end of a row is no step.
 
     **.npz** has arrays ``x`` (or "X", "sequences", "data"), and maybe ``lengths`` and ``labels``
     (or "label", "y", "target", "targets"): x is (n, T, I), or (n, T) of one feature, and padded

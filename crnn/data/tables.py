@@ -3,6 +3,7 @@
 import array
 import csv
 import io
+import itertools
 import numbers
 from typing import Any, NamedTuple
 
@@ -51,9 +52,11 @@ class Places(NamedTuple):
 def read_csv(path, text, asked):
     """Return the `Dataset` of a table's text."""
     checks.choice(asked.rows, "rows", ("steps", "sequences"))
-    rows = _rows(path, text)
-    names, rows = _names_and_rows(path, rows)
-    places = _places(path, names, asked)
+    names, rows = _names_and_rows(path, _rows(path, text))
+    first = next(rows, None)
+    if first is None:
+        raise bad(path, "has no row below the names of its columns")
+    places, rows = _places(path, names, asked, first[1]), itertools.chain([first], rows)
     return (_steps if asked.rows == "steps" else _sequences)(path, names, rows, places)
 
 
@@ -87,7 +90,7 @@ def _names_and_rows(path, rows):
     if not first:
         raise bad(path, "has no line that is not empty")
     if all(number(each) is not None for each in first):
-        return [str(place) for place in range(len(first))], _again((line, first), rows)
+        return [str(place) for place in range(len(first))], itertools.chain([(line, first)], rows)
     names = [each.strip() for each in first]
     for name in names:
         value = number(name)
@@ -100,13 +103,11 @@ def _names_and_rows(path, rows):
     return names, rows
 
 
-def _again(first, rows):
-    yield first
-    yield from rows
+def _places(path, names, asked, first):
+    """Return the columns that are asked for, and those with usual names among the others.
 
-
-def _places(path, names, asked):
-    """Return the columns that are asked for, and those with usual names among the others."""
+    ``first`` are the cells of the first row: a date there makes a column one of times.
+    """
     if asked.rows == "sequences" and asked.time is not None:
         raise ValueError('time is a column of steps; leave it out with rows="sequences"')
     given = {what: _place(path, names, getattr(asked, what), what)
@@ -124,6 +125,10 @@ def _places(path, names, asked):
     if asked.rows == "steps" and 0 in free and given["id"] is given["time"] is None and (
             names[0].lower() in FIRST_TIMES):
         given["time"] = 0
+    if asked.rows == "steps" and given["time"] is None:
+        dated = [place for place in free
+                 if place not in given.values() and is_moment(first[place].strip())]
+        given["time"] = dated[0] if len(dated) == 1 else None
     if asked.columns is None:
         features = [place for place in free if names[place] and place not in given.values()]
     _check_apart(path, names, [*given.values(), *features])
@@ -149,8 +154,8 @@ def _place(path, names, asked, what):
         return names.index(asked)
     by_case = [place for place, name in enumerate(names) if name.lower() == asked.lower()]
     if len(by_case) != 1:
-        raise bad(path, f"has no column {shown(asked)} for {what}; its columns are"
-                  f" {listed(names)}")
+        purpose = "" if what == "columns" else f" for {what}"
+        raise bad(path, f"has no column {shown(asked)}{purpose}; its columns are {listed(names)}")
     return by_case[0]
 
 
@@ -191,8 +196,6 @@ def _steps(path, names, rows, places):
         if places.time is not None:
             steps.times.append(_given(path, names, line, cells, places.time, "time"))
         last = name
-    if not found:
-        raise bad(path, "has no row below the names of its columns")
     width = len(places.features)
     return Dataset(
         [np.array(each.values).reshape(-1, width) for each in found.values()],
@@ -225,8 +228,6 @@ def _sequences(path, names, rows, places):
             ids.append(_given(path, names, line, cells, places.id, "id"))
         if places.label is not None:
             labels.append(_given(path, names, line, cells, places.label, "label"))
-    if not sequences:
-        raise bad(path, "has no row below the names of its columns")
     return Dataset(sequences, _labels(labels) if labels else None, labels_of(ids) if ids else None)
 
 

@@ -71,7 +71,8 @@ def read_more(y, X, fitted):
         If it does not lie as before, or begins at another time.
     """
     layout = fitted.layout
-    if layout.form == "one" and np.ndim(y) == 0 and not isinstance(y, str):
+    is_table = _is_dataset(y) or isinstance(y, str)
+    if layout.form == "one" and not is_table and np.ndim(y) == 0:
         y = [y]
     elif layout.form != "list" and isinstance(y, (list, np.ndarray)) and (
             np.shape(y) == (len(layout.names),) and layout.form != "one"):

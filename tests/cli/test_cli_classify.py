@@ -181,7 +181,7 @@ def test_a_model_knows_its_columns_by_name(run, files, sequences):
     (files / "test.csv").write_text(as_csv(sequences["test"], "ab"))
     code, out, err = run("classify", "--model", "model.safetensors", "test.csv")
     assert (code, out) == (1, "")
-    assert "has no column 'c' for columns; its columns are 'id', 'a', 'b', 'label'" in err
+    assert "has no column 'c'; its columns are 'id', 'a', 'b', 'label'" in err
 
 
 def test_of_many_classes_the_mistakes_are_listed(run, files, rng):
@@ -223,7 +223,7 @@ FAILURES = {
     "one class": (["one.csv"], "all sequences of one.csv are of the class 'x'; two classes at lea"),
     "test without labels": (["train.ts", "plain.csv"], "plain.csv has no labels to test with; lea"),
     "test of another width": (["train.ts", "two.csv"], "two.csv has 1 feature a step; the network"),
-    "test of unknown classes": (["two.csv", "train.csv"], "has no column 'd' for columns"),
+    "test of unknown classes": (["two.csv", "train.csv"], "has no column 'd'; its columns are"),
     "a class only to test": (["train.csv", "other.csv"], "other.csv has the class 'x', which is n"),
     "too few to keep some": (["two.csv"], "of 2 sequences none would be kept for validation; take"),
     "nothing kept": (["train.ts", "test.ts", "--patience", "2"], "--patience watches the validati"),

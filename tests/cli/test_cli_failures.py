@@ -92,7 +92,8 @@ def test_without_permission(run, folder, arguments):
     "train --dropout 1", "train --dropout -0.1",
     "sample", "sample m --top-p 2", "sample m --temperature -1", "sample m --length -1",
     "evaluate m", "evaluate m t --encoding hex", "info", "classify", "classify a --rows b",
-    "classify a --validation 1", "classify a --encoding klingon", "classify a b c",
+    "classify a --validation 1", "classify a --encoding klingon", "classify a b c", "forecast",
+    "forecast a --horizon 0", "forecast a --coverage 1", "forecast a --calendar noon",
 ], ids=lambda arguments: arguments or "nothing")
 def test_usage(run, arguments):
     code, out, err = run(*arguments.split())
@@ -101,7 +102,7 @@ def test_usage(run, arguments):
     assert "crnn: error: " in err or "error: " in err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("command", ["train", "classify", "sample", "evaluate", "info"])
+@pytest.mark.parametrize("command", ["train", "classify", "forecast", "sample", "evaluate", "info"])
 def test_help(run, command):
     code, out, err = run(command, "--help")
     assert (code, err) == (0, "")

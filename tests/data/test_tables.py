@@ -72,6 +72,15 @@ def test_a_first_column_that_may_be_an_index(read_as, name):
     assert long.times is None
 
 
+def test_a_column_of_dates_is_of_times_whatever_it_is_called(read_as, refused):
+    data = read_as("a.csv", "id,day,x\na,2020-01-01,5\na,2020-01-02,6\n")
+    assert (data.features, data.times[0].astype(str).tolist()) == (
+        ["x"], ["2020-01-01", "2020-01-02"])
+    assert read_as("a.csv", "day,x\n2020-01-01,5\n", columns="x").times is not None
+    assert refused("a.csv", "day,due,x\n2020-01-01,2020-02-01,5\n").startswith(
+        "FILE has in line 2, column 'day': '2020-01-01' is not a number")
+
+
 def test_columns_given_by_name_or_number(read_as):
     content = "who,when,what,kind,x,y\n1,0,A,9,1,2\n1,1,A,8,3,4\n"
     given = {"id": "who", "time": 1, "label": "WHAT"}
@@ -116,6 +125,7 @@ def test_a_sequence_in_each_row(read_as):
 @pytest.mark.parametrize(("texts", "kind", "wanted"), [
     (["1", "2.5"], "f", ["1.0", "2.5"]),
     (["2020-01-01T10:00", "2020-01-01 12:30"], "M", ["2020-01-01T10:00", "2020-01-01T12:30"]),
+    (["2020-01-01T10", "2020-01-01T11"], "M", ["2020-01-01T10", "2020-01-01T11"]),
     (["2020-01-01 10:00+0200", "2020-01-01T09:00Z"], "M",
      ["2020-01-01T08:00", "2020-01-01T09:00"]),
     (["2020-01-01 10:00:00.5-01", "2020-01-02"], "M",
@@ -155,7 +165,7 @@ def test_times(read_as, texts, kind, wanted):
     ("time,a\nMon,3\nTue,2\nMon,1\n", {}, "FILE has the time 'Mon' in line 2 and again in line 4:"),
     ("date,time,a\n1,2,3\n", {}, "FILE has columns 'date', 'time', which could all be the time; g"),
     ("a,b\n1,2\n", {"label": "c"}, "FILE has no column 'c' for label; its columns are 'a', 'b'"),
-    ("a,b\n1,2\n", {"columns": ["a", "d"]}, "FILE has no column 'd' for columns; its columns are"),
+    ("a,b\n1,2\n", {"columns": ["a", "d"]}, "FILE has no column 'd'; its columns are 'a', 'b'"),
     ("a,A\n1,2\n", {"id": "á"}, "FILE has no column 'á' for id"),
     ("a,b\n1,2\n", {"id": "a", "columns": ["a", "b"]}, "FILE is to have the column 'a' twice; a c"),
     ("label,x\na,\n", {"rows": "sequences"}, "FILE has in line 2 no number; each row is a sequenc"),
