@@ -96,8 +96,12 @@ def _hint(array, loss, sequence, output_size):
     """Return what to do about rows where a class is wanted, or numbers without their own axis."""
     of_steps = (sequence.steps, *sequence.batch)
     if loss.name != "softmax":
-        has_no_axis = array.shape in (of_steps, of_steps[1:]) and loss.blocks == output_size
-        return "; of one number each: targets[..., None]" if has_no_axis else ""
+        if loss.blocks != output_size:
+            return ""
+        if array.shape in (of_steps, of_steps[1:]):
+            return "; of one number each: targets[..., None]"
+        is_list = array.shape == (sequence.batch_size, sequence.steps)
+        return "; of a number for each step, in a list: [:, None] of each" if is_list else ""
     if array.shape not in ((*of_steps, output_size), (*of_steps[1:], output_size)):
         return ""
     rows = array.reshape(-1, sequence.batch_size, output_size)

@@ -128,6 +128,8 @@ def trained_on(content, name, options):
 
 def network_and_vocabulary(content, options):
     """Return the network to train and the vocabulary: new ones, or those of --init-from."""
+    if options.strict and not options.init_from:
+        raise ValueError("--strict goes with --init-from; a new model knows all of its text")
     if not options.init_from:
         vocabulary = text.Vocabulary.of(content + "\n" * options.lines)
         return network_of(options, len(vocabulary), len(vocabulary)), vocabulary

@@ -342,8 +342,9 @@ class Network:
             (classes * count of the class), of the targets given here, so that all classes that
             occur weigh the same together.
         missing : {"error", "skip"}
-            What a NaN among targets of numbers means: an invalid number, or ("skip") no target,
-            each of a step's numbers on its own.
+            What a NaN among targets of numbers means: an invalid number, of which the loss is NaN
+            (`crnn.fit` and `crnn.evaluate` refuse it), or ("skip") no target, each of a step's
+            numbers on its own.
 
         Returns
         -------

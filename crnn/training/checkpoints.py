@@ -62,9 +62,11 @@ def restore(path, net, optimizer, settings, data):
     OSError
         If it cannot be read.
     """
-    tensors, training = _read(path, net)
+    tensors, training, config = _read(path)
     several = settings["ranks"] > 1
+    # the training first: other data often make it another network, too
     settings = _same_settings(path, training["settings"], settings)
+    _check_equal(path, "network", DEFAULTS | config, net.config())
     states = _taken(tensors, "state")
     slots = _taken(tensors, PREFIX)
     slots = {name.removeprefix(PREFIX): slot for name, slot in slots.items()}
@@ -106,15 +108,14 @@ def _refusing(path, reason):
         raise FormatError(f"{path}: {reason}: {error}") from None
 
 
-def _read(path, net):
-    """Return the tensors, and the account of a training of this network."""
+def _read(path):
+    """Return the tensors, the account of the training and the configuration of its network."""
     _, tensors, header, _ = kinds.read(path, kinds.CHECKPOINT)
     config, training = header["config"], header["training"]
     if not (isinstance(config, dict) and isinstance(training, dict)):
         raise FormatError(f"{path}: not a checkpoint")
     container.check_names(path, training, ("settings", "steps", "progress"))
-    _check_equal(path, "network", DEFAULTS | config, net.config())
-    return tensors, training
+    return tensors, training, config
 
 
 def _same_settings(path, found, settings):

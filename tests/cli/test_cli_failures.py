@@ -37,6 +37,7 @@ FAILURES = {
                               "--nonlinearity is an option of --cell rnn"),
     "nonlinearity of an LSTM": (["train", "prose.txt", "--cell", "lstm", "--nonlinearity", "tanh"],
                                 "--nonlinearity is an option of --cell rnn"),
+    "strict alone": (["train", "prose.txt", "--strict"], "--strict goes with --init-from"),
     "dropout in one layer": (["train", "prose.txt", "--dropout", "0.1"], "--layers 2 or more"),
     "not finite": (["train", "prose.txt", "--lr", "3e38"], "learning rate"),
     "no model": (["sample", "nothing"], "No such file.*nothing"),

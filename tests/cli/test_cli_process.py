@@ -243,6 +243,14 @@ def test_going_on_with_other_options_is_refused(run, change):
     assert (code, "was made with another" in err) == (1, True)
 
 
+def test_going_on_with_another_text_is_told_as_that(run, folder):
+    run("train", "prose.txt", *TWO)
+    (folder / "other.txt").write_text("something else " * 99)
+    code, _, err = run("train", "other.txt", *TWO, "--resume")
+    assert (code, "data, batch_size or truncation are not those" in err) == (1, True)
+    assert "input_size" not in err
+
+
 def test_a_checkpoint_is_no_model(run):
     run("train", "prose.txt", *TWO)
     code, _, err = run("info", "model.safetensors.checkpoint")

@@ -235,6 +235,9 @@ REFUSED = {
     "numbers without an axis": (
         lambda net: crnn.GRU(I, H, 1).loss(X, np.zeros((32, 50)), loss="mse"), ValueError,
         r"of one number each: targets\[\.\.\., None\]"),
+    "numbers without an axis, in a list": (
+        lambda net: crnn.GRU(I, H, 1).loss([X[:, 0]] * 3, [np.zeros(32)] * 3, loss="mse"),
+        ValueError, r"a number for each step, in a list: \[:, None\] of each"),
     "last numbers without an axis": (
         lambda net: crnn.GRU(I, H, 2).loss(X, np.zeros(50), loss="gaussian"), ValueError,
         r"of one number each: targets\[\.\.\., None\]"),
