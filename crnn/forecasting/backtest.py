@@ -89,7 +89,7 @@ def backtest(settings, panel, horizon, folds, coverage, refit):
     for fold in range(folds):
         left = horizon * (folds - fold)
         if fitted is None or refit:
-            fitted = fitting.fit(settings, _part(panel, None, -left))
+            fitted = _fitted_before(settings, panel, left)
         else:
             fitted = extended(fitted, _part(panel, -left - horizon, -left))
         after = _part(panel, -left, horizon - left or None)
@@ -99,6 +99,13 @@ def backtest(settings, panel, horizon, folds, coverage, refit):
         truths.append(truth[:, 0] if found.mean.ndim == 1 else truth)
         rows += _rows(settings, panel, fold, left, found, truth)
     return Backtest(rows, forecasts, truths)
+
+
+def _fitted_before(settings, panel, left):
+    try:
+        return fitting.fit(settings, _part(panel, None, -left))
+    except ValueError as error:
+        raise ValueError(f"{error} (before the last {left} values)") from error
 
 
 def _part(panel, first, last):

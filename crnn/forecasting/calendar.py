@@ -55,10 +55,6 @@ def as_times(values, name):
         return array.astype(np.int64)
     if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.floor(array)).all():
         return array.astype(np.int64)
-    if array.dtype.kind == "O" and any(getattr(each, "tzinfo", None) for each in array):
-        raise ValueError(
-            f"{name} has times with a time zone; take it away first, such as with"
-            " .dt.tz_localize(None) in pandas")
     try:
         if array.dtype.kind not in "MUO":
             raise ValueError(f"{array.dtype} is no time")

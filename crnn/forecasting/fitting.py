@@ -18,7 +18,7 @@ from crnn.forecasting.preprocessing import filled
 FEWEST = 8  # steps that have to be left of a series when differences have been taken
 
 
-def fit(settings, panel):
+def fit(settings, panel, progress=False):
     """Return the `Fitted` of a `Panel`.
 
     Raises
@@ -43,7 +43,7 @@ def fit(settings, panel):
     _check_seen(layout, series)
     entropy = np.random.SeedSequence(settings.seed).entropy
     groups = [[series[k] for k in group] for group in groups_of(len(series), settings)]
-    learned = _learned(settings, done, groups, entropy)
+    learned = _learned(settings, done, groups, entropy, progress)
     return Fitted(
         settings, layout, step, done, entropy, networks=[each.net for each in learned],
         epochs=[each.epochs for each in learned], scores=[each.scores for each in learned],
@@ -56,13 +56,13 @@ def fit(settings, panel):
     )
 
 
-def _learned(settings, done, groups, entropy):
+def _learned(settings, done, groups, entropy, progress):
     """Return what is learned of each group: here, or wherever joblib is told to work."""
     seeds = [int(np.random.SeedSequence([entropy, number]).generate_state(1)[0])
              for number in range(len(groups))]
     jobs = [(settings, done, group, seed) for group, seed in zip(groups, seeds, strict=True)]
     if len(jobs) == 1:
-        return [learning.learn(*jobs[0])]
+        return [learning.learn(*jobs[0], progress)]
     with threads(1):  # each network is small, and other ones can use the other processors
         try:
             from joblib import Parallel, delayed

@@ -108,7 +108,7 @@ class Forecaster:
     def __init__(
         self, cell="gru", hidden_size=32, num_layers=1, *, season=None, difference="auto",
         log=False, scale=True, calendar=(), past=(), direct=False, horizon=None, shared=True,
-        epochs=500, lr=0.003, patience=60, truncation=500, batch_size=32, missing="error",
+        epochs=500, lr=0.003, patience=40, truncation=500, batch_size=32, missing="error",
         n_jobs=None, seed=None, dtype="float32",
     ):
         self.settings = Settings.checked(
@@ -126,7 +126,7 @@ class Forecaster:
             f"fitted to {len(self.fitted.layout.names)} series")
         return f"<Forecaster({changed}): {state}>"
 
-    def fit(self, y, X=None, *, id=None, time=None, value=None):
+    def fit(self, y, X=None, *, id=None, time=None, value=None, progress=False):
         """Learn from series.
 
         Parameters
@@ -158,10 +158,10 @@ class Forecaster:
             If the data are not as above, or too short: 8 values are wanted beyond differences. The
             forecaster is then as before.
         ImportError
-            If y is a frame, and narwhals is not there.
+            If y is a frame, and narwhals is not there; or tqdm, or joblib.
         """
         panel = series.read(y, X, id=id, time=time, value=value)
-        self.fitted = fitting.fit(self.settings, panel)
+        self.fitted = fitting.fit(self.settings, panel, checks.flag(progress, "progress"))
         return self
 
     def predict(self, horizon, X=None, coverage=(0.8, 0.95)):

@@ -4,6 +4,9 @@ import numpy as np
 
 from crnn.forecasting.layout import Layout, Table
 
+ZONES = ("; take it away first: in pandas by tz_convert(None), which makes UTC of it, or by"
+         " tz_localize(None), which leaves clocks as they are")
+
 
 def is_frame(data):
     """Whether data are a frame or a column of one, rather than arrays."""
@@ -44,17 +47,17 @@ def read(data, id, time, value, without):
             _check_column(frame, each)
     if time is None and index is None:
         time = _only_column_of_times(frame)
-    times = index if time is None else _times(frame[time])
+    times = index if time is None else _times(frame.get_column(time))
     names = [each for each in frame.columns if each not in (id, time, *without)]
     names = names if value is None else [value]
     if not names or (id is not None and len(names) > 1):
         raise ValueError(f"y has the columns {names} besides; name the one with the values:"
                          " value=...")
-    values = [_numbers(frame[name], name) for name in names]
+    values = [_numbers(frame.get_column(name), name) for name in names]
     if id is None:
         layout = Layout("one" if len(names) == 1 else "wide", names, (), id, time, value)
         return Table(layout, values, None if times is None else [times] * len(names))
-    parts = _rows_of(frame[id])
+    parts = _rows_of(frame.get_column(id))
     return Table(Layout("long", list(parts), (), id, time, value),
                  [values[0][part] for part in parts.values()],
                  None if times is None else [times[part] for part in parts.values()])
@@ -79,12 +82,12 @@ def covariates(data, layout, wanted):
         names = [each for each in frame.columns if each not in (layout.id, time)]
     for name in names:
         _check_column(frame, name)
-    rows = np.stack([_numbers(frame[name], name) for name in names], 1)
-    times = index if time is None else _times(frame[time])
+    rows = np.stack([_numbers(frame.get_column(name), name) for name in names], 1)
+    times = index if time is None else _times(frame.get_column(time))
     if layout.id is None or layout.id not in frame.columns:
         parts = [slice(None)] * len(layout.names)
     else:
-        known = _rows_of(frame[layout.id])
+        known = _rows_of(frame.get_column(layout.id))
         for name in layout.names:
             if name not in known:
                 raise ValueError(f"X has no rows of series {name!r}")
@@ -122,6 +125,8 @@ def _index(data):
     index = getattr(data, "index", None)
     if hasattr(index, "to_timestamp"):
         index = index.to_timestamp()
+    if getattr(index, "tz", None) is not None:
+        raise ValueError(f"the index has times with a time zone{ZONES}")
     values = getattr(index, "values", None)
     return values if getattr(getattr(values, "dtype", None), "kind", "") == "M" else None
 
@@ -129,7 +134,7 @@ def _index(data):
 def _only_column_of_times(frame):
     """Return the name of the one column of dates, or None."""
     found = [name for name in frame.columns
-             if str(frame[name].dtype).startswith(("Date", "Datetime"))]
+             if str(frame.get_column(name).dtype).startswith(("Date", "Datetime"))]
     return found[0] if len(found) == 1 else None
 
 
@@ -140,9 +145,7 @@ def _check_column(frame, name):
 
 def _times(column):
     if getattr(column.dtype, "time_zone", None):
-        raise ValueError(
-            f"column {column.name!r} has times with a time zone; take it away first, such as with"
-            " .dt.tz_localize(None) in pandas")
+        raise ValueError(f"column {column.name!r} has times with a time zone{ZONES}")
     return column.to_numpy()
 
 

@@ -106,7 +106,7 @@ def prepared(preprocessing, number, values, observed, past, ahead):
         ahead[reach:], direct)
 
 
-def learn(settings, preprocessing, group, seed):
+def learn(settings, preprocessing, group, seed, progress=False):
     """Train a network on a group of series.
 
     Two are trained. The first sees each series but for its end (`HELD_OUT`), which says after how
@@ -119,6 +119,8 @@ def learn(settings, preprocessing, group, seed):
     preprocessing : Preprocessing
     group : list of Prepared
     seed : int
+    progress : bool
+        Whether bars show how far the two trainings are.
 
     Returns
     -------
@@ -134,12 +136,12 @@ def learn(settings, preprocessing, group, seed):
     first = network(settings, *sizes, seed)
     history = _train(
         settings, first, first_inputs, first_targets, settings.epochs, seed,
-        validation=(inputs, held_out), patience=settings.patience)
+        validation=(inputs, held_out), patience=settings.patience, progress=progress)
     epochs = 1 + int(np.argmin(history["validation_loss"]))
     residuals = _residuals(settings, first, first_inputs, first_targets)
     scores = _scores(settings, preprocessing, first, group, inputs, residuals, seed)
     targets, final = [each.targets for each in group], network(settings, *sizes, seed)
-    _train(settings, final, inputs, targets, epochs, seed)
+    _train(settings, final, inputs, targets, epochs, seed, progress=progress)
     residuals = _residuals(settings, final, inputs, targets)
     return Learned(final, history, epochs, final(inputs)[1], residuals, scores)
 

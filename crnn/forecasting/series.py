@@ -142,8 +142,7 @@ def _arrays(y):
     is_list = isinstance(y, (list, tuple))
     if is_list and not len(y):
         raise ValueError("y is an empty list; at least one series is wanted")
-    if is_list and any(np.ndim(each) if hasattr(each, "ndim") else isinstance(each, (list, tuple))
-                       for each in y):
+    if is_list and any(map(_axes, y)):
         arrays = [checks.plain_array(each, f"y[{number}]") for number, each in enumerate(y)]
         for number, each in enumerate(arrays):
             if each.ndim != 1 or each.dtype.kind == "c":
@@ -277,8 +276,7 @@ def _covariates(X, name, layout, times, y, wanted=None, may_be_longer=False):
 
 def _covariate_arrays(X, count, name):
     """Return the rows (T_i, F) of each series, given them for each or for all."""
-    if isinstance(X, (list, tuple)) and len(X) and all(
-            getattr(each, "ndim", 1) == 2 for each in X):
+    if isinstance(X, (list, tuple)) and len(X) and all(_axes(each) == 2 for each in X):
         arrays = [checks.plain_array(each, f"{name}[{k}]") for k, each in enumerate(X)]
         if len(arrays) != count:
             raise ValueError(f"{name} has {len(arrays)} items for {count} series")
@@ -296,6 +294,13 @@ def _covariate_arrays(X, count, name):
     if array.ndim == 3:
         return list(np.ascontiguousarray(array.swapaxes(0, 1)))
     return [array if array.ndim == 2 else array[:, None]] * count
+
+
+def _axes(values):
+    """Return how many axes an array, a frame or nested lists have."""
+    if isinstance(values, (list, tuple)):
+        return 1 + (_axes(values[0]) if values else 0)
+    return np.ndim(values)
 
 
 def _covariates_of_dataset(data, layout, wanted):

@@ -107,6 +107,16 @@ def test_processes_of_joblib_change_nothing(rng):
 
 
 @no_backend
+def test_bars_of_progress_change_nothing(rng, capsys):
+    pytest.importorskip("tqdm")
+    y = autoregressive(rng, 40)
+    shown = crnn.Forecaster(**QUICK).fit(y, progress=True)
+    assert capsys.readouterr().err
+    assert same(shown.predict(3), crnn.Forecaster(**QUICK).fit(y).predict(3))
+    assert not capsys.readouterr().err
+
+
+@no_backend
 def test_coverage_may_be_one_number_or_more(rng):
     forecaster = crnn.Forecaster(**QUICK).fit(autoregressive(rng, 60))
     assert forecaster.predict(2, coverage=0.5).coverage == (0.5,)
@@ -204,7 +214,10 @@ def test_covariates_of_several_series(rng):
     whole = fitted(y[:40], X[:40]).predict(5, X[40:45])
     listed = fitted(list(y[:40].T), list(X[:40].swapaxes(0, 1))).predict(
         5, list(X[40:].swapaxes(0, 1)))
+    nested = fitted(y[:40].T.tolist(), X[:40].swapaxes(0, 1).tolist()).predict(
+        5, X[40:].swapaxes(0, 1).tolist())
     assert same(whole, listed)
+    assert same(whole, nested)
     shared = fitted(y[:40], X[:40, 0]).predict(5, X[40:45, 0])
     each = fitted(y[:40], X[:40, [0, 0, 0]]).predict(5, X[40:45, [0, 0, 0]])
     assert same(shared, each)

@@ -99,6 +99,15 @@ def test_results_as_frames(months):
     assert tested.to_pandas().shape == (4, 8)
 
 
+def test_columns_may_be_numbers(months):
+    values = months[["north", "south"]].to_numpy()
+    found = crnn.Forecaster(**QUICK).fit(pandas.DataFrame(values, columns=[7, 3]))
+    assert found.fitted.layout.names == [7, 3]
+    wanted = crnn.Forecaster(**QUICK).fit(values).predict(2)
+    assert found.predict(2).mean.tobytes() == wanted.mean.tobytes()
+    assert found.predict(2)[3].mean.tolist() == wanted.mean[:, 1].tolist()
+
+
 REFUSED = {
     "no such column": (lambda f, m: f.fit(m, time="day"), ValueError, "'day'.*'date', 'north'"),
     "texts": (lambda f, m: f.fit(m.assign(date="a")), TypeError, "'date'.*time='date'"),
@@ -108,6 +117,9 @@ REFUSED = {
     "a row that is missing": (lambda f, m: f.fit(m.drop(7)), ValueError, "row 7.*missing='skip'"),
     "a time zone": (lambda f, m: f.fit(m.assign(date=m.date.dt.tz_localize("UTC"))), ValueError,
                     "tz_localize"),
+    "an index with a time zone": (
+        lambda f, m: f.fit(m.set_index(m.date.dt.tz_localize("UTC")).north), ValueError,
+        "index.*tz_convert"),
     "no covariate": (lambda f, m: f.fit(m, ["price"]), ValueError, "'price'"),
     "another time": (lambda f, m: f.predict(2, m[["date", "promo"]]), ValueError,
                      "2020-01-01.*2023-05-01"),
