@@ -179,3 +179,29 @@ def test_chorales_reach_the_published_figures(shared):
     assert losses["RNN"] <= 8.91
     assert losses["GRU"] <= 8.75
     assert losses["LSTM"] <= 8.75
+
+
+def run(name, *arguments, folder):
+    """Run an example in a process of its own; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, FOLDER / f"{name}.py", *arguments], cwd=folder, text=True,
+        capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_ranks(tmp_path):
+    """Of one rank; it goes on where it was."""
+    pytest.importorskip("mpi4py")
+    few = ["--steps", "8", "--sequences", "40", "--hidden", "4", "--batch-size", "10"]
+    printed = run("ranks", *few, "--epochs", "2", folder=tmp_path)
+    assert printed.startswith("epoch 1: mean squared error ")
+    assert printed.count("\n") == 2
+    assert run("ranks", *few, "--epochs", "3", folder=tmp_path).startswith("epoch 3:")
+
+
+@pytest.mark.slow
+def test_many_series(tmp_path):
+    pytest.importorskip("distributed")
+    printed = run("many_series", "--series", "4", "--epochs", "2", folder=tmp_path)
+    assert printed.startswith("4 networks in ")
