@@ -76,7 +76,7 @@ def add_command(commands):
 def _add_data(command):
     add = command.add_argument_group("data").add_argument
     add("--column", action="append", dest="columns", metavar="NAME",
-        help="column to forecast, and so on for each; without this, all others")
+        help="column to forecast; may be repeated; without this, all others")
     add("--id", metavar="NAME", help="column that tells series apart, if each row is of one of"
         " them; without this, one called id, series or the like")
     add("--time", metavar="NAME",
@@ -85,15 +85,16 @@ def _add_data(command):
 
 
 def _add_training(command):
+    usual = Forecaster().settings
     add = command.add_argument_group("forecaster").add_argument
     add("--season", type=whole, metavar="N",
         help="steps after which series repeat themselves, 0 for none; without this, a year of"
         " months or quarters, a week of days, a day of hours, if the times say which these are")
     add("--past", action="append", metavar="NAME",
-        help="column that is not forecast, but helps to, and so on for each")
+        help="column that is not forecast, but helps to; may be repeated")
     add("--calendar", action="append", choices=FEATURES, metavar="NAME",
-        help=f"what the network is told of each step's date: {', '.join(FEATURES)}; and so on for"
-        " each")
+        help=f"what the network is told of each step's date: {', '.join(FEATURES)}; may be"
+        " repeated")
     add("--log", action="store_true",
         help="work on logarithms, of values whose ups and downs grow with them")
     add("--direct", action="store_true",
@@ -101,13 +102,17 @@ def _add_training(command):
     add("--separate", action="store_true",
         help="train a network for each series, rather than one for all")
     add("--jobs", type=count, metavar="N", help="with --separate, how many to train at a time")
-    add("--missing", choices=("error", "skip"), default="error", help="what to do about gaps")
-    add("--cell", choices=CELLS, default="gru", help="what the network is made of")
-    add("--hidden", type=count, default=32, metavar="H", help="hidden units of a layer")
-    add("--layers", type=count, default=1, metavar="N", help="layers, one upon another")
-    add("--epochs", type=count, default=500, metavar="N", help="times through the series at most")
-    add("--lr", type=positive, default=0.003, metavar="X", help="learning rate")
-    add("--patience", type=count, default=60, metavar="N",
+    add("--missing", choices=("error", "skip"), default=usual.missing,
+        help="what to do about gaps")
+    add("--cell", choices=CELLS, default=usual.cell, help="what the network is made of")
+    add("--hidden", type=count, default=usual.hidden_size, metavar="H",
+        help="hidden units of a layer")
+    add("--layers", type=count, default=usual.num_layers, metavar="N",
+        help="layers, one upon another")
+    add("--epochs", type=count, default=usual.epochs, metavar="N",
+        help="times through the series at most")
+    add("--lr", type=positive, default=usual.lr, metavar="X", help="learning rate")
+    add("--patience", type=count, default=usual.patience, metavar="N",
         help="stop after so many epochs in which the end of the series, held out, is forecast no"
         " better")
     add("--seed", type=whole, default=0, metavar="N",
@@ -233,7 +238,10 @@ def _after(whole, fitted):
         lasts = [dict(zip(names, lasts, strict=True)).get(each) for each in whole.ids.tolist()]
     sequences, times = [], []
     for values, own, last in zip(whole.sequences, whole.times, lasts, strict=False):
-        is_new = np.ones(len(own), bool) if last is None else as_times(own, "the file") > last
+        own_times = as_times(own, "the file")
+        is_new = np.ones(len(own), bool)
+        if last is not None and last.dtype.kind == own_times.dtype.kind:
+            is_new = own_times > last
         sequences.append(values[is_new])
         times.append(own[is_new])
     return whole._replace(sequences=sequences, times=times), sum(map(len, sequences))

@@ -73,7 +73,7 @@ def add_data(command):
     add("--time", metavar="NAME", help="column of times, which increase within a sequence; without"
         " this, one called time, date or the like")
     add("--column", action="append", dest="columns", metavar="NAME",
-        help="column that is a feature, and so on for each; without this, all others")
+        help="column that is a feature; may be repeated; without this, all others")
     add("--rows", choices=("steps", "sequences"), default="steps",
         help="what a row of a CSV file is")
     add("--encoding", type=encoding, metavar="NAME", help="of a text; without this, UTF-8")

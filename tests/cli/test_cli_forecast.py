@@ -160,6 +160,9 @@ def test_without_times_all_is_new(run, files, values):
     code, out, _ = run("forecast", "--update", "model.safetensors", "more.csv")
     assert (code, out.splitlines()[0]) == (0, "more.csv: 10 new steps, up to 59")
     assert [row[0] for row in rows_of(out)[1:]] == ["60", "61", "62"]
+    code, out, err = run("forecast", "--update", "model.safetensors", "one.csv")
+    assert (code, out) == (1, "")
+    assert err == "crnn: y_new has dates as times; numbers, as in y, are wanted\n"
 
 
 def test_table_and_picture(run, files):
