@@ -14,6 +14,7 @@ from crnn.cli.options import HelpFormatter, count, encoding, levels, positive, w
 from crnn.cli.places import check_apart, check_picture, check_replaceable, keep_old
 from crnn.cli.screen import counted, say, warn
 from crnn.cli.training import CELLS, DEFAULT_MODEL
+from crnn.cli.watcher import bar_of_terminal
 from crnn.data.cells import listed
 from crnn.files import disk
 from crnn.files.printable import printable
@@ -166,7 +167,7 @@ def _learn(options):
     say("errors on these steps, forecast from those before:")
     for line in repr(tested).splitlines():
         say("  " + line)
-    forecaster.fit(given, columns, value=value)
+    forecaster.fit(given, columns, value=value, progress=bar_of_terminal() is not None)
     _finish(forecaster, horizon, options)
 
 
