@@ -11,7 +11,7 @@ array or data frame (n, T) of any numbers       n series of T steps, of one feat
 array (n, T, I) of any numbers                  n sequences of T steps, of I features
 list of n arrays or lists (T_i, I)              sequences of their own lengths, of I features
 list of n arrays or lists (T_i,) of floats      series of their own lengths, of one feature
-list of n arrays or lists (T_i,) of integers    tokens, from 0
+list of n arrays or lists (T_i,) of integers    tokens, from 0 to at most a million
 list, array or Series of n strings              tokens, a character each
 list of n lists or arrays of T_i strings        tokens, a word each
 list of n lists of T floats each                the array (n, T)

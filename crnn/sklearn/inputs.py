@@ -13,6 +13,7 @@ from crnn.base import checks
 from crnn.text.vocabulary import Vocabulary
 
 FLOATS = [np.float64, np.float32]
+LARGEST_TOKEN = 1_000_000  # beyond it, networks would take gigabytes
 NUMBERS, TOKENS, CHARACTERS, WORDS = "numbers", "tokens", "characters", "words"
 
 
@@ -63,6 +64,11 @@ class Form(NamedTuple):
             return cls(kind, items[0].shape[1], sequences.axes == 2, None)
         if kind == TOKENS:
             largest = max(int(each.max()) for each in items)
+            if largest > LARGEST_TOKEN:
+                raise ValueError(
+                    f"X has the token {largest:,}; tokens are at most {LARGEST_TOKEN:,}, as each"
+                    " number up to the largest has weights of its own. Number symbols from 0 on"
+                    " (np.unique with return_inverse), and pass what measures something as floats")
             if largest > sum(map(len, items)):
                 checks.warn(
                     "integers in a list of sequences are tokens, and here they have"
@@ -237,12 +243,13 @@ def _of_numbers(arrays):
 
 
 def _of_tokens(arrays):
+    arrays = [each.astype(np.intp) for each in arrays]
     for number, each in enumerate(arrays):
         if each.min() < 0:
             raise IndexError(
                 f"X[{number}] has the token {each.min()}; tokens count from 0. Integers that are"
                 " numbers are passed as floats")
-    return Sequences([each.astype(np.intp) for each in arrays], TOKENS, 0)
+    return Sequences(arrays, TOKENS, 0)
 
 
 def _floats(array, name):

@@ -185,6 +185,12 @@ CASES = {
     "going on with another network": (
         "classifier", lambda d: d.set_params(warm_start=True, hidden_size=9).fit(X, Y), ValueError,
         "warm_start=False"),
+    "huge tokens": (
+        "classifier", lambda d: d.fit([[2**62, 1], [2, 3]] * 6, Y), ValueError,
+        "4,611,686,018,427,387,904.*at most 1,000,000.*as floats"),
+    "tokens beyond int64": (
+        "classifier", lambda d: d.fit([np.full(3, 2**63, np.uint64)] * 12, Y), IndexError,
+        "as floats"),
     # parameters
     "cell": ("classifier", lambda d: d.set_params(cell="gnu").fit(X, Y), ValueError, "'gru'"),
     "hidden_size": ("regressor", lambda d: d.set_params(hidden_size=0).fit(X, SUMS), ValueError,
