@@ -121,6 +121,26 @@ def test_chorales(tmp_path):
     assert (tmp_path / "notes.png").stat().st_size > 2000
 
 
+def test_hourly(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    tested = example("hourly").main(["--weeks", "3", "--days", "2", "--hidden", "4", "--epochs",
+                                     "2", "--plot", str(tmp_path / "hourly.png")])
+    assert list(tested) == ["calendar", "calendar and temperature"]
+    assert [len(each.forecasts) for each in tested.values()] == [2, 2]
+    assert capsys.readouterr().out.count("seasonal naive") == 2
+    assert (tmp_path / "hourly.png").stat().st_size > 2000
+
+
+def test_a_town_heats_when_it_is_cold_and_sleeps_at_night():
+    times, load, temperature = example("hourly").town(8 * 7 * 24, 0)
+    hour, is_weekend = np.arange(len(load)) % 24, np.arange(len(load)) // 24 % 7 >= 5
+    assert (times[is_weekend].astype("datetime64[D]").astype(object)[0].weekday()) == 5
+    assert load[hour == 3].mean() < load[hour == 12].mean()
+    assert load[is_weekend].mean() < load[~is_weekend].mean()
+    noon = hour == 12
+    assert np.corrcoef(load[noon], temperature[noon])[0, 1] < -0.5
+
+
 def vowels_file(path, seed):
     """Write recordings, of 3 to 5 steps of 2 numbers, whose sign is the speaker's."""
     rng = np.random.default_rng(seed)
@@ -150,6 +170,14 @@ def test_char_rnn(tmp_path):
 
 
 # --- what they reach -----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_town_is_forecast_better_with_its_temperature():
+    tested = example("hourly").main([])
+    calendar, temperature = (each.summary() for each in tested.values())
+    assert temperature["forecaster"]["mape"] < 0.75 * calendar["forecaster"]["mape"]
+    assert calendar["forecaster"]["mape"] < 0.75 * calendar["seasonal naive"]["mape"]
 
 
 @pytest.mark.slow

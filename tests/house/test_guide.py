@@ -10,14 +10,15 @@ from guide_pages import GUIDE, blocks, difference, run
 pytestmark = pytest.mark.no_backend
 PAGES = sorted(path.stem for path in GUIDE.glob("*.md") if path.stem != "README")
 TEXTS = {page: (GUIDE / f"{page}.md").read_text(encoding="utf-8") for page in PAGES}
-TAKE_LONG = {"music", "write"}  # more than three seconds
+TAKE_LONG = {"estimators", "forecaster", "music", "write"}  # more than three seconds
 LARGEST_PICTURE = 100_000  # bytes
 
 
 @pytest.fixture
 def folder(shared, tmp_path, monkeypatch):
     """A folder with links to the data, where the code of a page is run."""
-    pytest.importorskip("matplotlib")
+    for each in ("matplotlib", "narwhals", "pandas", "sklearn"):
+        pytest.importorskip(each)
     monkeypatch.setenv("MPLBACKEND", "Agg")
     for path in shared.iterdir():
         (tmp_path / path.name).symlink_to(path)
@@ -49,7 +50,7 @@ def test_a_page_does_what_it_says(page, folder):
         assert (folder / picture).stat().st_size < LARGEST_PICTURE
 
 
-@pytest.mark.parametrize("page", ["classify", "forecast"])
+@pytest.mark.parametrize("page", ["classify", "estimators", "forecast", "forecaster"])
 def test_a_program_has_at_most_fifteen_lines(page):
     program = blocks(TEXTS[page])[0].code.splitlines()
     assert len([line for line in program if line.strip()]) <= 15
@@ -58,6 +59,7 @@ def test_a_program_has_at_most_fifteen_lines(page):
 @pytest.mark.slow
 @pytest.mark.parametrize(("page", "pieces", "lowest", "highest"), [
     pytest.param("classify", 1, 0.97, 1, id="classify: right"),
+    pytest.param("estimators", 1, 0.97, 1, id="estimators: right"),
     pytest.param("forecast", 2, 0, 10, id="forecast: per cent off"),
 ])
 def test_median_of_five_seeds(page, pieces, lowest, highest, folder):
