@@ -129,14 +129,13 @@ def learn(settings, preprocessing, group, seed, progress=False):
     inputs = [each.inputs.astype(settings.dtype) for each in group]
     first_inputs = [x[: each.cut - 1] for x, each in zip(inputs, group, strict=True)]
     first_targets = [each.targets_before(each.cut) for each in group]
-    held_out = [each.targets.copy() for each in group]
-    for each, targets in zip(group, held_out, strict=True):
-        targets[: each.cut - 1] = np.nan
+    held_out, warm_up = _held_out(group)
     sizes = inputs[0].shape[1], first_targets[0].shape[1]
     first = network(settings, *sizes, seed)
     history = _train(
         settings, first, first_inputs, first_targets, settings.epochs, seed,
-        validation=(inputs, held_out), patience=settings.patience, progress=progress)
+        validation=(inputs, held_out), warm_up=warm_up, patience=settings.patience,
+        progress=progress)
     epochs = 1 + int(np.argmin(history["validation_loss"]))
     residuals = _residuals(settings, first, first_inputs, first_targets)
     scores = _scores(settings, preprocessing, first, group, inputs, residuals, seed)
@@ -158,16 +157,38 @@ def outputs_of_a_target(settings):
     return QUANTILES.blocks if settings.direct else 1
 
 
-def _train(settings, net, inputs, targets, epochs, seed, **options):
-    if len(inputs) == 1:
-        data = inputs[0], targets[0]
-    else:
-        data = batches(inputs, targets, batch_size=settings.batch_size, seed=seed)
-    longest = max(map(len, inputs))
+def _held_out(group):
+    """Return targets of whole series, and how many steps at their start do not count.
+
+    Where that is not the same in all of them, what does not count is missing instead.
+    """
+    targets, cuts = [each.targets for each in group], {each.cut for each in group}
+    if len(cuts) == 1:
+        return targets, cuts.pop() - 1
+    targets = [each.copy() for each in targets]
+    for each, series in zip(targets, group, strict=True):
+        each[: series.cut - 1] = np.nan
+    return targets, 0
+
+
+def _train(settings, net, inputs, targets, epochs, seed, validation=None, **options):
+    """Train a network on lists of arrays; ``validation`` are two such lists."""
+    longest, count = max(map(len, inputs)), len(inputs)
     chunks = -(-longest // settings.truncation)
+    pairs = [(inputs, targets)] if validation is None else [(inputs, targets), validation]
+    has_all = not any(np.isnan(each).any() for _, arrays in pairs for each in arrays)
+    pairs = [(x, [each.astype(settings.dtype) for each in arrays]) for x, arrays in pairs]
+    if count == 1:  # an array is quicker than a list with one in it
+        pairs = [(x[0], arrays[0]) for x, arrays in pairs]
+    data, *held_out = pairs
+    if count > 1:
+        data = batches(*data, batch_size=settings.batch_size, seed=seed)
+    if held_out:
+        options["validation"] = held_out[0]
     return fit(
-        net, data, Adam(settings.lr), epochs=epochs, missing="skip", clip_norm=1.0, seed=seed,
-        loss=QUANTILES if settings.direct else "mse", truncation=-(-longest // chunks), **options)
+        net, data, Adam(settings.lr), epochs=epochs, missing="error" if has_all else "skip",
+        clip_norm=1.0, seed=seed, loss=QUANTILES if settings.direct else "mse",
+        truncation=-(-longest // chunks), **options)
 
 
 def _residuals(settings, net, inputs, targets):
