@@ -204,7 +204,6 @@ def test_without_mpi4py_the_extra_is_named():
     fresh("""
         import sys
         sys.modules["mpi4py"] = None
-        from crnn import cli
         try:
             import crnn.mpi
         except ImportError as error:
@@ -212,3 +211,22 @@ def test_without_mpi4py_the_extra_is_named():
         else:
             raise AssertionError
         """)
+    found = subprocess.run(
+        command("-c", "import sys; sys.modules['mpi4py'] = None; from crnn import cli;"
+                " sys.exit(cli.main(['train', '--mpi']))"),
+        env=environment(), capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (1, "")
+    assert found.stderr == (
+        "crnn: crnn.mpi needs mpi4py and an MPI; install them with: pip install 'crnn[mpi]'\n")
+
+
+def test_only_rank_0_prints(fake, tmp_path):
+    """Another one is silent, and says what went wrong only if rank 0 does not end it before."""
+    (tmp_path / "prose.txt").write_text(PROSE)
+    found = subprocess.run(
+        command("-c", "import sys; sys.path.insert(0, sys.argv[1]); from crnn import cli;"
+                " sys.exit(cli.main(['train', 'prose.txt', '--mpi', '--validation', '0.9999']))",
+                fake),
+        env=environment(), cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (1, "all ended with 1\n")
+    assert found.stderr.startswith("crnn: the text has ")
