@@ -26,8 +26,9 @@ from crnn.network.scaling import Scaler
 from crnn.network.streams import Stream
 from crnn.training.bucketing import batches
 from crnn.training.evaluation import evaluate
-from crnn.training.fit import Event, fit
+from crnn.training.fit import fit
 from crnn.training.history import History
+from crnn.training.loop import Event
 from crnn.training.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from crnn.training.schedules import constant, cosine, exponential
 

@@ -184,9 +184,11 @@ class _Batches:
         """
         if batch.lengths is None or np.all(batch.lengths):
             return []
-        places, known = np.flatnonzero(batch.lengths == 0), self.sequences(number)
-        if known is not None:
-            return [f"sequences[{known[place]}]" for place in places]
+        known = self.sequences(number)
+        if known is not None:  # not of a share without any, whose batch has one in their place
+            return [f"sequences[{each}]" for each, length in zip(known, batch.lengths, strict=False)
+                    if not length]
+        places = np.flatnonzero(batch.lengths == 0)
         is_list = is_list_of_arrays(_fields(self._items[number]).x)
         return [f"sequence {place} of batch {number}" for place in places] if is_list else []
 
