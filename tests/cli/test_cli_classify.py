@@ -322,7 +322,7 @@ def test_patience(run, files):
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_ctrl_c_and_the_command_that_goes_on(run, files):
     arguments = ["classify", "train.ts", "test.ts", "-o", "stopped", "--hidden", "4",
-                 "--epochs", "400"]
+                 "--epochs", "100"]
     started = "import signal, sys\nfrom crnn.cli import main\n" \
         "signal.signal(signal.SIGINT, signal.default_int_handler)\nsys.exit(main())"
     with subprocess.Popen([sys.executable, "-W", "error", "-c", started, *arguments], text=True,
