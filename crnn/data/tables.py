@@ -188,9 +188,11 @@ def _steps(path, names, rows, places):
             raise bad(path, f"has in line {line} again a row of {shown(name)} after rows of others;"
                       " sort the rows by id, or name the column of their times as time")
         if label != steps.label:
+            hint = "a number for each step is a feature: name it in columns" if name else (
+                "name the column that tells sequences apart as id, or, where each row is a"
+                ' sequence, say that rows are "sequences"')
             raise bad(path, f"has in line {line} the label {shown(label)}, and"
-                      f" {shown(steps.label)} before in the same sequence; one label a sequence is"
-                      " wanted, and a number for each step is a feature: name it in columns")
+                      f" {shown(steps.label)} before in the same sequence; {hint}")
         steps.values.extend(_numbers(path, names, line, cells, places.features))
         steps.lines.append(line)
         if places.time is not None:

@@ -157,7 +157,10 @@ def test_times(read_as, texts, kind, wanted):
     ("id,a\n,2\n", {}, "FILE has in line 2, column 'id', no id"),
     ("id,time,a\n1,?,2\n", {}, "FILE has in line 2, column 'time', no time"),
     ("id,label,a\n1,,2\n", {}, "FILE has in line 2, column 'label', no label"),
-    ("id,label,a\n1,x,2\n1,y,2\n", {}, "FILE has in line 3 the label 'y', and 'x' before in the s"),
+    ("id,label,a\n1,x,2\n1,y,2\n", {}, "FILE has in line 3 the label 'y', and 'x' before in the"),
+    ("1,2\n3,4\n", {"label": 0},
+     "FILE has in line 2 the label '3', and '1' before in the same sequence; name the column that "
+     "tells sequences apart as id, or, where each row is a sequence, say that rows are"),
     ("id,label\n1,x\n", {}, "FILE has no column of numbers beside those of ids, times and labels"),
     ("a,time\n1,3\n1,2\n", {}, "FILE has in line 3 the time '2' after '3' in line 2: sort the row"),
     ("id,time,a\nu,3,1\nv,1,2\nu,3,1\n", {},
