@@ -1,5 +1,6 @@
 """Times that follow each other regularly, and what the calendar says of them."""
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,8 @@ class Step(NamedTuple):
     Attributes
     ----------
     kind : str
-        One of STEPS. "month" is the same day of each month, "month end" its last one.
+        One of STEPS. "month" is the same day of each month, or its last where it is shorter;
+        "month end" is its last one.
     size : int
         Of a number as it is, of a duration in microseconds, and else how many months or days.
     """
@@ -42,12 +44,16 @@ class Step(NamedTuple):
             days = (last.astype("datetime64[M]") + steps + 1).astype("datetime64[D]") - DAY
         else:
             first = last.astype("datetime64[M]")
-            days = (first + steps).astype("datetime64[D]") + (day - first)
+            ends = (first + steps + 1).astype("datetime64[D]") - DAY  # there is no 30th of February
+            days = np.minimum((first + steps).astype("datetime64[D]") + (day - first), ends)
         return days.astype(MICROSECONDS) + (last - day)
 
 
 def as_times(values, name):
-    """Return times as int64 or datetime64 in microseconds, of numbers, dates or ISO texts."""
+    """Return times as int64 or datetime64 in microseconds, of numbers, dates or ISO texts.
+
+    What has an offset from UTC, such as the text "2026-11-30T12:00+02:00", becomes UTC.
+    """
     array = np.asarray(values)
     if array.ndim != 1:
         raise ValueError(f"{name} has shape {array.shape}; one time for each row is wanted")
@@ -58,7 +64,9 @@ def as_times(values, name):
     try:
         if array.dtype.kind not in "MUO":
             raise ValueError(f"{array.dtype} is no time")
-        times = array.astype(MICROSECONDS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NumPy's, for each text that it makes UTC
+            times = array.astype(MICROSECONDS)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{name} has no times that can be read ({error}); dates, whole numbers, or texts such"

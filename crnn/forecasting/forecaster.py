@@ -198,8 +198,8 @@ class Forecaster:
         Parameters
         ----------
         y_new, X_new
-            What comes next of each series, as y and X lie in `fit`; of a list of series some may
-            have no new values. A frame names its columns as before.
+            What comes next of each series, as y and X lie in `fit`; of a list of series, or
+            of rows with ids, some may have no new values. A frame names its columns as before.
 
         Returns
         -------

@@ -88,10 +88,7 @@ def covariates(data, layout, wanted):
         parts = [slice(None)] * len(layout.names)
     else:
         known = _rows_of(frame.get_column(layout.id))
-        for name in layout.names:
-            if name not in known:
-                raise ValueError(f"X has no rows of series {name!r}")
-        parts = [known[name] for name in layout.names]
+        parts = [known.get(name, slice(0)) for name in layout.names]
     return [rows[part] for part in parts], list(names), (
         None if times is None else [times[part] for part in parts])
 
@@ -152,6 +149,6 @@ def _times(column):
 def _numbers(column, name):
     if not (column.dtype.is_numeric() or str(column.dtype) == "Boolean"):
         raise TypeError(
-            f"column {name!r} has {column.dtype}, not numbers; if it has the times or the ids, say"
-            f" time={name!r} or id={name!r}")
+            f"column {name!r} has {column.dtype}, not numbers; make it numbers, or, if it has"
+            f" the times or the ids, say time={name!r} or id={name!r}")
     return np.array(column.to_numpy(), np.float64)

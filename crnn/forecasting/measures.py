@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from crnn.forecasting.preprocessing import filled
+
 
 def mase(truth, forecast, history, season=1):
     """Return the mean absolute scaled error (Hyndman & Koehler 2006).
@@ -29,8 +31,7 @@ def mase(truth, forecast, history, season=1):
     Hyndman, R. J. & Koehler, A. B. (2006). Another look at measures of forecast accuracy.
     International Journal of Forecasting 22.
     """
-    return _ratio(np.nanmean(np.abs(_errors(truth, forecast))),
-                  np.nanmean(np.abs(_changes(history, season))))
+    return _ratio(_mean(np.abs(_errors(truth, forecast))), _mean(np.abs(_changes(history, season))))
 
 
 def rmsse(truth, forecast, history, season=1):
@@ -40,8 +41,8 @@ def rmsse(truth, forecast, history, season=1):
 
         sqrt(mean (truth - forecast)**2 / mean (history[t] - history[t - season])**2)
     """
-    return np.sqrt(_ratio(np.nanmean(_errors(truth, forecast) ** 2),
-                          np.nanmean(_changes(history, season) ** 2)))
+    return np.sqrt(_ratio(_mean(_errors(truth, forecast) ** 2),
+                          _mean(_changes(history, season) ** 2)))
 
 
 def mape(truth, forecast):
@@ -52,19 +53,22 @@ def mape(truth, forecast):
     truth = np.asarray(truth, float)
     if (truth == 0).any():
         return np.nan
-    return np.nanmean(np.abs(_errors(truth, forecast) / truth))
+    return _mean(np.abs(_errors(truth, forecast) / truth))
 
 
 def coverage(truth, lower, upper):
-    """Return the share of what came that lies between lower and upper ends."""
+    """Return the share of what came that lies between lower and upper ends; NaN did not come."""
     truth = np.asarray(truth, float)
-    inside = (lower <= truth) & (truth <= upper)
-    return np.mean(inside[np.isfinite(truth)])
+    return _mean(np.where(np.isnan(truth), np.nan, (lower <= truth) & (truth <= upper)))
 
 
 def seasonal_naive(history, horizon, season=1):
-    """Return the last season again and again, (horizon,)."""
-    last = np.asarray(history, float)[-season:]
+    """Return the last season again and again, (horizon,).
+
+    In the place of a value that is missing, NaN, is the last known one of that time of the season.
+    """
+    history = np.asarray(history, float)
+    last = filled(history, np.zeros(0), season)[-season:]
     return last[np.arange(horizon) % len(last)]
 
 
@@ -75,6 +79,12 @@ def _errors(truth, forecast):
 def _changes(history, season):
     history = np.asarray(history, float)
     return history[season:] - history[:-season]
+
+
+def _mean(values):
+    """Return the mean of what is not NaN, or NaN if all is."""
+    known = values[~np.isnan(values)]
+    return known.mean() if known.size else np.nan
 
 
 def _ratio(error, scale):

@@ -150,8 +150,9 @@ def _settings(given):
     _check(isinstance(given, dict), "settings are an object")
     given = {name: tuple(value) if isinstance(value, list) else value
              for name, value in given.items()}
+    _check(set(given) == set(Settings.__dataclass_fields__), "settings are complete")
     settings = Settings.checked(**given)
-    _check(asdict(settings) == given, "settings are complete")
+    _check(asdict(settings) == given, "settings are as they come out of a Forecaster")
     return settings
 
 

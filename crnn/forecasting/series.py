@@ -74,17 +74,19 @@ def read_more(y, X, fitted):
     is_table = _is_dataset(y) or isinstance(y, str)
     if layout.form == "one" and not is_table and np.ndim(y) == 0:
         y = [y]
-    elif layout.form != "list" and isinstance(y, (list, np.ndarray)) and (
-            np.shape(y) == (len(layout.names),) and layout.form != "one"):
+    elif layout.form in ("wide", "long") and isinstance(y, (list, np.ndarray)) and (
+            len(y) == len(layout.names) and not any(map(_axes, y))):
         y = np.asarray(y)[None]
-    table = _table(y, X, layout.id, None if not layout.time else layout.time, layout.value)
+    table = _table(y, X, layout.id, layout.time, layout.value, layout.form == "long")
+    if table.layout.form == layout.form == "long":
+        table = _of_all(table, layout)
     came = table.layout
     is_named = came.names != list(range(len(came.names)))
     order = list(range(len(came.names)))
     if is_named and set(came.names) == set(layout.names):
         order = [came.names.index(name) for name in layout.names]
     elif is_named or len(came.names) != len(layout.names) or (
-            (came.form == "one") != (layout.form == "one")):
+            any((came.form == form) != (layout.form == form) for form in ("one", "list"))):
         raise ValueError(f"y_new is {came}; it is to lie as y did: {layout}")
     values = [table.values[k] for k in order]
     _check_values(layout, values, least=0)
@@ -94,6 +96,21 @@ def read_more(y, X, fitted):
         _check_times([table.times[k] for k in order], times, layout, "y_new")
     rows, _ = _covariates(X, "X_new", layout, times, y, wanted=layout.columns)
     return Panel(layout, values, rows, times)
+
+
+def _of_all(table, layout):
+    """Return a table of rows with ids with no values of those series of which it has no row."""
+    known = table.layout.names
+    for name in known:
+        if name not in layout.names:
+            raise ValueError(
+                f"y_new has the series {name!r}, which was not there in fit, but"
+                f" {layout.names[:20]}; fit again to have it learned")
+    places = [known.index(name) if name in known else None for name in layout.names]
+    return Table(
+        table.layout._replace(names=layout.names),
+        [np.zeros(0) if k is None else table.values[k] for k in places],
+        table.times and [table.times[0][:0] if k is None else table.times[k] for k in places])
 
 
 def read_future(X, layout, columns, times):
@@ -122,12 +139,15 @@ def read_future(X, layout, columns, times):
     return rows
 
 
-def _table(y, X, id, time, value):
-    """Return the `Table` of what users give, of any kind."""
+def _table(y, X, id, time, value, has_ids=False):
+    """Return the `Table` of what users give, of any kind.
+
+    ``has_ids`` says that a Dataset is of rows with ids, be it of one series only.
+    """
     if frames.is_frame(y):
         return frames.read(y, id, time, value, _names_of_columns(X) or [])
     if _is_dataset(y):
-        return _of_dataset(y, value, _names_of_columns(X) or [])
+        return _of_dataset(y, value, _names_of_columns(X) or [], has_ids)
     for what, name in (("id", id), ("value", value)):
         if name is not None:
             raise TypeError(
@@ -179,7 +199,7 @@ def _is_dataset(data):
     return hasattr(data, "sequences") and hasattr(data, "features")
 
 
-def _of_dataset(data, value, without):
+def _of_dataset(data, value, without, has_ids):
     """Return the `Table` of what `crnn.data.read` returned."""
     names = data.features or list(range(data.sequences[0].shape[1]))
     chosen = [value] if value is not None else [each for each in names if each not in without]
@@ -187,7 +207,7 @@ def _of_dataset(data, value, without):
     times = data.times
     if times is not None and times[0].dtype.kind == "U":
         times = None  # written in a way of which nobody knows how it goes on
-    if len(data.sequences) > 1:
+    if len(data.sequences) > 1 or has_ids:
         if len(chosen) != 1:
             raise ValueError(
                 f"y has the columns {chosen}; name the one with the values: value=...")
@@ -247,7 +267,8 @@ def _covariates(X, name, layout, times, y, wanted=None, may_be_longer=False):
     if X is None:
         if wanted:
             raise ValueError(
-                f"{name} is missing: the forecaster was fitted with the columns {wanted} of X")
+                f"{name} is missing: the forecaster was fitted with the columns {wanted} of X; give"
+                " their rows, or, where they are columns of a frame with the values, their names")
         return [np.zeros((len(each), 0)) for each in times], []
     count, own_times = len(layout.names), None
     if _names_of_columns(X) is not None:
@@ -308,14 +329,16 @@ def _covariates_of_dataset(data, layout, wanted):
     columns = names if wanted is None else wanted
     numbers = [_place(name, names) for name in columns]
     order = [0] * len(layout.names)
-    if len(data.sequences) > 1:
+    if len(data.sequences) > 1 or (data.ids is not None and layout.form == "long"):
         ids = list(range(len(data.sequences))) if data.ids is None else data.ids.tolist()
-        order = [_place(name, ids) for name in layout.names]
+        order = [ids.index(name) if name in ids else None for name in layout.names]
     times = data.times
     if times is not None and times[0].dtype.kind == "U":
         times = None
-    return [data.sequences[k][:, numbers].astype(np.float64) for k in order], list(columns), (
-        None if times is None else [times[k] for k in order])
+    none = np.zeros((0, len(columns)))
+    rows = [none if k is None else data.sequences[k][:, numbers].astype(np.float64) for k in order]
+    return rows, list(columns), (
+        None if times is None else [times[0][:0] if k is None else times[k] for k in order])
 
 
 def _check_rows(rows, length, name, where, may_be_longer):

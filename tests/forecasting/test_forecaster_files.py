@@ -112,7 +112,7 @@ FORGED = {
     "a network each": setting("shared", False), "a huge horizon": setting("horizon", 1 << 70),
     "an unknown setting": setting("path", "/etc"), "a setting of another kind": setting("log", 1),
     "past that is not there": setting("past", [7]), "more columns": setting("calendar", ["hour"]),
-    "no settings": account_of("settings", None),
+    "no settings": account_of("settings", None), "empty settings": account_of("settings", {}),
     "another form": layout("form", "tree"), "one of two": layout("form", "one"),
     "more names": layout("names", [0, 1, 2]), "equal names": layout("names", [0, 0]),
     "names of another kind": layout("names", [None, 1.5]), "no names": layout("names", []),

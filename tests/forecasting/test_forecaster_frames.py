@@ -108,6 +108,38 @@ def test_columns_may_be_numbers(months):
     assert found.predict(2)[3].mean.tolist() == wanted.mean[:, 1].tolist()
 
 
+def test_an_update_may_have_rows_of_some_series_only(months):
+    rows = long(months, ["south", "north"], 0, 32)
+    names = {"id": "shop", "time": "date", "value": "sales"}
+    known = rows.date < months.date[30]
+    some = rows[~known & (rows["shop"] == "north")]
+    found = crnn.Forecaster(**QUICK).fit(rows[known], ["promo"], **names).update(some, ["promo"])
+    whole = crnn.Forecaster(**QUICK).fit(rows[known], ["promo"], **names).update(
+        rows[~known], ["promo"])
+    assert [str(each)[:7] for each in found.fitted.lasts] == ["2022-06", "2022-08"]
+    ahead = pandas.concat([rows[rows["shop"] == "south"][30:], months[32:34].assign(shop="north")])
+    ahead_of_all = long(months, ["south", "north"], 32, 34)
+    assert found.predict(2, ahead)["north"].mean.tobytes() == (
+        whole.predict(2, ahead_of_all)["north"].mean.tobytes())
+    with pytest.raises(ValueError, match="0 rows for series 'south'"):
+        found.predict(2, ahead[ahead.shop == "north"])
+    with pytest.raises(ValueError, match="'west', which was not there in fit"):
+        found.update(some.assign(shop="west"), ["promo"])
+
+
+def test_an_update_from_a_file_may_have_one_of_its_series_only(tmp_path):
+    def read(days, shops):
+        path = tmp_path / "shops.csv"
+        path.write_text("shop,date,sales,promo\n" + "".join(
+            f"{shop},2024-01-{day:02d},{np.sin(day) + len(shop)},{day % 3}\n"
+            for shop in shops for day in days))
+        return crnn.data.read(path, id="shop")
+
+    found = crnn.Forecaster(**QUICK).fit(read(range(1, 21), ["a", "bb"]), ["promo"], value="sales")
+    found.update(read(range(21, 23), ["bb"]), ["promo"])
+    assert [str(each)[:10] for each in found.fitted.lasts] == ["2024-01-20", "2024-01-22"]
+
+
 REFUSED = {
     "no such column": (lambda f, m: f.fit(m, time="day"), ValueError, "'day'.*'date', 'north'"),
     "texts": (lambda f, m: f.fit(m.assign(date="a")), TypeError, "'date'.*time='date'"),

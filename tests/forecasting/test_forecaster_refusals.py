@@ -136,6 +136,16 @@ def test_before_fit_there_is_nothing(action):
         action(made())
 
 
+def test_an_update_lies_as_before():
+    rows, series = [[1.0, 2.0], [3.0, 4.0]], np.array([[1.0, 2.0], [3.0, 4.0]])
+    with pytest.raises(ValueError, match=r"a list of 2 series.*side by side"):
+        made().fit(WIDE).update(rows)  # what is a row, and what a column?
+    with pytest.raises(ValueError, match=r"a list of 2 series.*side by side"):
+        made().fit(WIDE).update([[1.0, 2.0], [3.0]])
+    with pytest.raises(ValueError, match=r"side by side.*a list of 2 series"):
+        made().fit(list(WIDE.T)).update(series)
+
+
 def test_a_direct_forecast_has_a_longest_horizon():
     forecaster = made(direct=True, horizon=5).fit(Y)
     assert forecaster.predict(5).mean.shape == (5,)

@@ -30,3 +30,13 @@ def test_percentage_error_and_coverage():
 def test_seasonal_naive():
     assert seasonal_naive([1, 2, 3, 4], 5, 3).tolist() == [2, 3, 4, 2, 3]
     assert seasonal_naive([1, 2], 2).tolist() == [2, 2]
+    assert seasonal_naive([1, 2, 3, np.nan, 5, 6], 3, 3).tolist() == [1, 5, 6]
+
+
+def test_what_is_missing_is_measured_nowhere():
+    nothing = [np.nan, np.nan]
+    for measure in (mase, rmsse):
+        assert math.isnan(measure(nothing, FORECAST, HISTORY))
+        assert math.isnan(measure(TRUTH, FORECAST, HISTORY, 9))
+    assert math.isnan(mape(nothing, FORECAST))
+    assert math.isnan(coverage(nothing, np.zeros(2), np.ones(2)))
