@@ -82,6 +82,7 @@ def checked_batches(data, objective, truncation, name="data", warm_up=0, ranks=N
                 hint += other_loss(objective.net.metadata, objective.loss_name)
             raise type(error)(f"{where}: {error}{hint}") from error
         _check_cuts(batch, objective, truncation, warm_up)
+        batches.count(batch)
         empty += batches.empty(number, batch)
     batches.targets, updates = ranks.total([targets, batches.updates]).astype(int).tolist()
     if not updates:
@@ -157,6 +158,7 @@ class _Batches:
     def __init__(self, objective, truncation, warm_up, source, items):
         self.objective, self._truncation, self._warm_up = objective, truncation, warm_up
         self._source, self._items = source, items
+        self._rows = []  # which chunks of each batch have a valid target, where that stays so
 
     def __len__(self):
         return len(self._items)
@@ -192,18 +194,26 @@ class _Batches:
         is_list = is_list_of_arrays(_fields(self._items[number]).x)
         return [f"sequence {place} of batch {number}" for place in places] if is_list else []
 
+    def count(self, batch):
+        """Keep which chunks of the next batch have a valid target, so that it is read once."""
+        if isinstance(self._source, _Fixed):
+            self._rows.append([chunk.count > 0 for chunk in self._cut(batch, 0)])
+
     @functools.cached_property
     def updates(self):
-        """How many chunks all batches have with a valid target."""
-        return sum(sum(row) for row in self._rows_of(self._items))
+        """How many chunks all batches have with a valid target, when all have been counted."""
+        return self.updates_of(0, seed=0)
 
     def chunks(self, number, first=0):
-        """Yield a batch's chunks, from the one that starts at step ``first`` to the last to count.
+        """Return an iterator over a batch's chunks.
 
-        Chunks between that have no valid target, and that of the warm-up, are there too, as the
-        state goes on through them.
+        They are those from the one that starts at step ``first`` to the last one with a valid
+        target. Chunks between that have none, and that of the warm-up, are there too, as the state
+        goes on through them.
         """
-        batch = self[number]
+        return self._cut(self[number], first)
+
+    def _cut(self, batch, first):
         parts = [part for part in spans(len(batch.x), self._truncation, self._warm_up)
                  if part.start >= first]
 
@@ -229,19 +239,14 @@ class _Batches:
 
     def updates_of(self, number, seed):
         """Return how many updates an epoch has, without making its batches."""
-        if isinstance(self._source, _Fixed):
-            return self.updates
-        return sum(sum(row) for row in self.rows_of(number, seed))
+        return sum(map(sum, self.rows_of(number, seed)))
 
     def rows_of(self, number, seed):
         """Return for each batch of an epoch which of its chunks have a valid target."""
-        return self._rows_of(self._source.epoch(number, seed))
-
-    def _rows_of(self, items):
-        if isinstance(self._source, Batches):
-            return [self._by_sequence[part].any(axis=0).tolist() for part in items.parts]
-        batches = self._made_of(items)
-        return [[chunk.count > 0 for chunk in batches.chunks(k)] for k in range(len(items))]
+        items = self._source.epoch(number, seed)
+        if isinstance(self._source, _Fixed):
+            return [self._rows[place] for place in items.order]
+        return [self._by_sequence[part].any(axis=0).tolist() for part in items.parts]
 
     @functools.cached_property
     def _by_sequence(self):
@@ -271,16 +276,22 @@ class _Fixed:
 
 
 class _InOrder:
-    """Items of a sequence in another order."""
+    """Items of a sequence in another order.
+
+    Attributes
+    ----------
+    order : ndarray of int
+        Where each of them is in the sequence.
+    """
 
     def __init__(self, items, order):
-        self._items, self._order = items, order
+        self._items, self.order = items, order
 
     def __len__(self):
-        return len(self._order)
+        return len(self.order)
 
     def __getitem__(self, number):
-        return self._items[self._order[number]]
+        return self._items[self.order[number]]
 
 
 def _parts(batch, objective):

@@ -9,6 +9,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from small_training import B, I, O, T, batch, make, train
+from thread_ranks import results
 
 import crnn
 from crnn.training import batches
@@ -146,6 +147,23 @@ def test_data_may_be_any_sequence_and_is_not_changed(rng):
     assert np.array_equal(vectors[0], vectors[2])
     for item, before in zip(data, copies, strict=True):
         assert all(np.array_equal(*pair) for pair in zip(item, before, strict=True))
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_each_batch_is_read_once_before_training_and_once_in_each_epoch(rng, size):
+    """Reading may take long. The first batch is looked at once more."""
+    class Lazy(list):
+        reads = 0
+
+        def __getitem__(self, number):
+            self.reads += 1
+            return super().__getitem__(number)
+
+    items = [batch(rng, steps) for steps in (3, 4, 5)]
+    datasets = [Lazy(items) for _ in range(size)]
+    results(size, lambda ranks: train(
+        datasets[ranks.rank], epochs=4, truncation=2, all_reduce=ranks))
+    assert [each.reads for each in datasets] == [3 + 1 + 4 * 3] * size
 
 
 @pytest.mark.parametrize("truncation", [None, 2])
