@@ -207,11 +207,12 @@ class Loop:
         if not self.ranks.are_several:
             return stop or bool(interrupted)
         errors = KeyboardInterrupt, Terminated
+        # what comes to this rank while it waits for others is not among the sums: it is for later
         stop, *came = self.ranks.total([stop, *(interrupted.error is each for each in errors)])
         for error, count in zip(errors, came, strict=True):
             if count and not interrupted:
                 interrupted.error = error
-        return bool(stop or interrupted)
+        return bool(stop or any(came))
 
     def metric_values(self, chunk):
         """Return the values of metrics before the update, by name."""
@@ -237,8 +238,11 @@ class Loop:
 
     def has_wild_numbers(self):
         """Return whether parameters or slots are so large that an update may overflow."""
-        vectors = self.net.vector, *self.optimizer.state().values()
-        return any(self.net.engine.updates.norm(each) > WILD for each in vectors)
+        return any(map(self.is_wild_vector, [self.net.vector, *self.optimizer.state().values()]))
+
+    def is_wild_vector(self, vector):
+        """Return whether a vector is so large that an update may overflow, or NaN."""
+        return not self.net.engine.updates.norm(vector) <= WILD
 
     def step(self, gradients, norm):
         """Take one step of the optimizer; undo and refuse one that leads to infinity or NaN.
@@ -252,6 +256,9 @@ class Loop:
             slots = optimizer.state()
         self.before[...] = self.net.vector
         optimizer.step(self.net, gradients)
+        if not self.is_wild_vector(self.net.vector):
+            return
+        self.is_wild = True
         if self.net.engine.updates.is_finite(self.net.vector):
             return
         self.net.vector = self.before

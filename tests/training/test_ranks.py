@@ -208,6 +208,28 @@ def test_ctrl_c_to_one_rank_stops_all_after_the_same_update(tmp_path, signum, er
         assert_close(each, train(None))
 
 
+def test_ctrl_c_while_a_rank_waits_for_the_others_waits_for_the_next_update(tmp_path):
+    """Ranks ask each other whether to stop: what comes then is not in their answers yet."""
+    nets, asked = {}, []
+
+    def call(ranks):
+        def interrupting(vector):
+            is_asked = len(vector) == 3  # a callback, Ctrl-C, SIGTERM
+            asked.extend([ranks.rank] * is_asked)
+            if is_asked and asked.count(0) == 23 and ranks.rank == 0:
+                signal.raise_signal(signal.SIGINT)
+            ranks(vector)
+
+        interrupting.rank, interrupting.size = ranks.rank, ranks.size
+        nets[ranks.rank] = crnn.GRU(I, H, O, seed=3, dtype="float64")
+        return train(interrupting, net=nets[ranks.rank])
+
+    found = thread_ranks.run(2, call)
+    assert len({str(each) for each in found}) == 1
+    assert all(type(each) is KeyboardInterrupt for each in found)
+    np.testing.assert_array_equal(nets[0].vector, nets[1].vector)
+
+
 def test_ctrl_c_in_the_first_epoch(tmp_path):
     callbacks = stopping(0, "update", 3, lambda: signal.raise_signal(signal.SIGINT))
     found = thread_ranks.run(2, lambda ranks: train(

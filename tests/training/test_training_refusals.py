@@ -296,7 +296,7 @@ SLOTTED = {
 }
 
 
-def assert_left_as_before_update(number, optimizer, data, **options):
+def assert_left_as_before_update(number, optimizer, data, epochs=4, **options):
     """Check that fit refuses an update, and leaves all as after the one before it."""
     net, rate = make(), optimizer.lr
     found = [(net.vector.copy(), 0, {})]
@@ -305,7 +305,7 @@ def assert_left_as_before_update(number, optimizer, data, **options):
         found.append((net.vector.copy(), optimizer.steps, optimizer.state()))
 
     with pytest.raises(FloatingPointError, match=f"update {number} .*and the optimizer are left"):
-        crnn.fit(net, data, optimizer, epochs=4, callbacks=[keep], **options)
+        crnn.fit(net, data, optimizer, epochs=epochs, callbacks=[keep], **options)
     vector, steps, slots = found[-1]
     assert np.array_equal(net.vector, vector)
     assert (optimizer.steps, optimizer.lr) == (number - 1, rate)
@@ -327,6 +327,12 @@ def test_gradients_that_overflow_leave_the_optimizer_too(rng):
     assert_left_as_before_update(
         3, crnn.SGD(1e5, momentum=0.9), batch(rng),
         loss=lambda y, targets: (1.0, np.full_like(y, next(sizes))))
+
+
+def test_parameters_that_grow_until_they_overflow_leave_the_optimizer_too(rng):
+    """Weight decay of 100 of them makes each of them 99 times as large."""
+    assert_left_as_before_update(
+        20, crnn.AdamW(1.0, weight_decay=100.0), batch(rng), epochs=25)
 
 
 def test_nan_in_the_validation_data_stops_and_spoils_no_checkpoint(rng, tmp_path):
