@@ -1,5 +1,6 @@
 """What users give, arrays, lists, frames or data that were read, as a list of series."""
 
+import numbers
 from typing import NamedTuple
 
 import numpy as np
@@ -71,23 +72,11 @@ def read_more(y, X, fitted):
         If it does not lie as before, or begins at another time.
     """
     layout = fitted.layout
-    is_table = _is_dataset(y) or isinstance(y, str)
-    if layout.form == "one" and not is_table and np.ndim(y) == 0:
-        y = [y]
-    elif layout.form in ("wide", "long") and isinstance(y, (list, np.ndarray)) and (
-            len(y) == len(layout.names) and not any(map(_axes, y))):
-        y = np.asarray(y)[None]
-    table = _table(y, X, layout.id, layout.time, layout.value, layout.form == "long")
+    table = _table(_with_steps(y, layout), X, layout.id, layout.time, layout.value,
+                   layout.form == "long")
     if table.layout.form == layout.form == "long":
         table = _of_all(table, layout)
-    came = table.layout
-    is_named = came.names != list(range(len(came.names)))
-    order = list(range(len(came.names)))
-    if is_named and set(came.names) == set(layout.names):
-        order = [came.names.index(name) for name in layout.names]
-    elif is_named or len(came.names) != len(layout.names) or (
-            any((came.form == form) != (layout.form == form) for form in ("one", "list"))):
-        raise ValueError(f"y_new is {came}; it is to lie as y did: {layout}")
+    order = _order(table.layout, layout)
     values = [table.values[k] for k in order]
     _check_values(layout, values, least=0)
     times = [fitted.step.after(last, len(each))
@@ -111,6 +100,29 @@ def _of_all(table, layout):
         table.layout._replace(names=layout.names),
         [np.zeros(0) if k is None else table.values[k] for k in places],
         table.times and [table.times[0][:0] if k is None else table.times[k] for k in places])
+
+
+def _with_steps(y, layout):
+    """Return y with an axis for steps, if it is a number or a row of one step."""
+    if layout.form == "one" and isinstance(y, (numbers.Real, np.ndarray)) and np.ndim(y) == 0:
+        return [y]
+    is_row = layout.form in ("wide", "long") and isinstance(y, (list, np.ndarray)) and (
+        len(y) == len(layout.names) and not any(map(_axes, y)))
+    return np.asarray(y)[None] if is_row else y
+
+
+def _order(came, layout):
+    """Return where the series of a layout are in one that came; ValueError if they are not."""
+    if came.form == layout.form == "one":
+        return [0]
+    has_names = came.names != list(range(len(came.names)))
+    if has_names and set(came.names) == set(layout.names):
+        return [came.names.index(name) for name in layout.names]
+    if has_names or len(came.names) != len(layout.names) or any(
+            (came.form == form) != (layout.form == form) for form in ("one", "list")):
+        names = f", {came.names[:20]}; wanted are {layout.names[:20]}" if has_names else ""
+        raise ValueError(f"y_new is {came}; it is to lie as y did: {layout}{names}")
+    return list(range(len(layout.names)))
 
 
 def read_future(X, layout, columns, times):

@@ -60,6 +60,13 @@ def test_a_column_with_an_index_of_dates(months):
     assert other.mean.tobytes() == found.mean.tobytes()
 
 
+def test_one_series_may_go_on_under_another_name(months):
+    one, other = (crnn.Forecaster(**QUICK).fit(months.north[:30]) for _ in range(2))
+    one.update(months.north[30:].rename("now"))
+    other.update(months.north[30:].to_numpy())
+    assert one.predict(2).mean.tobytes() == other.predict(2).mean.tobytes()
+
+
 def test_a_column_of_several(months):
     frame = months.assign(date=months.date.dt.strftime("%Y-%m"))
     found = crnn.Forecaster(**QUICK).fit(frame[:30], time="date", value="south").predict(2)
