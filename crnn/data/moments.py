@@ -83,8 +83,9 @@ def check_order(path, times, texts, lines, name):
         text, line, before = texts[place], lines[place], lines[place - 1]
         if times[place] == times[place - 1]:
             raise _twice(path, text, before, line, name)
+        other = "" if name else ", or name the column that tells sequences apart as id"
         raise bad(path, f"has in line {line} the time {shown(text)} after {shown(texts[place - 1])}"
-                  f" in line {before}{_of(name)}: sort the rows by their times")
+                  f" in line {before}{_of(name)}: sort the rows by their times{other}")
 
 
 def _twice(path, text, before, line, name):

@@ -17,10 +17,11 @@ list of n lists or arrays of T_i strings        tokens, a word each
 list of n lists of T floats each                the array (n, T)
 ==============================================  =================================================
 
-A list can also be a tuple, or an array of objects. Integers in an array are numbers, in a list of
-lists they are tokens. A series of one length (n, T) has T of scikit-learn's features
-(``n_features_in_``), and can only be followed by others of that length, as scikit-learn wants it;
-series in a list may have any.
+A list can also be a tuple, or an array of objects, and its items data frames (T_i, I): the rows of
+a long frame with a column of ids are ``[rows[features] for _, rows in frame.groupby("id")]``.
+Integers in an array are numbers, in a list of lists they are tokens. A series of one length (n, T)
+has T of scikit-learn's features (``n_features_in_``), and can only be followed by others of that
+length, as scikit-learn wants it; series in a list may have any.
 
 In processes that joblib starts (loky, Dask, Ray) crnn keeps to the number of threads that these are
 given. Where joblib works in threads, an estimator shares this process' threads among them; around a

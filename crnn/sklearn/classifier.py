@@ -6,7 +6,7 @@ from sklearn.utils import assert_all_finite, check_consistent_length, column_or_
 from sklearn.utils.multiclass import check_classification_targets
 
 from crnn.sklearn.estimator import LabelEstimator
-from crnn.sklearn.targets import Labels
+from crnn.sklearn.targets import Labels, check_none_is_missing, of_one_kind
 
 
 class SequenceClassifier(ClassifierMixin, LabelEstimator):
@@ -89,9 +89,11 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator):
         return self._targets.predicted(probabilities)
 
     def _read_y(self, y, sequences):
+        if isinstance(y, (list, tuple)):
+            check_none_is_missing(y)  # NumPy makes the text "nan" of NaN among strings
         y = column_or_1d(y, warn=True)
         check_consistent_length(sequences.items, y)
         if y.dtype.kind == "f":
             assert_all_finite(y, input_name="y")
-        check_classification_targets(y)
+        check_classification_targets(of_one_kind(y))
         return y, lambda counting: Labels(np.concatenate([np.ravel(each) for each in counting]))

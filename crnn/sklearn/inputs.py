@@ -3,6 +3,7 @@
 The table of forms is in the docstring of `crnn.sklearn`.
 """
 
+from collections.abc import Iterator, Mapping
 from numbers import Number
 from typing import NamedTuple
 
@@ -132,6 +133,8 @@ def read(X, estimator, form=None):
     if form is None:
         vars(estimator).pop("n_features_in_", None)
         vars(estimator).pop("feature_names_in_", None)
+    if isinstance(X, (Mapping, Iterator)) and not hasattr(X, "shape"):
+        raise TypeError(f"X is a {type(X).__name__}; a list of sequences, or an array, is wanted")
     items = _as_list(X)
     if items is None or _is_array(items):
         sequences = _of_array(X, estimator, form)

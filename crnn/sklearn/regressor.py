@@ -1,5 +1,6 @@
 """`SequenceRegressor`: a number, or several, for each sequence."""
 
+import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils import check_array, check_consistent_length
 
@@ -86,6 +87,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         return self._targets.predicted(found)
 
     def _read_y(self, y, sequences):
+        y = np.asarray(y) if isinstance(y, (list, tuple)) else y  # of objects, if None is in it
         y = check_array(y, ensure_2d=False, dtype="numeric", input_name="y", estimator=self)
         check_consistent_length(sequences.items, y)
         return y, lambda counting: Numbers(counting[0], y.ndim == 1)

@@ -28,7 +28,7 @@ class Labels:
     loss = "softmax"
 
     def __init__(self, labels):
-        self.classes = np.unique(labels)
+        self.classes = np.unique(of_one_kind(labels))
         if len(self.classes) < 2:
             raise ValueError(
                 f"y has one class only, {self.classes.tolist()}; a classifier needs at least two")
@@ -47,7 +47,7 @@ class Labels:
 
     def encoded(self, y):
         """Return the classes of y's items, each an array of labels."""
-        flat = np.concatenate([np.ravel(each) for each in y])
+        flat = of_one_kind(np.concatenate([np.ravel(each) for each in y]))
         unknown = np.setdiff1d(flat, self.classes)
         if len(unknown):
             raise ValueError(
@@ -101,6 +101,26 @@ class Labels:
     def predicted(self, probabilities):
         """Return the labels of largest probability."""
         return self.classes[probabilities.argmax(-1)]
+
+
+def check_none_is_missing(labels):
+    """Raise ValueError if there is None, NaN or pandas' NA among labels."""
+    for number, each in enumerate(labels):
+        if type(each).__name__ in ("NoneType", "NAType") or (
+                isinstance(each, float) and each != each):
+            raise ValueError(
+                f"y has no label in row {number}, but {each}; leave such sequences out, or give the"
+                " label a name")
+
+
+def of_one_kind(labels):
+    """Return labels (n,), all of which can be put into one order."""
+    if labels.dtype.kind == "O":
+        check_none_is_missing(labels)
+        if len({isinstance(each, str) for each in labels}) > 1:
+            raise TypeError("y has labels that are strings and others that are not; make all of"
+                            " them strings, or all numbers")
+    return labels
 
 
 class Numbers:

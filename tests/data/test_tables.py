@@ -162,7 +162,8 @@ def test_times(read_as, texts, kind, wanted):
      "FILE has in line 2 the label '3', and '1' before in the same sequence; name the column that "
      "tells sequences apart as id, or, where each row is a sequence, say that rows are"),
     ("id,label\n1,x\n", {}, "FILE has no column of numbers beside those of ids, times and labels"),
-    ("a,time\n1,3\n1,2\n", {}, "FILE has in line 3 the time '2' after '3' in line 2: sort the row"),
+    ("a,time\n1,3\n1,2\n", {}, "FILE has in line 3 the time '2' after '3' in line 2: sort the rows"
+     " by their times, or name the column that tells sequences apart as id"),
     ("id,time,a\nu,3,1\nv,1,2\nu,3,1\n", {},
      "FILE has the time '3' in line 2 and again in line 4 (id 'u'): remove one of them, or name t"),
     ("time,a\nMon,3\nTue,2\nMon,1\n", {}, "FILE has the time 'Mon' in line 2 and again in line 4:"),

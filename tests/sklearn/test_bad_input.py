@@ -57,6 +57,8 @@ X_CASES = {  # every estimator's X, in `fit` and in what comes after it
     "numbers among words": ([["a", "b"], ["a", 5]] * 6, TypeError, r"X\[1\]\[1\] is a int"),
     "tokens below 0": (
         [[0, 1], [-1, 2, 0]] * 6, IndexError, r"X\[1\] has the token -1.*passed as floats"),
+    "a dict": (dict(enumerate(X)), TypeError, "X is a dict; a list"),
+    "a generator": (iter(X), TypeError, "X is a list_iterator; a list"),
     "ragged inside": ([[[1.0, 2.0], [3.0]]] * 12, ValueError, r"X\[0\] is no array"),
 }
 
@@ -123,6 +125,22 @@ CASES = {
         "classifier", lambda d: d.fit(X, Y, Y == "up"), ValueError, "one class only"),
     "numbers as labels": ("classifier", lambda d: d.fit(X, SUMS), ValueError, "Unknown label type"),
     "labels as numbers": ("regressor", lambda d: d.fit(X, Y), ValueError, "Convert"),
+    "None among numbers": (
+        "regressor", lambda d: d.fit(X, [*SUMS[:11].tolist(), None]), ValueError, "y contains NaN"),
+    "None as label": (
+        "classifier", lambda d: d.fit(X, np.array([*Y[:11], None], object)), ValueError,
+        "no label in row 11, but None"),
+    "NaN among labels": (
+        "classifier", lambda d: d.fit(X, [*Y[:11], np.nan]), ValueError, "in row 11, but nan"),
+    "NaN among labels, going on": (
+        "classifier", lambda d: d.partial_fit(X, np.array([*Y[:11], np.nan], object)), ValueError,
+        "in row 11, but nan"),
+    "labels of two kinds": (
+        "classifier", lambda d: d.fit(X, np.array([*Y[:11], 3], object)), TypeError,
+        "strings and others that are not; make all"),
+    "None as tags": (
+        "tagger", lambda d: d.fit(X, [[None] * len(each) for each in X]), ValueError,
+        "no label in row 0"),
     "NaN in y": (
         "regressor", lambda d: d.fit(X, SUMS * np.nan), ValueError, "Input y contains NaN"),
     "a new label": (

@@ -152,3 +152,13 @@ def test_many_sequences_are_predicted_in_parts():
     assert same(whole, np.concatenate([regressor.predict([each]) for each in X]))
     tagger = SequenceTagger(**FEW).fit(X[:20], X[:20])
     assert same(tagger.predict(X), [tagger.predict([each])[0] for each in X])
+
+
+def test_rows_of_a_long_frame_become_sequences_by_their_ids():
+    pandas = pytest.importorskip("pandas")
+    x, y, _ = ragged()
+    numbers = np.repeat(np.arange(len(x)), [len(each) for each in x])
+    frame = pandas.DataFrame(np.concatenate(x), columns=list("abc")).assign(walk=numbers)
+    rows = [rows[list("abc")] for _, rows in frame.groupby("walk")]
+    found = SequenceClassifier(**FEW).fit(rows, pandas.Series(y))
+    assert same(found.predict_proba(rows), SequenceClassifier(**FEW).fit(x, y).predict_proba(x))
