@@ -1,4 +1,4 @@
-"""Times of steps, as texts have them: numbers, dates and times in ISO 8601, or something else."""
+"""Times of steps, as texts have them: numbers, dates and times, or something else."""
 
 import functools
 import re
@@ -12,12 +12,28 @@ ISO = re.compile(
     r"(\d{4}-\d\d(?:-\d\d(?:[T ]\d\d(?::\d\d(?::\d\d(?:\.\d{1,9})?)?)?)?)?)"
     r"(?:Z|([+-])(\d\d):?(\d\d)?)?",
     re.ASCII)
+FIRST_MONTHS = {  # of months and quarters by their names, as R and pandas write them
+    "jan": 1, "feb": 2, "mar": 3, "apr": 4, "may": 5, "jun": 6, "jul": 7, "aug": 8, "sep": 9,
+    "oct": 10, "nov": 11, "dec": 12, "q1": 1, "q2": 4, "q3": 7, "q4": 10,
+}
+NAMED = re.compile(
+    r"(\d{4})[ -]?(NAME)|(NAME)[ -]?(\d{4})".replace("NAME", "|".join(FIRST_MONTHS)),
+    re.ASCII | re.IGNORECASE)
 ERA = range(1678, 2262)  # years whose nanoseconds have room in 64 bits
 
 
 def is_moment(text):
-    """Whether a text is a date, or a date and a time of day, in ISO 8601."""
-    return ISO.fullmatch(text) is not None
+    """Whether a text is a month, a quarter, a date, or a date and a time of day."""
+    return ISO.fullmatch(_in_numbers(text)) is not None
+
+
+def _in_numbers(text):
+    """Return a month or a quarter that has a name as ISO 8601 has its first month; others as is."""
+    match = NAMED.fullmatch(text)
+    if match is None:
+        return text
+    year, name = (match[1], match[2]) if match[1] else (match[4], match[3])
+    return f"{year}-{FIRST_MONTHS[name.lower()]:02}"
 
 
 def moments(sequences):
@@ -30,20 +46,22 @@ def moments(sequences):
     Returns
     -------
     list of ndarray
-        float64 if all of them are numbers, datetime64 (in UTC) if all are in ISO 8601, or else
-        strings.
+        float64 if all of them are numbers, datetime64 (in UTC) if all are in ISO 8601 or
+        months or quarters such as 1991 Jul, Jul 1991 and 1991 Q3, or else strings.
 
     Examples
     --------
     >>> moments([["2020-01-01 12:00+02:00", "2020-01-02 00:00Z"]])
     [array(['2020-01-01T10:00', '2020-01-02T00:00'], dtype='datetime64[m]')]
-    >>> moments([["1991 Jan"], ["1991 Feb"]])
-    [array(['1991 Jan'], dtype='<U8'), array(['1991 Feb'], dtype='<U8')]
+    >>> moments([["1991 Q1", "1991 Q2"]])
+    [array(['1991-01', '1991-04'], dtype='datetime64[M]')]
+    >>> moments([["week 1"], ["week 2"]])
+    [array(['week 1'], dtype='<U6'), array(['week 2'], dtype='<U6')]
     """
     values = [[number(each) for each in texts] for texts in sequences]
     if not any(None in each for each in values):
         return [np.array(each) for each in values]
-    matches = [[ISO.fullmatch(each) for each in texts] for texts in sequences]
+    matches = [[ISO.fullmatch(_in_numbers(each)) for each in texts] for texts in sequences]
     if not any(None in each for each in matches):
         try:
             return _aligned([_datetimes(each) for each in matches])

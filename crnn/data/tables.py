@@ -89,7 +89,7 @@ def _names_and_rows(path, rows):
     line, first = next(rows, (0, []))
     if not first:
         raise bad(path, "has no line that is not empty")
-    if all(number(each) is not None for each in first):
+    if not _is_pandas_header(first) and all(number(each) is not None for each in first):
         return [str(place) for place in range(len(first))], itertools.chain([(line, first)], rows)
     names = [each.strip() for each in first]
     for name in names:
@@ -101,6 +101,12 @@ def _names_and_rows(path, rows):
             raise bad(path, f"has in line {line} two columns of the name {shown(name)}; give each"
                       " its own")
     return names, rows
+
+
+def _is_pandas_header(first):
+    """Whether a first row is the one that pandas writes above numbers without names."""
+    index, *names = (each.strip() for each in first)
+    return not index and names and names == [str(place) for place in range(len(names))]
 
 
 def _places(path, names, asked, first):
@@ -122,13 +128,13 @@ def _places(path, names, asked, first):
             raise bad(path, f"has columns {listed([names[place] for place in found])}, which could"
                       f" all be the {what}; give one of them as {what}")
         given[what] = found[0] if found else None
-    if asked.rows == "steps" and 0 in free and given["id"] is given["time"] is None and (
-            names[0].lower() in FIRST_TIMES):
-        given["time"] = 0
     if asked.rows == "steps" and given["time"] is None:
         dated = [place for place in free
                  if place not in given.values() and is_moment(first[place].strip())]
         given["time"] = dated[0] if len(dated) == 1 else None
+    if asked.rows == "steps" and 0 in free and given["id"] is given["time"] is None and (
+            names[0].lower() in FIRST_TIMES):
+        given["time"] = 0
     if asked.columns is None:
         features = [place for place in free if names[place] and place not in given.values()]
     _check_apart(path, names, [*given.values(), *features])

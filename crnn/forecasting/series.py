@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from crnn.base import checks
+from crnn.files.printable import printable
 from crnn.forecasting import frames
 from crnn.forecasting.calendar import as_times, shown, step_of
 from crnn.forecasting.layout import Layout, Table
@@ -218,7 +219,8 @@ def _of_dataset(data, value, without, has_ids):
     numbers = [_place(name, names) for name in chosen]
     times = data.times
     if times is not None and times[0].dtype.kind == "U":
-        times = None  # written in a way of which nobody knows how it goes on
+        _warn_of_unknown_times(times)
+        times = None
     if len(data.sequences) > 1 or has_ids:
         if len(chosen) != 1:
             raise ValueError(
@@ -334,6 +336,14 @@ def _axes(values):
     if isinstance(values, (list, tuple)):
         return 1 + (_axes(values[0]) if values else 0)
     return np.ndim(values)
+
+
+def _warn_of_unknown_times(times):
+    """Warn of times that are written in a way of which nobody knows how it goes on."""
+    checks.warn(
+        f"times such as '{printable(str(times[0][0]))}' cannot be read, and steps are numbered"
+        " instead; dates such as 2026-11-30 can, months such as 2026-11 or 2026 Nov, quarters such"
+        " as 2026 Q4, and whole numbers")
 
 
 def _covariates_of_dataset(data, layout, wanted):

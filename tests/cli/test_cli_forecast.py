@@ -88,6 +88,15 @@ def test_one_series(run, files, values):
                         " forecast --update model.safetensors FILE\n")
 
 
+def test_quarters_that_have_names(run, files, values):
+    rows = [f"{2000 + k // 4} Q{1 + k % 4},{float(values['a'][k])!r}" for k in range(60)]
+    (files / "quarters.csv").write_text("\n".join([",sales", *rows]) + "\n")
+    code, out, err = run("forecast", "quarters.csv", *SMALL)
+    assert (code, err) == (0, "")
+    assert out.startswith("quarters.csv: 1 series of 60 values, a season of 4 steps\n")
+    assert [row[0] for row in rows_of(out)[1:]] == ["2015-01-01", "2015-04-01", "2015-07-01"]
+
+
 def test_several_series_side_by_side(run, files, values):
     code, out, _ = run("forecast", "wide.csv", *SMALL, "--column", "c", "--column", "a",
                        "--past", "noise", "--coverage", "0.5")

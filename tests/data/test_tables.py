@@ -72,6 +72,20 @@ def test_a_first_column_that_may_be_an_index(read_as, name):
     assert long.times is None
 
 
+def test_a_series_that_pandas_wrote_without_a_name(read_as):
+    data = read_as("a.csv", ",0\n1821,269\n1822,321\n")
+    assert (as_lists(data), data.times[0].tolist()) == ([[[269], [321]]], [1821, 1822])
+    two = read_as("a.csv", ",0,1\n3,269,1\n4,321,2\n")
+    assert (as_lists(two), two.features) == ([[[269, 1], [321, 2]]], ["0", "1"])
+    bare = read_as("a.csv", ",1\n3,269\n")
+    np.testing.assert_equal(as_lists(bare), [[[np.nan, 1], [3, 269]]])
+
+
+def test_a_quarter_beside_an_index_is_the_time(read_as):
+    data = read_as("a.csv", ",Quarter,x\n0,1970 Q4,5\n1,1971 Q1,6\n")
+    assert (data.features, data.times[0].astype(str).tolist()) == (["x"], ["1970-10", "1971-01"])
+
+
 def test_a_column_of_dates_is_of_times_whatever_it_is_called(read_as, refused):
     data = read_as("a.csv", "id,day,x\na,2020-01-01,5\na,2020-01-02,6\n")
     assert (data.features, data.times[0].astype(str).tolist()) == (
@@ -130,7 +144,11 @@ def test_a_sequence_in_each_row(read_as):
      ["2020-01-01T08:00", "2020-01-01T09:00"]),
     (["2020-01-01 10:00:00.5-01", "2020-01-02"], "M",
      ["2020-01-01T11:00:00.500", "2020-01-02T00:00:00.000"]),
-    (["1991 Jul", "1991 Aug"], "U", ["1991 Jul", "1991 Aug"]),
+    (["1991 Jul", "1991 AUG"], "M", ["1991-07", "1991-08"]),
+    (["Nov-1991", "dec 1991", "1992-01"], "M", ["1991-11", "1991-12", "1992-01"]),
+    (["1970 Q3", "1970Q4", "Q1 1971"], "M", ["1970-07", "1970-10", "1971-01"]),
+    (["1991 Mai", "1991 Jun"], "U", ["1991 Mai", "1991 Jun"]),
+    (["1970 Q4", "1970 Q5"], "U", ["1970 Q4", "1970 Q5"]),
     (["2020-02-30", "2020-02-29"], "U", ["2020-02-30", "2020-02-29"]),
     (["1000-01-01T00:00:00.123456789"], "U", ["1000-01-01T00:00:00.123456789"]),
     (["today", "now"], "U", ["today", "now"]),

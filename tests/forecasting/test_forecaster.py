@@ -351,3 +351,14 @@ def test_a_backtest_without_refitting_is_updates(rng):
     assert same(tested.forecasts[1], forecaster.predict(4, [each[-8:] for each in X]))
     assert len(tested.rows) == 3 * 2 * 2
     assert tested.truths[2].shape == (4, 2)
+
+
+@no_backend
+def test_times_that_nobody_can_read_are_numbered_with_a_warning(rng):
+    y = seasonal(rng)
+    data = crnn.data.Dataset(
+        [y[:, None]], features=["sales"], times=[np.array([f"week {k}" for k in range(60)])])
+    with pytest.warns(UserWarning, match="times such as 'week 0' cannot be read, and steps are"):
+        found = crnn.Forecaster(**QUICK).fit(data).predict(3)
+    assert found.times.tolist() == [60, 61, 62]
+    assert same(found, crnn.Forecaster(**QUICK).fit(y).predict(3))
