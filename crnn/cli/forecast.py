@@ -91,6 +91,9 @@ def _add_training(command):
     add("--season", type=whole, metavar="N",
         help="steps after which series repeat themselves, 0 for none; without this, a year of"
         " months or quarters, a week of days, a day of hours, if the times say which these are")
+    add("--difference", type=whole, metavar="N",
+        help="work on differences to the values so many steps before, 0 for the values themselves;"
+        " without this, of the season")
     add("--past", action="append", metavar="NAME",
         help="column that is not forecast, but helps to; may be repeated")
     add("--calendar", action="append", choices=FEATURES, metavar="NAME",
@@ -151,7 +154,8 @@ def _learn(options):
     if options.season is None:
         season = _season(panel.step, min(lengths))
     forecaster = Forecaster(
-        options.cell, options.hidden, options.layers, season=season, log=options.log,
+        options.cell, options.hidden, options.layers, season=season,
+        difference="auto" if options.difference is None else options.difference, log=options.log,
         calendar=options.calendar or (), past=past, direct=options.direct,
         horizon=options.horizon, shared=not options.separate, epochs=options.epochs, lr=options.lr,
         patience=options.patience, missing=options.missing, n_jobs=options.jobs, seed=options.seed)

@@ -97,6 +97,15 @@ def test_quarters_that_have_names(run, files, values):
     assert [row[0] for row in rows_of(out)[1:]] == ["2015-01-01", "2015-04-01", "2015-07-01"]
 
 
+@pytest.mark.parametrize(("arguments", "lags"), [
+    ([], (12,)), (["--difference", "0"], ()), (["--difference", "1"], (1,))])
+def test_differences(run, files, values, arguments, lags):
+    code, out, _ = run("forecast", "one.csv", *SMALL, *arguments)
+    assert code == 0
+    assert out.startswith("one.csv: 1 series of 60 values, a season of 12 steps\n")
+    assert crnn.Forecaster.load("model.safetensors").fitted.preprocessing.lags == lags
+
+
 def test_several_series_side_by_side(run, files, values):
     code, out, _ = run("forecast", "wide.csv", *SMALL, "--column", "c", "--column", "a",
                        "--past", "noise", "--coverage", "0.5")
