@@ -102,8 +102,8 @@ def _one_of(path, arrays, names):
 
 def _separate(path, arrays):
     """Return arrays (T_i, I), or (T_i,), each of them a sequence."""
-    widths = {each.shape[1:] for each in arrays}
-    if len(widths) > 1 or arrays[0].ndim not in (1, 2) or len(arrays) == 1:
+    forms = {(each.ndim, each.shape[1:]) for each in arrays}
+    if len(forms) > 1 or arrays[0].ndim not in (1, 2) or len(arrays) == 1:
         shapes = ", ".join(f"arr_{k} {each.shape}" for k, each in enumerate(arrays[:5]))
         raise bad(path, f"has arrays without names, {shapes}, which are not sequences of equal"
                   f" width; {SAVE}")

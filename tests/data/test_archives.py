@@ -118,6 +118,8 @@ def test_dtypes(read_as, dtype, wanted):
     ({"x": np.ones((2, 2)), "labels": [1, np.nan]}, "FILE has labels that are not finite"),
     ({"arr_0": np.ones((2, 2, 2)), "arr_1": np.ones(2)},
      "FILE has arrays without names, arr_0 (2, 2, 2), arr_1 (2,), which are not sequences of eq"),
+    ({"arr_0": np.ones(2), "arr_1": 3.0},
+     "FILE has arrays without names, arr_0 (2,), arr_1 (), which are not sequences of equal wi"),
     ({"arr_0": np.ones((2, 2))}, "FILE has arrays without names, arr_0 (2, 2), which are not seq"),
     ({"x": np.array([(1, 2)], "i4,i4")}, "FILE has an array 'x' of dtype [('f0', '<i4'), ('f1',"),
 ])
