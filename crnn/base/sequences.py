@@ -12,6 +12,7 @@ from crnn.base import checks
 
 MANY = 8  # tokens of a step that are hardly all 0 or 1 by chance
 
+
 class Sequence(NamedTuple):
     """A checked input: T steps of B sequences."""
 

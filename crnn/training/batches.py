@@ -71,7 +71,7 @@ def checked_batches(data, objective, truncation, name="data", warm_up=0, ranks=N
             batch = batches[number]
             for first, part in _parts(batch, objective):
                 checked = objective.validate(part)
-                finite.check_features(part, objective.net.dtype, first, sequences)
+                finite.check_x(part, objective.net.dtype, first, sequences)
                 if checked is not None:
                     finite.check_targets(part, checked, first, sequences)
                 targets += count_targets(part, objective)

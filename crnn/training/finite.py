@@ -10,7 +10,7 @@ from crnn.base.sequences import valid_steps
 from crnn.base.weights import of_each_number
 
 
-def check_features(batch, dtype, first=0, sequences=None):
+def check_x(batch, dtype, first=0, sequences=None):
     """Raise ValueError for a number in x that is not finite, of a step within its sequence.
 
     Parameters
@@ -46,7 +46,7 @@ def check_targets(batch, checked, first=0, sequences=None):
     Parameters
     ----------
     batch, first, sequences
-        As for `check_features`.
+        As for `check_x`.
     checked : Objective
         The targets in the network's dtype, with their weights.
     """

@@ -176,6 +176,10 @@ def fit(
     if checkpoint is not None and ranks.rank == 0:
         disk.check_place(checkpoint)
     warm_up = checks.whole_number(warm_up, "warm_up", 0)
+    ranks.check_same(  # as what is asked for of data, or of their validation, depends on these
+        {"class_weight": bytes([minimized.class_weight == "balanced"]),
+         "validation": bytes([validation is not None]), "warm_up": str(warm_up).encode()},
+        "all give fit the same settings, and all or none give it validation data")
     data = checked_batches(data, minimized, truncation, ranks=ranks)
     if validation is not None:
         validation = checked_batches(

@@ -318,6 +318,17 @@ def test_ranks_that_differ_are_refused(name, options):
     assert np.array_equal(crnn.GRU(I, H, O, seed=0, dtype="float64").vector, before)
 
 
+@pytest.mark.parametrize(("name", "option"), [
+    ("class_weight", "balanced"), ("validation", batches(2)), ("warm_up", 2)])
+def test_ranks_that_would_not_add_up_the_same_are_refused(name, option):
+    """Sums of other lengths are what MPI waits for for ever, or makes nonsense of."""
+    options = {"validation": None} | {name: option}
+    message = raised(2, lambda ranks: train(
+        ranks, **(options if ranks.rank else {"validation": None})))
+    assert message == (f"{name} of rank 1 and of rank 0 differ; all give fit the same settings, and"
+                       " all or none give it validation data")
+
+
 def test_ranks_that_lose_their_way_are_refused():
     def callback(event):
         event.net.vector = event.net.vector * 1.001
