@@ -17,7 +17,7 @@ from crnn.cli.labelled import (
     scaled,
     split,
 )
-from crnn.cli.options import HelpFormatter, fraction
+from crnn.cli.options import HelpFormatter, fraction, given_again
 from crnn.cli.places import check_picture, check_places
 from crnn.cli.screen import counted, say, warn, write
 from crnn.cli.training import (
@@ -125,7 +125,8 @@ def _learn(options):
         _tell(best, kept, classes, "sequences kept for validation", options)
     if test is not None:
         _tell(best, test, classes, f"sequences of {test.name}", options)
-    command = shlex.join(["crnn", "classify", "--model", options.output])
+    command = shlex.join(["crnn", "classify", "--model", options.output, *given_again(
+        options, "id", "time", *(["rows"] if options.rows != "steps" else []), "encoding")])
     say_how_it_ended(history, watcher, options, f"let it classify with: {command} FILE")
 
 

@@ -10,7 +10,15 @@ import warnings
 import numpy as np
 
 from crnn import data
-from crnn.cli.options import HelpFormatter, count, encoding, levels, positive, whole
+from crnn.cli.options import (
+    HelpFormatter,
+    count,
+    encoding,
+    given_again,
+    levels,
+    positive,
+    whole,
+)
 from crnn.cli.places import check_apart, check_picture, check_replaceable, keep_old
 from crnn.cli.screen import counted, say, warn
 from crnn.cli.training import CELLS, DEFAULT_MODEL
@@ -239,7 +247,7 @@ def _after(whole, fitted):
     names, lasts = fitted.layout.names, fitted.lasts
     if whole.times is None or whole.times[0].dtype.kind == "U":
         return whole, sum(map(len, whole.sequences))
-    if whole.ids is not None and len(whole.sequences) > 1:
+    if whole.ids is not None and fitted.layout.form == "long":
         lasts = [dict(zip(names, lasts, strict=True)).get(each) for each in whole.ids.tolist()]
     sequences, times = [], []
     for values, own, last in zip(whole.sequences, whole.times, lasts, strict=False):
@@ -293,7 +301,8 @@ def _finish(forecaster, horizon, options):
         disk.write_bytes(options.csv, text.getvalue().encode(errors="backslashreplace"))
     if options.plot is not None:
         forecaster.plot(horizon, coverage=options.coverage, path=options.plot, title=str(names[0]))
-    command = shlex.join(["crnn", "forecast", "--update", options.output])
+    command = shlex.join(["crnn", "forecast", "--update", options.output,
+                          *given_again(options, "id", "time", "encoding")])
     say(f"{options.output}: the model; when more is known, go on with: {command} FILE")
 
 

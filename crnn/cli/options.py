@@ -26,6 +26,12 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action)
 
 
+def given_again(options, *names):
+    """Return the words that give a command those options that another one was given."""
+    return [word for name in names if getattr(options, name) is not None
+            for word in (f"--{name}", getattr(options, name))]
+
+
 def encoding(text):
     """Read the name of an encoding of texts."""
     try:

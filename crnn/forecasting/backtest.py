@@ -82,8 +82,9 @@ def backtest(settings, panel, horizon, folds, coverage, refit):
     shortest = min(map(len, panel.values))
     if shortest <= horizon * folds:
         raise ValueError(
-            f"{folds} folds of {horizon} steps take {folds * horizon} values from the end of each"
-            f" series, and the shortest has {shortest}; give less folds or a shorter horizon")
+            f"{folds} fold{'s' * (folds > 1)} of {horizon} steps take{'s' * (folds == 1)}"
+            f" {folds * horizon} values from the end of each series, and the shortest has"
+            f" {shortest}; give {'fewer folds or ' * (folds > 1)}a shorter horizon")
     rows, forecasts, truths, fitted = [], [], [], None
     _, ahead = column_numbers(settings, panel.layout.columns)
     for fold in range(folds):

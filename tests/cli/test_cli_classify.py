@@ -110,6 +110,17 @@ def test_the_same_sequences_in_another_file(run, files, kind):
     np.testing.assert_array_equal(crnn.load("other").vector, crnn.load("of_ts").vector)
 
 
+def test_the_command_that_is_shown_classifies_files_of_the_same_form(run, files):
+    table = (files / "train.csv").read_text()
+    (files / "walks.csv").write_text(table.replace("id,", "walk,", 1))
+    code, out, _ = run("classify", "walks.csv", *SMALL, "--id", "walk")
+    assert code == 0
+    words = shlex.split(out.partition("let it classify with: ")[2])
+    assert words == ["crnn", "classify", "--model", "model.safetensors", "--id", "walk", "FILE"]
+    code, out, _ = run(*words[1:-1], "walks.csv")
+    assert (code, len(out.splitlines())) == (0, 30)
+
+
 def test_without_a_file_to_test_with_some_sequences_are_kept(run, files, sequences):
     code, out, _ = run("classify", "train.csv", *SMALL)
     assert code == 0

@@ -127,6 +127,7 @@ def test_series_by_ids(run, files, values):
     assert code == 0
     assert out.startswith("long.csv: 3 series of 60 values, a season of 12 steps\n")
     assert [row[0] for row in rows_of(out)[1:]] == list("aaabbbccc")
+    assert out.endswith(" --update model.safetensors --id shop FILE\n")
     wanted = forecaster(past=["rain"]).fit(
         crnn.data.read("long.csv", id="shop"), ["rain"], value="sales").predict(3)
     np.testing.assert_allclose(
@@ -157,6 +158,23 @@ def test_going_on_from_what_is_new(run, files, before, after, options):
     code, out, err = run("forecast", "--update", "new", after, *of_id)
     assert (code, out) == (1, "")
     assert err == f"crnn: {after} has nothing after 2014-12-01, the last time that new knows\n"
+
+
+def test_going_on_with_one_series_of_several(run, files, values):
+    assert run("forecast", "long_before.csv", *SMALL, "--id", "shop", "--past", "rain")[0] == 0
+    rows = long_table(values).splitlines()
+    (files / "some.csv").write_text("\n".join([rows[0], *rows[91:118]]) + "\n")  # of b
+    options = ["--update", "model.safetensors", "some.csv", "--id", "shop"]
+    code, out, err = run("forecast", *options)
+    assert (code, out, err) == (
+        1, "", "crnn: some.csv has nothing after 2014-09-01, the last time that model.safetensors"
+        " knows\n")
+    (files / "some.csv").write_text("\n".join([rows[0], *rows[91:121]]) + "\n")
+    code, out, err = run("forecast", *options)
+    assert (code, err, out.splitlines()[0]) == (
+        0, "", "some.csv: 3 new steps, up to 2014-12-01")
+    lasts = crnn.Forecaster.load("model.safetensors").fitted.lasts
+    assert [str(each)[:7] for each in lasts] == ["2014-09", "2014-12", "2014-09"]
 
 
 def test_a_model_is_replaced_by_the_one_that_went_on(run, files):
@@ -234,7 +252,7 @@ FAILURES = {
                                  "several columns that could be forecast, 'sales', 'rain'; give"),
     "nothing to forecast": (["one.csv", "--past", "a"], "no column to forecast beside --past a"),
     "channels": (["channels.ts"], "channels.ts has sequences of 2 channels; series of one are wan"),
-    "too short": (["short.csv", "--horizon", "9"], "and the shortest has 9; give less folds or a"),
+    "too short": (["short.csv", "--horizon", "9"], "the shortest has 9; give a shorter horizon"),
     "a gap": (["gap.csv"], r"missing values \(NaN\).*missing='skip'"),
     "a month left out": (["hole.csv"], "times are not regular: row 3 has 2010-05-01 after 2010-03"),
     "times not sorted": (["unsorted.csv"], "has in line 3 the time '2010-01' after '2010-02' in l"),
