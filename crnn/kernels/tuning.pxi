@@ -57,7 +57,8 @@ cdef enum:
     #                             are three sums of about as many, of 1e-5 at the most in float32
     GRADIENT_INPUTS = 16        # columns of x that are copied together: a cache line's
     SPARSE = 8                  # x of which less than one number in so many is not 0 is listed;
-    SPARSE_NUMBERS = 4096       # so many of them are looked at (density 1/4: as fast as tiles)
+    SPARSE_NUMBERS = 4096       # so many of them are looked at (density 1/4: as fast as tiles),
+    SPARSE_BLOCK = 64           # so many in a row
     LISTED = 512                # numbers of a row of it that there is room for, else
     TOO_MANY = -1
 

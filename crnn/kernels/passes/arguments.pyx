@@ -147,8 +147,7 @@ cdef class PassArguments:
             return False
         if not has_shape(x, self.steps, self.batch, self.batched, self.inputs):
             return False
-        self.x_is_sparse = is_sparse(
-            pointer(x), min(SPARSE_NUMBERS, self.steps * self.batch * self.inputs))
+        self.x_is_sparse = is_sparse(pointer(x), self.steps * self.batch * self.inputs)
         if self.own_x is None:
             self.x = x if self.batched else x[:, None]
             return True

@@ -260,13 +260,20 @@ cdef void panels_rows(
 # --- a row of x that is mostly zeros -------------------------------------------------------------
 # What is 0 adds nothing to a sum: with the others alone, in their order, sums have the same bits.
 
-cdef inline bint is_sparse(const real *x, Py_ssize_t n) noexcept nogil:
-    # whether so few numbers of x (n,) are not 0 that to list them takes less time than the product
-    cdef Py_ssize_t i
-    cdef int others = 0
-    for i in range(n):
-        others += x[i] != 0
-    return others * SPARSE < n
+cdef bint is_sparse(const real *x, Py_ssize_t n) noexcept nogil:
+    # whether so few numbers of x (n,) are not 0 that to list them takes less time than the product.
+    # Of many numbers some are looked at, from its start to its end: the first may be padding, and
+    # blocks that are a number of steps apart would always have the same features.
+    cdef Py_ssize_t i, end, at = 0, looked = 0, others = 0, apart = SPARSE_BLOCK
+    if n > SPARSE_NUMBERS:
+        apart += n * SPARSE_BLOCK // SPARSE_NUMBERS
+    while at < n:
+        end = min(at + SPARSE_BLOCK, n)
+        for i in range(at, end):
+            others += x[i] != 0
+        looked += end - at
+        at += apart
+    return others * SPARSE < looked
 
 
 cdef inline Py_ssize_t list_others(
