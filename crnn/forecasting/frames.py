@@ -95,6 +95,10 @@ def covariates(data, layout, wanted):
 
 def _rows_of(column):
     """Return the numbers of the rows of each id, by the ids in the order in which they come."""
+    missing = column.is_null().to_numpy()
+    if missing.any():
+        raise ValueError(f"column {column.name!r}, of ids, has none in row {missing.argmax()};"
+                         " leave such rows out, or fill it in")
     ids = column.to_numpy()
     if ids.dtype.kind not in "iu":
         ids = np.array([str(each) for each in ids])

@@ -16,7 +16,7 @@ class Layout(NamedTuple):
         Of the N series.
     columns : sequence of str or int
         Of the F columns of X.
-    id, time, value : str or None
+    id, time, value : str, int or None
         The columns of frames with names, times and values.
     """
 

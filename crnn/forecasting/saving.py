@@ -164,7 +164,8 @@ def _layout(given):
         _check(isinstance(values, list) and all(type(each) in (str, int) for each in values)
                and len(set(values)) == len(values), f"{what} are texts or numbers, each once")
     for what in ("id", "time", "value"):
-        _check(isinstance(given[what], str | None), f"{what} is a text")
+        _check(given[what] is None or type(given[what]) in (str, int),
+               f"{what} is a text or a number")
     is_one = layout.form == "one"
     _check(layout.form in FORMS and layout.names and not (is_one and len(layout.names) > 1),
            "the form fits the names")

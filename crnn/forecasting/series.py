@@ -53,8 +53,11 @@ def read(y, X=None, *, id=None, time=None, value=None):
     TypeError, ValueError
         If it is nothing of what is described there.
     """
+    _check_columns(y, id, time, value)
     table = _table(y, X, id, time, value)
     times, layout = table.times, table.layout
+    if time is not None and not _has_columns(y):
+        times = _times_of_arrays(time, table.values, layout)
     _check_values(layout, table.values)
     if times is None:
         times = [np.arange(len(each)) for each in table.values]
@@ -86,6 +89,25 @@ def read_more(y, X, fitted):
         _check_times([table.times[k] for k in order], times, layout, "y_new")
     rows, _ = _covariates(X, "X_new", layout, times, y, wanted=layout.columns)
     return Panel(layout, values, rows, times)
+
+
+def _has_columns(y):
+    return frames.is_frame(y) and hasattr(y, "columns")
+
+
+def _check_columns(y, id, time, value):
+    """Raise TypeError unless names of columns are such, of something that has columns."""
+    for what, name in (("id", id), ("time", time), ("value", value)):
+        if name is None:
+            continue
+        if _has_columns(y) and not isinstance(name, (str, numbers.Integral)):
+            raise TypeError(f"{what} is a {type(name).__name__}; y is a frame, and the name of one"
+                            " of its columns is wanted")
+        if _is_dataset(y) and what == "id":
+            raise TypeError(f"id={name!r} names a column of a frame; of a file say it to"
+                            " crnn.data.read(path, id=...)")
+        if frames.is_frame(y) and not _has_columns(y) and what != "time":
+            raise TypeError(f"{what}={name!r} names a column of a frame; y is one column")
 
 
 def _of_all(table, layout):

@@ -116,7 +116,7 @@ FORGED = {
     "another form": layout("form", "tree"), "one of two": layout("form", "one"),
     "more names": layout("names", [0, 1, 2]), "equal names": layout("names", [0, 0]),
     "names of another kind": layout("names", [None, 1.5]), "no names": layout("names", []),
-    "fewer columns": layout("columns", [0]), "a time of another kind": layout("time", 3),
+    "fewer columns": layout("columns", [0]), "a time of another kind": layout("time", 1.5),
     "an incomplete layout": account_of("layout", {"form": "wide"}),
     "a step of no kind": account_of("step", ["century", 1]),
     "a step of 0": account_of("step", ["number", 0]),

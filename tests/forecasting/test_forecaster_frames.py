@@ -115,6 +115,24 @@ def test_columns_may_be_numbers(months):
     assert found.predict(2)[3].mean.tolist() == wanted.mean[:, 1].tolist()
 
 
+def test_a_forecaster_of_columns_with_numbers_is_saved_and_loaded(months, tmp_path):
+    rows = pandas.DataFrame({0: ["a"] * 40, 1: months.date, 2: months.north})
+    found = crnn.Forecaster(**QUICK).fit(rows, id=0, time=1, value=2)
+    found.save(tmp_path / "model")
+    again = crnn.Forecaster.load(tmp_path / "model")
+    assert again.fitted.layout == found.fitted.layout
+    np.testing.assert_array_equal(again.predict(2).mean, found.predict(2).mean)
+
+
+def test_times_beside_a_column_and_beside_what_was_read(months):
+    wanted = crnn.Forecaster(**QUICK).fit(months.set_index("date").north).predict(2)
+    data = crnn.data.Dataset([months[["north"]].to_numpy()])
+    for y in (months.north, data):
+        found = crnn.Forecaster(**QUICK).fit(y, time=months.date).predict(2)
+        np.testing.assert_array_equal(found.times, wanted.times)
+        np.testing.assert_array_equal(found.mean, wanted.mean)
+
+
 def test_an_update_may_have_rows_of_some_series_only(months):
     rows = long(months, ["south", "north"], 0, 32)
     names = {"id": "shop", "time": "date", "value": "sales"}
@@ -159,6 +177,17 @@ REFUSED = {
     "an index with a time zone": (
         lambda f, m: f.fit(m.set_index(m.date.dt.tz_localize("UTC")).north), ValueError,
         "index.*tz_convert"),
+    "a row without an id": (
+        lambda f, m: f.fit(m.assign(shop=["a"] * 39 + [None]), id="shop", value="north"),
+        ValueError, "'shop', of ids, has none in row 39"),
+    "times beside a frame": (lambda f, m: f.fit(m[["north"]], time=m.date), TypeError,
+                             "time is a Series; y is a frame"),
+    "an id of one column": (lambda f, m: f.fit(m.north, id="shop"), TypeError, "y is one column"),
+    "an id of what was read": (
+        lambda f, m: f.fit(crnn.data.Dataset([np.zeros((9, 1))]), id="shop"), TypeError,
+        r"crnn\.data\.read\(path, id="),
+    "too few times of a column": (lambda f, m: f.fit(m.north, time=m.date[:5]), ValueError,
+                                  "5 items.*40 values"),
     "no covariate": (lambda f, m: f.fit(m, ["price"]), ValueError, "'price'"),
     "another time": (lambda f, m: f.predict(2, m[["date", "promo"]]), ValueError,
                      "2020-01-01.*2023-05-01"),
