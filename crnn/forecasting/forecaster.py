@@ -23,7 +23,9 @@ class Forecaster:
 
     What is done to values first, in this order, is in ``fitted.preprocessing`` and undone on
     forecasts: the logarithm (``log``), differences (``difference``), and mean and deviation of each
-    series (``scale``).
+    series (``scale``). Lags, means and deviations are found on all that `fit` is given, the last
+    third, too; so intervals are calibrated on what is not wholly unseen, and `backtest`, which fits
+    to what came before only, is what tells how often they cover.
 
     Parameters
     ----------
