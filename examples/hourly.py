@@ -58,8 +58,8 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
 
     times, load, temperature = town(options.weeks * 7 * DAY, options.seed)
-    # The network is told the hour and the weekday, and sees the load itself rather than differences
-    # to the day before: it is the load that goes with the temperature.
+    # As the network is told the hour and the weekday, it forecasts the load itself better than its
+    # differences to the day before (which would be of the temperature, too).
     forecaster = crnn.Forecaster(
         hidden_size=options.hidden, season=DAY, difference=None, calendar=("hour", "weekday"),
         epochs=options.epochs, seed=options.seed)

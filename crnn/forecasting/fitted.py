@@ -41,6 +41,8 @@ class Fitted:
         Their last values, transformed, and covariates of the past.
     recent : list of ndarray (R,)
         Their last values, as they came, with what is missing filled in.
+    covariates : ndarray (N, reach, F)
+        Their last rows of X, as they came: those that differences of the next ones need.
     lasts : list
         The last time of each series.
     residuals : list of ndarray (R, V)
@@ -60,6 +62,7 @@ class Fitted:
     states: list
     known: np.ndarray
     recent: list
+    covariates: np.ndarray
     lasts: list
     residuals: list
     histories: list
@@ -88,12 +91,13 @@ def column_numbers(settings, columns):
 def known_and_ahead(settings, preprocessing, columns, rows, times):
     """Return the inputs beside a series' own values: those of the past, and those known ahead.
 
-    ``columns`` are the names of those of ``rows`` (T, F).
+    ``columns`` are the names of those of ``rows`` (reach + T, F), of which the first go before
+    ``times`` (T,).
     """
     past, ahead = column_numbers(settings, columns)
-    scaled = (rows - preprocessing.covariate_shift) / preprocessing.covariate_scale
     calendar = features_of(times, settings.calendar)
-    return scaled[:, past], np.concatenate([calendar, scaled[:, ahead]], 1)
+    return preprocessing.covariates(rows[:, past], past), np.concatenate(
+        [calendar, preprocessing.covariates(rows[:, ahead], ahead)], 1)
 
 
 def check_values(settings, layout, values):
@@ -120,24 +124,28 @@ def extended(fitted, panel):
     ValueError
         If the settings do not allow such values.
     """
-    settings, done, known = fitted.settings, fitted.preprocessing, fitted.known.copy()
+    settings, done = fitted.settings, fitted.preprocessing
+    known, covariates = fitted.known.copy(), fitted.covariates.copy()
     check_values(settings, fitted.layout, panel.values)
     values, inputs = [], []
     for number, before in enumerate(fitted.recent):
         new = filled(panel.values[number], before, settings.repeats_after)
+        rows = np.concatenate([covariates[number], panel.covariates[number]])
         past, ahead = known_and_ahead(
-            settings, done, fitted.layout.columns, panel.covariates[number], panel.times[number])
+            settings, done, fitted.layout.columns, rows, panel.times[number])
         own = done.transform(np.concatenate([before[len(before) - done.reach:], new]), number)
         read = np.concatenate([known[[number]], np.concatenate([own[:, None], past], 1)])
         inputs.append(np.concatenate([read[:-1], ahead], 1).astype(settings.dtype))
         known[number] = read[-1]
+        covariates[number] = rows[len(rows) - done.reach:]
         values.append(np.concatenate([before, new])[-kept(settings, done):])
     states = [net([inputs[number] for number in group], state)[1]
               for net, state, group in zip(
                   fitted.networks, fitted.states, fitted.groups, strict=True)]
     lasts = [times[-1] if len(times) else last
              for times, last in zip(panel.times, fitted.lasts, strict=True)]
-    return replace(fitted, states=states, known=known, recent=values, lasts=lasts)
+    return replace(
+        fitted, states=states, known=known, recent=values, lasts=lasts, covariates=covariates)
 
 
 def kept(settings, preprocessing):
@@ -155,14 +163,14 @@ def forecast(fitted, horizon, X, coverage):
     """
     layout = fitted.layout
     times = [fitted.step.after(last, horizon) for last in fitted.lasts]
-    _, ahead = column_numbers(fitted.settings, layout.columns)
-    rows = read_future(X, layout, [layout.columns[k] for k in ahead], times)
+    _, columns = column_numbers(fitted.settings, layout.columns)
+    future = read_future(X, layout, [layout.columns[k] for k in columns], times)
     done, calendar = fitted.preprocessing, fitted.settings.calendar
-    shift, scale = done.covariate_shift[ahead], done.covariate_scale[ahead]
-    ahead = np.stack([
-        np.concatenate([features_of(own, calendar), (row - shift) / scale], 1)
-        for row, own in zip(rows, times, strict=True)], 1)
-    mean, ends = _levels(fitted, ahead, coverage)
+    ahead = []
+    for before, rows, own in zip(fitted.covariates[..., columns], future, times, strict=True):
+        known = done.covariates(np.concatenate([before, rows]), columns)
+        ahead.append(np.concatenate([features_of(own, calendar), known], 1))
+    mean, ends = _levels(fitted, np.stack(ahead, 1), coverage)
     mean, ends = done.natural(mean), {level: done.natural(each) for level, each in ends.items()}
     if layout.form == "one":
         mean, ends = mean[:, 0], {level: each[..., 0] for level, each in ends.items()}

@@ -37,7 +37,7 @@ def fit(settings, panel, progress=False):
     _warn_of_constants(layout, done.scale)
     series = [
         learning.prepared(done, number, values[number], observed[number], *known_and_ahead(
-            settings, done, layout.columns, covariates[number], times[number]))
+            settings, done, layout.columns, covariates[number], times[number][done.reach:]))
         for number in range(len(values))
     ]
     _check_seen(layout, series)
@@ -50,6 +50,7 @@ def fit(settings, panel, progress=False):
         states=[each.state for each in learned],
         known=np.stack([each.values[-1] for each in series]),
         recent=[each[-kept(settings, done):] for each in values],
+        covariates=np.stack([each[len(each) - done.reach:] for each in covariates]),
         lasts=[each[-1] for each in times],
         residuals=[own for each in learned for own in each.residuals],
         histories=[each.history for each in learned],

@@ -37,7 +37,8 @@ class Forecaster:
     difference : "auto", int, tuple of int or None
         Lags at which each value's difference to an earlier one is taken: 12, or one after the other
         (12, 1). "auto" is the season; without one it is 1 if most of the series wander (KPSS at
-        1 %), or else nothing.
+        1 %), or else nothing. The same differences of the columns of X are taken, so that what
+        they say of y holds; the calendar stays as it is.
     log : bool
         Whether the network sees logarithms: for values above 0 whose ups and downs grow with them.
     scale : bool

@@ -94,16 +94,14 @@ class Learned(NamedTuple):
 
 
 def prepared(preprocessing, number, values, observed, past, ahead):
-    """Return the `Prepared` of a series' values (T,), those observed, and covariates (T, ...)."""
-    reach = preprocessing.reach
+    """Return the `Prepared` of a series' values (T,), those observed, and covariates (S, ...)."""
     own, seen = (preprocessing.transform(each, number)[:, None] for each in (values, observed))
     shift, scale = preprocessing.direct_shift[number], preprocessing.direct_scale[number]
     direct = deviations(preprocessing, values, observed, len(shift))
     direct = (direct - shift) / np.where(scale == 0, 1.0, scale)
     return Prepared(
         number, preprocessing.levels(values), preprocessing.levels(observed),
-        np.concatenate([own, past[reach:]], 1), np.concatenate([seen, past[reach:]], 1),
-        ahead[reach:], direct)
+        np.concatenate([own, past], 1), np.concatenate([seen, past], 1), ahead, direct)
 
 
 def learn(settings, preprocessing, group, seed, progress=False):

@@ -24,7 +24,13 @@ class Preprocessing(NamedTuple):
         The same of how far the value 1, 2, ... steps ahead is from what undone differences of 0
         would be.
     covariate_shift, covariate_scale : ndarray (F,)
-        The same of the columns of X, over all series.
+        The same of the columns of X, which have the same differences taken, over all series: what
+        goes with y then goes with its differences (regression with ARIMA errors).
+
+    References
+    ----------
+    Hyndman, R. J. and Athanasopoulos, G. (2021). Forecasting: principles and practice, 3rd edition,
+    chapter 10 (regression with ARIMA errors).
     """
 
     log: bool
@@ -53,6 +59,14 @@ class Preprocessing(NamedTuple):
         """Return what a network sees of a series' values (T,): (T - reach,)."""
         remaining = differences(self.levels(values), self.lags)
         return (remaining - self.shift[series]) / (self.scale[series] or 1.0)
+
+    def covariates(self, rows, columns):
+        """Return what a network sees of some columns of X, (T, K): (T - reach, K).
+
+        ``columns`` are the numbers of those of ``rows``.
+        """
+        remaining = differences(rows, self.lags)
+        return (remaining - self.covariate_shift[columns]) / self.covariate_scale[columns]
 
     def restored(self, scaled, tails, series):
         """Return the levels (h, n, S) of which `transform` would make ``scaled``.
@@ -130,8 +144,9 @@ def fitted(settings, lags, values, covariates, observed):
         _moments_of_columns(deviations(found, known, seen, longest), settings.scale)
         for known, seen in zip(values, observed, strict=True)], 1)
     covariate_shift, covariate_scale = _moments_of_columns(
-        np.concatenate(covariates), settings.scale)
-    covariate_scale = np.where(covariate_scale == 0, 1.0, covariate_scale)
+        np.concatenate([differences(each, lags) for each in covariates]), settings.scale)
+    rounding = CONSTANT * np.abs(np.concatenate(covariates)).max(0)  # of columns that repeat
+    covariate_scale = np.where(covariate_scale <= rounding, 1.0, covariate_scale)
     return Preprocessing(settings.log, lags, shift, scale, direct_shift, direct_scale,
                          covariate_shift, covariate_scale)
 

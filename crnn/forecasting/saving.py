@@ -40,6 +40,7 @@ def save(path, fitted):
               for each in fitted.scores]
     tensors |= {name: getattr(done, name) for name in SHIFTS}
     tensors |= {"known": fitted.known, "recent": np.concatenate(fitted.recent),
+                "covariates": fitted.covariates,
                 "residuals": np.concatenate(fitted.residuals), "scores": np.concatenate(scores)}
     account = {
         "settings": asdict(fitted.settings), "layout": fitted.layout._asdict(),
@@ -100,7 +101,8 @@ def _fitted(path, content, account):
         "shift": (count,), "scale": (count,), "direct_shift": (count, longest),
         "direct_scale": (count, longest), "covariate_shift": (len(layout.columns),),
         "covariate_scale": (len(layout.columns),), "known": (count, known),
-        "recent": (sum(recent),), "residuals": (sum(residuals), known),
+        "recent": (sum(recent),), "covariates": (count, sum(lags), len(layout.columns)),
+        "residuals": (sum(residuals), known),
         "scores": (sum(scores), content.tensors["scores"].shape[-1]
                    if "scores" in content.tensors and content.tensors["scores"].ndim else 0),
     }
@@ -114,7 +116,7 @@ def _fitted(path, content, account):
         settings, layout, step,
         Preprocessing(settings.log, lags, *(own[name] for name in SHIFTS)), entropy, networks,
         epochs, _parts(own["scores"], scores), states, own["known"], _parts(own["recent"], recent),
-        lasts, _parts(own["residuals"], residuals), [])
+        own["covariates"], lasts, _parts(own["residuals"], residuals), [])
 
 
 def _networks(path, content, tensors, settings, groups, sizes):

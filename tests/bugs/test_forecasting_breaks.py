@@ -95,6 +95,24 @@ def check_ahead(forecaster):
         fitted.states[0][:, 0], net(x.astype(net.dtype))[1], rtol=1e-4, atol=1e-5)
 
 
+def check_differences(forecaster):
+    """Columns of X are read as differences, as y is, from rows that were kept."""
+    X = np.random.default_rng(4).standard_normal((60, 2))
+    one = forecaster(difference=(3, 2), past=[1], **QUICK).fit(WAVE[:40], X[:40])
+    one.update(WAVE[40:41], X[40:41]).update(WAVE[41:51], X[41:51])
+    mean, fitted = one.predict(9, X[51:, :1]).mean, one.fitted
+    remaining = X[3:] - X[:-3]
+    remaining = remaining[2:] - remaining[:-2]
+    scaled = (remaining - remaining[:35].mean(0)) / remaining[:35].std(0)
+    values = np.stack([fitted.preprocessing.transform(WAVE, 0), scaled[:, 1]], 1)
+    net = fitted.networks[0]
+    state = net(np.concatenate([values[:45], scaled[1:46, :1]], 1).astype(net.dtype))[1]
+    np.testing.assert_allclose(fitted.states[0][:, 0], state, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(fitted.known[0], values[45], rtol=1e-10)
+    np.testing.assert_allclose(
+        mean, expected(fitted, values[45], state, scaled[46:, :1]), rtol=1e-5)
+
+
 def check_residuals(forecaster):
     """Residuals are what came minus what was expected a step before."""
     fitted = forecaster(**QUICK).fit(WAVE).fitted
@@ -156,8 +174,8 @@ def check_direct(forecaster):
         assert forecast.upper[0.8][0] == pytest.approx(forecast.mean[0] + width, rel=1e-4)
 
 
-CHECKS = {"l": check_loop, "u": check_update, "a": check_ahead, "r": check_residuals,
-          "c": check_coverage, "h": check_held_out, "d": check_direct}
+CHECKS = {"l": check_loop, "u": check_update, "a": check_ahead, "x": check_differences,
+          "r": check_residuals, "c": check_coverage, "h": check_held_out, "d": check_direct}
 
 
 class Bug(NamedTuple):
@@ -193,7 +211,16 @@ BUGS = [
         "known[number] = read[0]", "u"),
     Bug("recent values stay", "fitted", "recent=values, lasts", "recent=fitted.recent, lasts", "u"),
     Bug("covariates a step late", "learning", "self.ahead[1:]], 1)", "self.ahead[:-1]], 1)", "a"),
-    Bug("covariates that are not scaled", "fitted", "(row - shift) / scale", "row * 7", "a"),
+    Bug("covariates that are not scaled", "preprocessing",
+        "(remaining - self.covariate_shift[columns]) /", "7 * remaining /", "ax"),
+    Bug("covariates as they are", "preprocessing", "differences(rows, self.lags)",
+        "rows[self.reach:]", "x"),
+    Bug("the first rows of covariates are kept", "fitting", "each[len(each) - done.reach:]",
+        "each[: done.reach]", "x"),
+    Bug("an update keeps the rows of before", "fitted", "rows[len(rows) - done.reach:]",
+        "rows[: done.reach]", "x"),
+    Bug("covariates of the future a step late", "fitted", "np.concatenate([before, rows]), columns",
+        "np.concatenate([before, np.roll(rows, 1, 0)]), columns", "ax"),
     Bug("residuals of the first training", "learning",
         "residuals = _residuals(settings, final, inputs, targets)", "pass", "r"),
     Bug("residuals of the same step", "learning", "errors = each - y", "errors = y - each", "r"),

@@ -194,6 +194,61 @@ def test_what_is_of_the_past_is_used_a_step_later(rng):
     assert (forecast.upper[0.8] - forecast.lower[0.8])[1] > 3
 
 
+def driven(rng, steps, season=12):
+    """Return a series that is a season and three times a covariate, and the covariate."""
+    x = rng.standard_normal(steps)
+    y = 50 + 10 * np.sin(2 * np.pi * np.arange(steps) / season) + 3 * x
+    return y + 0.05 * rng.standard_normal(steps), x[:, None]
+
+
+@no_backend
+@pytest.mark.parametrize(("lags", "most"), [("auto", 0.5), ((12, 1), 1)], ids=str)
+def test_what_goes_with_y_goes_with_its_differences(lags, most, rng):
+    """Two seasons ahead, of series of several lengths, and again after an update.
+
+    A covariate of the step beside would be off by 3.4 on average; noise alone is by 0.04, and with
+    a second difference errors add up.
+    """
+    pairs = [driven(rng, steps) for steps in (200, 180, 150)]
+    y, X = [list(each) for each in zip(*pairs, strict=True)]
+    forecaster = crnn.Forecaster(
+        season=12, difference=lags, hidden_size=8, epochs=300, lr=0.01, seed=0)
+    forecaster.fit([each[:-36] for each in y], [each[:-36] for each in X])
+    far = forecaster.predict(24, [each[-36:-12] for each in X]).mean
+    forecaster.update([each[-36:-24] for each in y], [each[-36:-24] for each in X])
+    later = forecaster.predict(24, [each[-24:] for each in X]).mean
+    assert np.abs(far - np.stack([each[-36:-12] for each in y], 1)).mean() < most
+    assert np.abs(later - np.stack([each[-24:] for each in y], 1)).mean() < most
+
+
+@no_backend
+def test_differences_of_covariates_by_hand(rng):
+    """Scaled over all series, from the rows that y's differences leave; the calendar is not."""
+    y, X = [rng.standard_normal(40), rng.standard_normal(33)], [
+        rng.standard_normal((40, 2)), rng.standard_normal((33, 2))]
+    times = [np.datetime64("2024-01-01") + np.arange(len(each)) for each in y]
+    fitted = crnn.Forecaster(
+        difference=(3, 1), calendar=("weekday",), past=[1], **QUICK).fit(y, X, time=times).fitted
+    remaining = [np.diff(each[3:] - each[:-3], axis=0) for each in X]
+    done, whole = fitted.preprocessing, np.concatenate(remaining)
+    np.testing.assert_allclose(done.covariate_shift, whole.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(done.covariate_scale, whole.std(0), rtol=1e-12)
+    scaled = (remaining[1] - whole.mean(0)) / whole.std(0)
+    past, ahead = known_and_ahead(fitted.settings, done, fitted.layout.columns, X[1], times[1][4:])
+    np.testing.assert_allclose(past, scaled[:, [1]], rtol=1e-12)
+    np.testing.assert_allclose(ahead[:, 2:], scaled[:, [0]], rtol=1e-12)
+    angle = 2 * np.pi * (np.arange(4, 33) % 7) / 7
+    np.testing.assert_allclose(ahead[:, :2] ** 2, np.stack([np.sin(angle), np.cos(angle)], 1) ** 2)
+    np.testing.assert_allclose(fitted.known[1, 1], scaled[-1, 1], rtol=1e-12)
+
+
+@no_backend
+def test_rounding_of_a_covariate_that_repeats_is_no_news(rng):
+    X = 1e3 * np.sin(2 * np.pi * np.arange(60) / 7)[:, None]
+    done = crnn.Forecaster(season=7, **QUICK).fit(autoregressive(rng, 60), X).fitted.preprocessing
+    assert done.covariate_scale.tolist() == [1]
+
+
 @no_backend
 def test_the_calendar_tells_what_it_can(rng):
     """Weekends are different; nothing in the two days before says that one begins."""
@@ -231,6 +286,8 @@ UPDATED = {
     "LSTM of two layers": {"cell": "lstm", "num_layers": 2}, "double": {"dtype": "float64"},
     "direct": {"direct": True, "horizon": 4}, "own networks": {"shared": False},
     "covariates": {"past": [1]}, "calendar": {"calendar": ("month",)},
+    "covariates and differences": {"past": [1], "difference": (12, 1), "calendar": ("month",)},
+    "known ahead and differences": {"past": [], "season": 6, "shared": False},
 }
 
 
@@ -245,11 +302,12 @@ def test_update_gives_the_bits_of_a_warm_up_from_the_start(case, rng):
         y[:40], X[:40] if X.size else None, time=times[:40])
     for part in (slice(40, 41), slice(41, 41), slice(41, 50), slice(50, 61)):
         forecaster.update(y[part], X[part] if X.size else None)
-    fitted = forecaster.fitted
+    fitted, reach = forecaster.fitted, forecaster.fitted.preprocessing.reach
     assert fitted.lasts == [times[-1]] * 2
+    np.testing.assert_array_equal(fitted.covariates, [X[steps - reach :]] * 2)
     for number, group in enumerate(fitted.groups):
         others = known_and_ahead(
-            forecaster.settings, fitted.preprocessing, fitted.layout.columns, X, times)
+            forecaster.settings, fitted.preprocessing, fitted.layout.columns, X, times[reach:])
         whole = [learning.prepared(fitted.preprocessing, k, y[:, k], y[:, k], *others)
                  for k in group]
         net = fitted.networks[number]

@@ -23,13 +23,15 @@ KINDS = {
     "covariates": lambda: crnn.Forecaster(
         past=[1], calendar=("weekday", "month"), cell="rnn", **QUICK).fit(
             Y[:, 0], Y[:, 1:], time=DAYS),
+    "covariates and differences": lambda: crnn.Forecaster(
+        past=[1], difference=(6, 1), **QUICK).fit(Y[:, 0], Y[:, 1:]),
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_written_is_read(kind, tmp_path):
     forecaster, path = KINDS[kind](), tmp_path / "forecaster.safetensors"
-    X = np.ones((4, 1)) if kind == "covariates" else None
+    X = np.ones((4, 1)) if kind.startswith("covariates") else None
     before = forecaster.predict(4, X)
     forecaster.save(path)
     again = crnn.Forecaster.load(path)
@@ -40,7 +42,7 @@ def test_what_is_written_is_read(kind, tmp_path):
     assert (tmp_path / "again").read_bytes() == path.read_bytes()
     new = [[1.0, 2.0]] * len(before.names) if kind == "LSTMs" or kind == "list" else (
         np.ones((2, len(before.names))) if before.mean.ndim == 2 else [1.0, 2.0])
-    rows = np.ones((2, 2)) if kind == "covariates" else None
+    rows = np.ones((2, 2)) if kind.startswith("covariates") else None
     pairs = [(before, again.predict(4, X)),
              (forecaster.update(new, rows).predict(4, X), again.update(new, rows).predict(4, X))]
     for one, other in pairs:
@@ -141,6 +143,10 @@ FORGED = {
     "a score below 0": tensor("scores", first(-1)),
     "a value without logarithm": tensor("recent", first(0)),
     "NaN in values": tensor("known", first(np.nan)),
+    "fewer rows of X": tensor("covariates", lambda each: each[:, 1:].copy()),
+    "rows of fewer columns": tensor("covariates", lambda each: each[..., 1:].copy()),
+    "NaN in rows of X": tensor("covariates", first(np.nan)),
+    "no rows of X": lambda tensors, config, account: tensors.pop("covariates"),
     "scores of one axis": tensor("scores", np.ravel),
     "a state of other widths": tensor("state_h", lambda each: each[..., :3].copy()),
     "a state of another dtype": tensor("state_h", lambda each: each.astype(np.float64)),
