@@ -21,7 +21,7 @@ from crnn.cli.options import (
 )
 from crnn.cli.places import check_apart, check_picture, check_replaceable, keep_old
 from crnn.cli.screen import counted, say, warn
-from crnn.cli.training import CELLS, DEFAULT_MODEL
+from crnn.cli.training import DEFAULT_MODEL
 from crnn.cli.watcher import bar_of_terminal
 from crnn.data.cells import listed
 from crnn.files import disk
@@ -29,6 +29,7 @@ from crnn.files.printable import printable
 from crnn.forecasting import series
 from crnn.forecasting.calendar import FEATURES, as_times, shown
 from crnn.forecasting.forecaster import Forecaster
+from crnn.network.cells import BY_OPTION
 from crnn.training.interrupts import terminable
 
 MOST_SERIES = 20  # whose forecasts are printed
@@ -116,7 +117,7 @@ def _add_training(command):
     add("--jobs", type=count, metavar="N", help="with --separate, how many to train at a time")
     add("--missing", choices=("error", "skip"), default=usual.missing,
         help="what to do about gaps")
-    add("--cell", choices=CELLS, default=usual.cell, help="what the network is made of")
+    add("--cell", choices=BY_OPTION, default=usual.cell, help="what the network is made of")
     add("--hidden", type=count, default=usual.hidden_size, metavar="H",
         help="hidden units of a layer")
     add("--layers", type=count, default=usual.num_layers, metavar="N",

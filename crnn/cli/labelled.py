@@ -11,6 +11,7 @@ from crnn.cli.material import Material
 from crnn.cli.options import encoding
 from crnn.cli.screen import counted
 from crnn.data.cells import listed
+from crnn.training import splitting
 from crnn.training.bucketing import batches
 
 TABLES = (".csv", ".tsv")
@@ -155,18 +156,12 @@ def split(labelled, share):
         raise ValueError(
             f"of {counted(count, 'sequence')} {kept or 'none'} would be kept for validation; take"
             " more sequences, another --validation, or 0")
-    order = np.random.default_rng(SPLIT_SEED).permutation(count)
-    order = order[np.argsort(np.array(labelled.labels)[order], kind="stable")]
-    is_kept = np.zeros(count, bool)
-    is_kept[order[((np.arange(kept) + 0.5) * count / kept).astype(int)]] = True
-    return _part(labelled, ~is_kept), _part(labelled, is_kept)
-
-
-def _part(labelled, chosen):
-    places = np.flatnonzero(chosen)
-    return labelled._replace(
-        sequences=[labelled.sequences[k] for k in places],
-        labels=[labelled.labels[k] for k in places], ids=None)
+    parts = splitting.split(count, kept, SPLIT_SEED, labelled.labels)
+    return tuple(
+        labelled._replace(
+            sequences=[labelled.sequences[k] for k in numbers],
+            labels=[labelled.labels[k] for k in numbers], ids=None)
+        for numbers in map(np.sort, parts))
 
 
 def material(training, validation, classes, scaler, options):

@@ -6,14 +6,14 @@ import shlex
 from crnn.cli.options import count, fraction, layers, positive, whole, widths
 from crnn.cli.places import checkpoint_of
 from crnn.cli.screen import counted, say
-from crnn.network import cells, configuration
+from crnn.network import configuration
+from crnn.network.cells import BY_OPTION
 from crnn.network.initialization import METHODS
 from crnn.training.fit import fit
 from crnn.training.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from crnn.training.schedules import schedule
 
 DEFAULT_MODEL = "model.safetensors"
-CELLS = {name.lower(): cell for name, cell in cells.CELLS.items()}
 NETWORK = {  # what options of the network are by default
     "cell": "rnn", "hidden": 128, "layers": 1, "dropout": 0.0, "nonlinearity": None,
     "init": "uniform", "dtype": "float32",
@@ -40,7 +40,7 @@ def add_files(command, data):
 def add_network(command, **defaults):
     """Add the group of options of the network; return its ``add_argument``."""
     add = command.add_argument_group("network").add_argument
-    add("--cell", choices=CELLS, help="what the network is made of")
+    add("--cell", choices=BY_OPTION, help="what the network is made of")
     add("--hidden", type=widths, metavar="H",
         help="hidden units of a layer; with commas, as in 128,64, those of each layer, which also"
         " says how many there are")
@@ -98,7 +98,7 @@ def network_of(options, inputs, outputs, **own):
             "--dropout zeroes what goes from one layer to the next, and there is one layer; give"
             " --layers 2 or more, or leave it out"
         )
-    return CELLS[options.cell](
+    return BY_OPTION[options.cell](
         inputs, options.hidden, outputs, num_layers=options.layers, dropout=options.dropout,
         init=options.init, dtype=options.dtype, seed=options.seed, **own,
     )

@@ -7,7 +7,7 @@ import numpy as np
 from crnn.base.losses import LOSSES
 from crnn.forecasting import futures
 from crnn.forecasting.preprocessing import deviations, tails
-from crnn.network.cells import CELLS
+from crnn.network.cells import BY_OPTION
 from crnn.training.bucketing import batches
 from crnn.training.fit import fit
 from crnn.training.optimizers import Adam
@@ -145,9 +145,9 @@ def learn(settings, preprocessing, group, seed, progress=False):
 
 def network(settings, inputs, targets, seed):
     """Return a new network with so many inputs, and outputs for so many targets."""
-    cell = next(cell for name, cell in CELLS.items() if name.lower() == settings.cell)
-    return cell(inputs, settings.hidden_size, targets * outputs_of_a_target(settings),
-                num_layers=settings.num_layers, dtype=settings.dtype, seed=seed)
+    return BY_OPTION[settings.cell](
+        inputs, settings.hidden_size, targets * outputs_of_a_target(settings),
+        num_layers=settings.num_layers, dtype=settings.dtype, seed=seed)
 
 
 def outputs_of_a_target(settings):

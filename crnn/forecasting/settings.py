@@ -7,7 +7,7 @@ import numpy as np
 
 from crnn.base import checks
 from crnn.forecasting.calendar import FEATURES
-from crnn.network.cells import CELLS
+from crnn.network.cells import BY_OPTION
 
 LEAST_LONGEST = 24  # steps ahead that intervals are tried on when nothing else is said
 MOST_STEPS = 1 << 20
@@ -42,9 +42,8 @@ class Settings:
     @classmethod
     def checked(cls, **given):
         """Return the settings, or raise TypeError or ValueError."""
-        cells = {name.lower(): name for name in CELLS}
         cell = given["cell"]
-        checks.choice(cell.lower() if isinstance(cell, str) else cell, "cell", sorted(cells))
+        checks.choice(cell.lower() if isinstance(cell, str) else cell, "cell", sorted(BY_OPTION))
         season = _optional(given["season"], "season", 2, MOST_STEPS // 4)
         horizon = given["horizon"]
         if horizon is None:

@@ -296,3 +296,4 @@ class LSTM(Network):
 
 
 CELLS = {"RNN": RNN, "GRU": GRU, "LSTM": LSTM}
+BY_OPTION = {name.lower(): cell for name, cell in CELLS.items()}  # as options name them

@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from crnn.base import checks
-from crnn.network.cells import GRU, LSTM, RNN
+from crnn.network.cells import BY_OPTION
 from crnn.network.scaling import Scaler
 from crnn.sklearn.ensemble import Training, outputs, trained
 from crnn.sklearn.inputs import Form, read
@@ -18,7 +18,6 @@ from crnn.sklearn.samples import Samples, canonical, checked_weights, counting
 from crnn.training.history import History
 from crnn.training.optimizers import AdamW
 
-CELLS = {"gru": GRU, "lstm": LSTM, "rnn": RNN}
 PARAMETERS = """
     cell : {"gru", "lstm", "rnn"}
     hidden_size : int, or tuple of int
@@ -213,7 +212,7 @@ class SequenceEstimator(BaseEstimator):
 
     def _networks(self, seeds, samples, is_first):
         """Return a network for each seed; copies of those that there are already, if not first."""
-        cell = CELLS[checks.choice(self.cell, "cell", CELLS)]
+        cell = BY_OPTION[checks.choice(self.cell, "cell", BY_OPTION)]
         layers = {} if np.ndim(self.hidden_size) else {"num_layers": self.num_layers}
         nets = [
             cell(self._form.width, self.hidden_size, self._targets.output_size, **layers,

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from crnn.base import checks
+from crnn.training.splitting import split
 
 
 class Samples(NamedTuple):
@@ -97,8 +98,6 @@ def held_out(samples, share, seed):
     held = min(max(1, round(share * count)), count - 1)
     if held < 1:
         raise ValueError("a single sequence cannot be split; patience needs some for validation")
-    order = np.random.default_rng(seed).permutation(count)
-    if np.ndim(samples.targets[0]) == 0:
-        order = order[np.argsort([samples.targets[k] for k in order], kind="stable")]
-    places = ((np.arange(held) + 0.5) * count / held).astype(int)
-    return samples.part(np.delete(order, places)), samples.part(order[places])
+    classes = samples.targets if np.ndim(samples.targets[0]) == 0 else None
+    rest, kept = split(count, held, seed, classes)
+    return samples.part(rest), samples.part(kept)
