@@ -33,6 +33,7 @@ ImportError
 
 import os
 import sys
+import time
 
 from crnn.engine.threads import get_num_threads, set_num_threads
 from crnn.training.bucketing import Batches
@@ -44,6 +45,7 @@ except (ImportError, RuntimeError) as error:  # RuntimeError: there is no librar
         "crnn.mpi needs mpi4py and an MPI; install them with: pip install 'crnn[mpi]'"
     ) from error
 
+_OUTPUT_TAKES = 0.3  # seconds: mpiexec drops what it has not read of a rank that aborts
 _world = MPI.COMM_WORLD
 rank, size = _world.Get_rank(), _world.Get_size()
 
@@ -90,6 +92,7 @@ def abort(code=1):
     """End all ranks, with an exit code, whatever they are doing."""
     sys.stdout.flush()
     sys.stderr.flush()
+    time.sleep(_OUTPUT_TAKES)
     _world.Abort(code)
 
 
