@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from crnn.base.frames import data_frame
 from crnn.forecasting import fitting, measures
 from crnn.forecasting.fitted import column_numbers, extended, forecast
 
@@ -56,12 +57,7 @@ class Backtest:
         ImportError
             Without pandas; the message names the extra.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError(
-                "to_pandas needs pandas; install it with: pip install 'crnn[pandas]'") from error
-        return pandas.DataFrame(self.rows)
+        return data_frame(self.rows)
 
     def __repr__(self):
         summary = self.summary()

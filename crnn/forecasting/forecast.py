@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from crnn.base.frames import data_frame
 from crnn.files.printable import printable
 from crnn.forecasting.calendar import shown
 
@@ -92,12 +93,7 @@ class Forecast:
         ImportError
             Without pandas; the message names the extra.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError(
-                "to_pandas needs pandas; install it with: pip install 'crnn[pandas]'") from error
-        return pandas.DataFrame(self.to_dict())
+        return data_frame(self.to_dict())
 
     def __repr__(self):
         columns = self.to_dict()

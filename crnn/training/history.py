@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 
+from crnn.base.frames import data_frame
 from crnn.files import disk
 
 ENDS = 10  # epochs of either end that a table shows
@@ -80,13 +81,8 @@ class History:
         ImportError
             Without pandas; the message names the extra.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError(
-                "to_pandas needs pandas; install it with: pip install 'crnn[pandas]'") from error
         columns = {name: self[name] for name in (self.rows[0] if self.rows else ())}
-        return pandas.DataFrame({
+        return data_frame({
             name: np.array(values, float) if None in values else values
             for name, values in columns.items()
         })
