@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+GATE_ACTIVATIONS = ("sigmoid", "hard_sigmoid", "hard_sigmoid_0.2")
+ACTIVATIONS = ("linear", "tanh", "relu", "softmax", *GATE_ACTIVATIONS)  # of layers without state
+
 
 class CellKind(NamedTuple):
     """A cell with its options.
@@ -19,10 +22,22 @@ class CellKind(NamedTuple):
     separate_candidate : bool
         Whether the last H columns of W_hh multiply on their own, as W_hn: a GRU's. What is saved is
         then their product, or what they multiply.
-    nonlinearity : {"tanh", "relu"}
-        For an RNN's state, or a GRU's candidate.
+    nonlinearity : str
+        "tanh" or "relu": for an RNN's state, a GRU's candidate, or an LSTM's candidate and cell;
+        of a layer without a state one of ACTIVATIONS.
     reset_after : bool
         Of a GRU: whether the reset gate comes after the product with the state.
+    has_state : bool
+        Whether there is a state at all. A "Dense" has none: it puts out f(x @ W_xh + b_h).
+    has_weights, has_bias : bool
+        Whether there is W_xh, and b_h; only a layer without a state may lack them.
+    gate_activation : str
+        One of GATE_ACTIVATIONS, for all gates but the candidate.
+    peepholes, coupled : bool
+        Of an LSTM: whether gates see the cell, too, by the weights W_ch (3, H), for i, f and o; and
+        whether f is 1 - i.
+    clip : float
+        Activations of a cell are given what lies in [-clip, clip], or for 0 what comes.
     """
 
     cell: str
@@ -32,11 +47,18 @@ class CellKind(NamedTuple):
     separate_candidate: bool = False
     nonlinearity: str = "tanh"
     reset_after: bool = False
+    has_state: bool = True
+    has_weights: bool = True
+    has_bias: bool = True
+    gate_activation: str = "sigmoid"
+    peepholes: bool = False
+    coupled: bool = False
+    clip: float = 0.0
 
     @property
     def num_states(self):
-        """How many arrays a state is: h, and of an LSTM c."""
-        return 2 if self.has_c else 1
+        """How many arrays a state is: h, and of an LSTM c; 0 without a state."""
+        return int(self.has_state) + int(self.has_c)
 
     @property
     def state_names(self):
@@ -58,6 +80,8 @@ class LayerSpec(NamedTuple):
         From the input up, from 0.
     learns_state : bool
         Whether what it begins with are parameters, rather than zeros.
+    dropout : float
+        The share of what it puts out that training zeroes.
     """
 
     kind: CellKind
@@ -66,6 +90,7 @@ class LayerSpec(NamedTuple):
     directions: int
     number: int
     learns_state: bool = False
+    dropout: float = 0.0
 
     @property
     def output_size(self):
@@ -103,14 +128,28 @@ def network_layers(kind, input_size, hidden_sizes, directions=1, learns_state=Fa
     return layers
 
 
-def parameter_shapes(layers, output_size):
+class ReadoutSpec(NamedTuple):
+    """The last layer, if it is a dense one: y_t = f(h_t @ W_hy + b_y).
+
+    Attributes
+    ----------
+    size : int
+        O.
+    activation : str
+        f, one of ACTIVATIONS.
+    """
+
+    size: int
+    activation: str = "linear"
+
+
+def parameter_shapes(layers, readout):
     """Return names and shapes of a network's parameters, in the order of its vector.
 
     Parameters
     ----------
     layers : list of LayerSpec
-    output_size : int or None
-        None without a readout.
+    readout : ReadoutSpec or None
 
     Returns
     -------
@@ -118,15 +157,21 @@ def parameter_shapes(layers, output_size):
     """
     shapes = {}
     for layer in layers:
-        H, width = layer.hidden_size, layer.kind.gates * layer.hidden_size
+        H, kind = layer.hidden_size, layer.kind
+        width = kind.gates * H
         for suffix in layer.suffixes:
-            shapes[f"W_xh{suffix}"] = (layer.input_size, width)
-            shapes[f"W_hh{suffix}"] = (H, width)
-            shapes[f"b_h{suffix}"] = (width,)
-            if layer.kind.reset_after:
+            if kind.has_weights:
+                shapes[f"W_xh{suffix}"] = (layer.input_size, width)
+            if kind.has_state:
+                shapes[f"W_hh{suffix}"] = (H, width)
+            if kind.has_bias:
+                shapes[f"b_h{suffix}"] = (width,)
+            if kind.reset_after:
                 shapes[f"b_hn{suffix}"] = (H,)
+            if kind.peepholes:
+                shapes[f"W_ch{suffix}"] = (3, H)
             if layer.learns_state:
-                shapes |= {f"{name}{suffix}": (H,) for name in layer.kind.state_names}
-    if output_size is not None:
-        shapes |= {"W_hy": (layers[-1].output_size, output_size), "b_y": (output_size,)}
+                shapes |= {f"{name}{suffix}": (H,) for name in kind.state_names}
+    if readout is not None:
+        shapes |= {"W_hy": (layers[-1].output_size, readout.size), "b_y": (readout.size,)}
     return shapes

@@ -8,7 +8,7 @@ import numpy as np
 
 from crnn.base import checks
 from crnn.base.backends import choose_backend
-from crnn.base.layers import CellKind, network_layers
+from crnn.base.layers import CellKind, ReadoutSpec, network_layers
 
 NONLINEARITIES = ("tanh", "relu")
 MOST_LAYERS = 1000  # the names alone of 2**40 layers would fill memory
@@ -112,6 +112,11 @@ class Configuration:
         directions = 1 + self.bidirectional
         return network_layers(
             self.kind, self.input_size, self.hidden_sizes, directions, self.learn_state)
+
+    @property
+    def readout(self):
+        """The `ReadoutSpec`, or None."""
+        return None if self.output_size is None else ReadoutSpec(self.output_size)
 
     @property
     def has_equal_widths(self):

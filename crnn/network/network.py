@@ -111,7 +111,7 @@ class Network:
                 " layers; use num_layers=2 or more, or leave it out"
             )
         init, layers = checks.choice(init, "init", METHODS), configuration.layers
-        layout = Layout(parameter_shapes(layers, configuration.output_size))
+        layout = Layout(parameter_shapes(layers, configuration.readout))
         vector = aligned_empty((layout.size,), configuration.dtype)
         vector[...], self._generator = initial_vector(layout, layers, init, seed, forget_bias)
         self._configuration, self._metadata, self._scaler = configuration, {}, None

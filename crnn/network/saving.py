@@ -64,7 +64,7 @@ def network_from(path, content, backend=None):
         if configuration.num_layers != config["num_layers"]:
             raise ValueError("hidden_size and num_layers disagree")
         # an impossible size shows in the shapes before a network of that size takes memory
-        shapes = parameter_shapes(configuration.layers, configuration.output_size)
+        shapes = parameter_shapes(configuration.layers, configuration.readout)
         container.check_tensors(path, tensors, shapes, configuration.dtype)
         del config["cell"]
         with remaking():

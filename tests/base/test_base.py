@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from crnn.base.layers import network_layers, parameter_shapes
+from crnn.base.layers import ReadoutSpec, network_layers, parameter_shapes
 from crnn.base.sequences import checked_states, public_state, state_batch_size, state_widths
 from crnn.network.configuration import cell_kind
 
@@ -19,7 +19,7 @@ def test_layers_of_different_widths():
         (4, 6, 12), (12, 3, 6)]
     assert [each.suffixes for each in layers] == [("_l0", "_l0_reverse"), ("_l1", "_l1_reverse")]
     assert state_widths(layers) == [6, 6, 3, 3]
-    shapes = parameter_shapes(layers, 2)
+    shapes = parameter_shapes(layers, ReadoutSpec(2))
     assert list(shapes) == [
         f"{name}{suffix}" for layer in layers for suffix in layer.suffixes
         for name in ("W_xh", "W_hh", "b_h", "b_hn")] + ["W_hy", "b_y"]
