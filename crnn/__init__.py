@@ -8,7 +8,7 @@ A compiled core (``crnn.kernels``) beside a readable NumPy twin (``crnn.referenc
 57
 """
 
-from crnn import data, reference, text
+from crnn import data, layers, reference, text
 from crnn._version import __version__ as __version__
 from crnn.analysis.gradient_check import gradcheck
 from crnn.analysis.gradient_flow import gradient_flow
@@ -23,6 +23,7 @@ from crnn.network.parameters import Gradients
 from crnn.network.prediction import softmax
 from crnn.network.saving import load
 from crnn.network.scaling import Scaler
+from crnn.network.sequential import Sequential
 from crnn.network.streams import Stream
 from crnn.training.bucketing import batches
 from crnn.training.evaluation import evaluate
@@ -49,6 +50,7 @@ __all__ = [
     "Quantile",
     "RMSprop",
     "Scaler",
+    "Sequential",
     "Stream",
     "batches",
     "build_info",
@@ -61,6 +63,7 @@ __all__ = [
     "get_num_threads",
     "gradcheck",
     "gradient_flow",
+    "layers",
     "load",
     "pad",
     "reference",

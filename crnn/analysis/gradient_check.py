@@ -4,7 +4,7 @@ import numpy as np
 
 from crnn.base import checks
 from crnn.base.arrangement import arranged
-from crnn.base.sequences import state_parts
+from crnn.base.sequences import state_parts, state_widths
 from crnn.network.network import Network
 
 STEP = 1e-100  # no difference is taken, so no digits are lost however small the step
@@ -21,7 +21,7 @@ def gradcheck(
 
     Parameters
     ----------
-    net : RNN, GRU or LSTM
+    net : RNN, GRU, LSTM or Sequential
     x, targets, state, loss, reduction, lengths, sample_weight, class_weight, missing
         As for `RNN.loss_and_gradients`.
     max_entries : int
@@ -58,20 +58,17 @@ def gradcheck(
         "loss": loss, "reduction": reduction, "lengths": lengths, "sample_weight": sample_weight,
         "class_weight": class_weight, "missing": missing,
     }
-    config = net.config() | {"dropout": 0.0, "batch_first": False}
-    del config["cell"]
-    if net.dropout or net.batch_first:  # what dropout zeroes differs from pass to pass
-        vector, net = net.vector, type(net)(**config, backend=net.backend)
-        net.vector = vector
+    vector, net = net.vector, net.without_dropout(batch_first=False)  # it differs at each pass
+    net.vector = vector
     _, gradients, _ = net.loss_and_gradients(x, targets, state, **options)
-    count = net.engine.layers[0].kind.num_states
+    count = len(state_widths(net.engine.layers))
     names = ("state", "state c")[:count]
     first = _parts(net.engine.infer(np.asarray(x)[:0], state, None)[1], count)  # after no steps
     analytic = dict(gradients.parameters)
     analytic |= dict(zip(names, map(_flat, _parts(gradients.state, count)), strict=True))
     if gradients.x is not None:
         analytic["x"] = gradients.x
-    twin = type(net)(**(config | {"dtype": "complex128"}), backend="reference")
+    twin = net.without_dropout(dtype="complex128", backend="reference")
     point = {name: view.astype(complex) for name, view in net.parameters.items()}
     point |= {name: _flat(part).astype(complex) for name, part in zip(names, first, strict=True)}
     point["x"] = np.asarray(x) if gradients.x is None else np.array(x, complex)

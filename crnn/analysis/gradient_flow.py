@@ -4,7 +4,7 @@ import numpy as np
 
 from crnn.base import checks
 from crnn.base.arrangement import arranged
-from crnn.base.objective import checked_objective
+from crnn.base.objective import check_outputs, checked_objective
 from crnn.base.sequences import checked_sequence
 from crnn.network.network import Network
 from crnn.reference import Passes
@@ -76,12 +76,18 @@ def gradient_flow(net, x, targets, state=None, *, loss="softmax", reduction="mea
     objective = checked_objective(
         loss, targets, sequence, net.engine.output_size, reduction, net.dtype
     )
-    passes = Passes(layers, net.parameters)
+    check_outputs(objective, net.engine.readout, net.engine.skip)
+    readout = net.engine.readout
+    passes = Passes(
+        layers, net.parameters, "linear" if readout is None else readout.activation,
+        net.engine.skip)
     _, gradients, _ = passes.loss_and_gradients(
         sequence.x, sequence.states, sequence.lengths, objective
     )
-    flows = tuple(np.array([norms(each) for each in part])
-                  for part in zip(*gradients.flow, strict=True))
+    flows = tuple(
+        np.array([norms(each[index]) for each in gradients.flow if len(each) > index])
+        for index in range(max(map(len, gradients.flow)))
+    )
     return flows if len(flows) > 1 else flows[0]
 
 

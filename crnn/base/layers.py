@@ -56,6 +56,11 @@ class CellKind(NamedTuple):
     clip: float = 0.0
 
     @property
+    def is_table(self):
+        """Whether it is a table with a row for each token, which takes nothing but tokens."""
+        return self.has_weights and not self.has_bias
+
+    @property
     def num_states(self):
         """How many arrays a state is: h, and of an LSTM c; 0 without a state."""
         return int(self.has_state) + int(self.has_c)
@@ -103,7 +108,9 @@ class LayerSpec(NamedTuple):
         return tuple(f"_l{self.number}{end}" for end in ("", "_reverse")[: self.directions])
 
 
-def network_layers(kind, input_size, hidden_sizes, directions=1, learns_state=False):
+def network_layers(
+    kind, input_size, hidden_sizes, directions=1, learns_state=False, dropout=0.0
+):
     """Return the layers of a network from the input up.
 
     Parameters
@@ -115,6 +122,8 @@ def network_layers(kind, input_size, hidden_sizes, directions=1, learns_state=Fa
         One for each layer.
     directions : {1, 2}
     learns_state : bool
+    dropout : float
+        The share of each layer's outputs that training zeroes, except the top layer's.
 
     Returns
     -------
@@ -122,8 +131,9 @@ def network_layers(kind, input_size, hidden_sizes, directions=1, learns_state=Fa
     """
     layers = []
     for number, hidden_size in enumerate(hidden_sizes):
-        layers.append(LayerSpec(kind, input_size, hidden_size, directions, number,
-                                learns_state))
+        own = dropout if number + 1 < len(hidden_sizes) else 0.0
+        layers.append(LayerSpec(kind, input_size, hidden_size, directions, number, learns_state,
+                                own))
         input_size = layers[-1].output_size
     return layers
 

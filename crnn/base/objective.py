@@ -6,7 +6,7 @@ import numpy as np
 
 from crnn.base import checks
 from crnn.base.losses import Loss, checked_loss
-from crnn.base.sequences import how_read, valid_steps
+from crnn.base.sequences import check_last, how_read, valid_steps
 from crnn.base.weights import of_each_number, target_weights
 from crnn.kernels.memory import count_between
 
@@ -70,6 +70,25 @@ def checked_objective(loss, targets, sequence, output_size, reduction, dtype, we
         count = _count(array, weights)
     scale = 1.0 if reduction == "sum" else 1.0 / max(count * loss.terms, 1)
     return Objective(loss, array, weights, count, scale, last_only)
+
+
+def check_outputs(objective, readout, skip):
+    """Raise ValueError if an `Objective` does not go with the top of a network.
+
+    Parameters
+    ----------
+    objective : Objective
+    readout : ReadoutSpec or None
+    skip : bool
+    """
+    check_last(objective.last_only, skip)
+    activation, loss = "linear" if readout is None else readout.activation, objective.loss.name
+    if loss in ("softmax", "sigmoid") and activation not in ("linear", loss):
+        raise ValueError(
+            f"the loss is {loss!r} and the network's last layer has the activation {activation!r};"
+            f" that loss goes with {loss!r}, or with 'linear', as it has its own way from outputs"
+            " to probabilities"
+        )
 
 
 def _target_size(loss, output_size):

@@ -1,7 +1,8 @@
 """Sequences and states from outside: checked here, and given back in the form they came in.
 
 Inside, the states of a network are a list with one entry for each layer and direction, in the order
-of the flat vector; each is a list of arrays (B, H): h, and of an LSTM c.
+of the flat vector, but for layers without a state; each is a list of arrays (B, H): h, and of an
+LSTM c.
 """
 
 from typing import NamedTuple
@@ -89,6 +90,27 @@ def checked_sequence(x, state, lengths, layers, dtype, lookout=None):
         array = array.copy()
         array[~valid_steps(lengths, steps)] = 0
     return Sequence(array, states, lengths, batched)
+
+
+def check_kind(is_tokens, layers, skip):
+    """Raise TypeError if a network takes only the other kind of input: tokens or floats."""
+    if not is_tokens and layers[0].kind.is_table:
+        raise TypeError(
+            "x is floats, and the network's first layer is a table with a row for each token;"
+            " integers, (T, B) or (T,), are wanted"
+        )
+    if is_tokens and skip:
+        raise TypeError(
+            "x is tokens, and the network adds x to its outputs (skip=True); floats are wanted")
+
+
+def check_last(last_only, skip):
+    """Raise ValueError if only last outputs are wanted where the input is added to them."""
+    if last_only and skip:
+        raise ValueError(
+            "only last outputs are wanted, or have targets, and the network adds x to its outputs"
+            " (skip=True); ask for every step and take y[-1]"
+        )
 
 
 def check_features(array, input_size, batch_first=False):
@@ -195,8 +217,21 @@ def valid_steps(lengths, steps):
 
 
 def state_widths(layers):
-    """Return H of each layer and direction."""
-    return [layer.hidden_size for layer in layers for _ in range(layer.directions)]
+    """Return for h, and for c if there is one, the H of each layer and direction that has it."""
+    widths = [
+        [layer.hidden_size for layer in layers if layer.kind.num_states > index
+         for _ in range(layer.directions)]
+        for index in range(2)
+    ]
+    return widths if widths[1] else widths[:1]
+
+
+def are_joined(widths):
+    """Return whether a state is an array (L * D, B, H), or two, and not lists of arrays.
+
+    It is where all layers have the same width, and all of them c or none.
+    """
+    return len({tuple(each) for each in widths}) == 1 and len(set(widths[0])) == 1
 
 
 def checked_states(state, batch_size, layers, dtype, name="state"):
@@ -206,22 +241,28 @@ def checked_states(state, batch_size, layers, dtype, name="state"):
     ----------
     state : array_like, sequence or None
         Where all widths are equal (L * D, B, H), else, or also, a list of L * D arrays (B, H); of
-        an LSTM a tuple (h, c) of two such.
+        an LSTM a tuple (h, c) of two such, and where only some layers are LSTMs, c of these.
     batch_size : int or None
         None for one sequence, whose state has no axis for the batch.
     layers : list of LayerSpec
     dtype : numpy.dtype
     name : str
     """
-    widths, count = state_widths(layers), layers[0].kind.num_states
+    widths = state_widths(layers)
     if state is None:
         rows = 1 if batch_size is None else batch_size
-        return [[np.zeros((rows, H), dtype) for _ in range(count)] for H in widths]
-    parts = [
-        _checked_part(each, batch_size, widths, dtype, part)
-        for part, each in state_parts(state, count, name)
+        parts = [[np.zeros((rows, H), dtype) for H in each] for each in widths]
+    else:
+        joined = are_joined(widths)
+        parts = [
+            _checked_part(each, batch_size, own, joined, dtype, part)
+            for (part, each), own in zip(state_parts(state, len(widths), name), widths, strict=True)
+        ]
+    left = [iter(each) for each in parts]
+    return [
+        [next(each) for each in left[: layer.kind.num_states]]
+        for layer in layers if layer.kind.has_state for _ in range(layer.directions)
     ]
-    return [list(arrays) for arrays in zip(*parts, strict=True)]
 
 
 def state_parts(state, count, name="state"):
@@ -240,10 +281,10 @@ def state_parts(state, count, name="state"):
     return [(f"{part} of {name}", each) for part, each in zip("hc", state, strict=True)]
 
 
-def _checked_part(value, batch_size, widths, dtype, name):
+def _checked_part(value, batch_size, widths, joined, dtype, name):
     """Return h, or c, as a list of new arrays (B, H), one for each layer and direction."""
     batch, rows = ((), 1) if batch_size is None else ((batch_size,), batch_size)
-    if _are_equal(widths):
+    if joined:
         shape = len(widths), *batch, widths[0]
         own = np.array(checks.real_array(value, name, dtype, shape))
         return list(own.reshape(len(widths), rows, widths[0]))
@@ -268,15 +309,16 @@ def _check_list(value, widths, name):
 
 def state_batch_size(state, layers):
     """Return the batch size of a state from outside; None if it has no axis for the batch."""
-    widths, count = state_widths(layers), layers[0].kind.num_states
-    name, first = state_parts(state, count)[0]
-    if not _are_equal(widths):
-        _check_list(first, widths, name)
+    widths = state_widths(layers)
+    joined, own = are_joined(widths), widths[0]
+    name, first = state_parts(state, len(widths))[0]
+    if not joined:
+        _check_list(first, own, name)
         first, name = first[0], f"{name}[0]"
-    wanted = (len(widths),) if _are_equal(widths) else ()
+    wanted = (len(own),) if joined else ()
     array = checks.plain_array(first, name)
     if array.ndim not in (len(wanted) + 1, len(wanted) + 2):
-        shapes = [str((*wanted, *batch, widths[0])).replace("'", "") for batch in ((), ("B",))]
+        shapes = [str((*wanted, *batch, own[0])).replace("'", "") for batch in ((), ("B",))]
         raise ValueError(f"state has shape {array.shape}; {' or '.join(shapes)} is wanted")
     return array.shape[-2] if array.ndim == len(wanted) + 2 else None
 
@@ -311,18 +353,17 @@ def public_state(states, batched):
 
     See `checked_states` for that form.
     """
-    parts = [_public_part(part, batched) for part in zip(*states, strict=True)]
-    return parts[0] if len(parts) == 1 else tuple(parts)
+    count = max(map(len, states))
+    parts = [[each[index] for each in states if len(each) > index] for index in range(count)]
+    joined = are_joined([[each.shape[-1] for each in part] for part in parts])
+    parts = [_public_part(part, batched, joined) for part in parts]
+    return parts[0] if count == 1 else tuple(parts)
 
 
-def _public_part(arrays, batched):
+def _public_part(arrays, batched, joined):
     """Return h, or c, of all layers and directions as a caller gets it."""
     if not batched:
         arrays = [each[0] for each in arrays]
-    if len(arrays) == 1:
+    if len(arrays) == 1 and joined:
         return arrays[0][None]
-    return np.array(arrays) if _are_equal([each.shape[-1] for each in arrays]) else list(arrays)
-
-
-def _are_equal(widths):
-    return widths.count(widths[0]) == len(widths)
+    return np.array(arrays) if joined else list(arrays)

@@ -32,8 +32,9 @@ class Engine:
         From the input up.
     parameters : Parameters
         Of these layers and maybe of a readout.
-    dropout : float
-        The share of each layer's outputs that training zeroes, except the top layer's.
+    readout : ReadoutSpec or None
+    skip : bool
+        Whether the input is added to the outputs.
     generator : numpy.random.Generator
         Draws the dropout masks.
     lookout : Lookout
@@ -41,7 +42,7 @@ class Engine:
 
     Attributes
     ----------
-    layers, parameters, lookout
+    layers, parameters, readout, skip, lookout
         As given.
     output_size : int
         O, of a network without a readout what its top layer puts out.
@@ -50,10 +51,10 @@ class Engine:
         and is_finite.
     """
 
-    def __init__(self, layers, parameters, dropout, generator, lookout):
+    def __init__(self, layers, parameters, readout, skip, generator, lookout):
         self.layers, self.parameters, self._dtype = layers, parameters, parameters.dtype
-        self.lookout = lookout
-        self._dropout = Dropout(dropout, layers, generator)
+        self.readout, self.skip, self.lookout = readout, skip, lookout
+        self._dropout = Dropout(layers, generator)
         self.updates = self._kernels = kernels(parameters.backend, parameters.dtype)
         self.weights = PackedWeights(self._kernels, layers, parameters)
         self.output_size = self.weights.output_size
@@ -221,7 +222,8 @@ class Engine:
         if plan is None:
             tokens = sequence.x if question.is_tokens else None
             classes = objective.targets if question.loss == "softmax" else None
-            plan = Plan(self._kernels, self.weights, question, self._dropout.share, tokens, classes)
+            plan = Plan(self._kernels, self.weights, question, self.layers[0].dropout, tokens,
+                        classes)
         plan.asked_loss = None if objective.last_only else objective.loss
         taken = plan.arguments.take(
             sequence.unbatch(sequence.x), sequence.unbatch(objective.targets), None, 0,
@@ -252,6 +254,19 @@ class Engine:
         for learned, arrays in zip(self.weights.initial_states, dstates, strict=True):
             for name, array in zip(learned, arrays, strict=True):
                 parameters[name][...] = array.sum(axis=0, dtype=np.float64)
+
+
+def runs(layers, readout, skip):
+    """Return whether these layers are run here; the others are, for now, by the textbook."""
+    kinds = {(layer.kind, layer.directions) for layer in layers}
+    return not (
+        skip or len(kinds) > 1 or not layers[0].kind.has_state or layers[-1].dropout
+        or len({layer.dropout for layer in layers[:-1]}) > 1
+        or (readout is not None and readout.activation != "linear")
+        or layers[0].kind.gate_activation != "sigmoid" or layers[0].kind.peepholes
+        or layers[0].kind.coupled or layers[0].kind.clip
+        or (layers[0].kind.cell == "LSTM" and layers[0].kind.nonlinearity != "tanh")
+    )
 
 
 def put_states(own, states):

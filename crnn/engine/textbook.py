@@ -7,8 +7,14 @@ checked here; what computes is `crnn.reference.Passes`.
 import numpy as np
 
 from crnn.base import checks
-from crnn.base.objective import checked_objective
-from crnn.base.sequences import checked_sequence, checked_states, public_state
+from crnn.base.objective import check_outputs, checked_objective
+from crnn.base.sequences import (
+    check_kind,
+    check_last,
+    checked_sequence,
+    checked_states,
+    public_state,
+)
 from crnn.engine.dropout import Dropout
 from crnn.reference import optimizers
 from crnn.reference.network import Passes
@@ -19,17 +25,17 @@ class Engine:
 
     updates = optimizers
 
-    def __init__(self, layers, parameters, dropout, generator, lookout):
+    def __init__(self, layers, parameters, readout, skip, generator, lookout):
         self.layers, self.parameters, self.lookout = layers, parameters, lookout
-        self._dropout, self._dtype = Dropout(dropout, layers, generator), parameters.dtype
-        self.output_size = (
-            len(parameters["b_y"]) if "b_y" in parameters else layers[-1].output_size
-        )
-        self._passes = Passes(layers, parameters, dropout)
+        self.readout, self.skip = readout, skip
+        self._dropout, self._dtype = Dropout(layers, generator), parameters.dtype
+        self.output_size = layers[-1].output_size if readout is None else readout.size
+        self._passes = Passes(layers, parameters, readout.activation if readout else "linear", skip)
 
     def infer(self, x, state, lengths, last_only=False):
         """Run over a whole sequence; return y, or only the last outputs, and the last state."""
         sequence = self.sequence(x, state, lengths)
+        check_last(last_only, self.skip)
         infer = self._passes.infer_last if last_only else self._passes.infer
         y, states = infer(sequence.x, sequence.states, sequence.lengths)
         return sequence.unbatch(y, y.ndim - 2), public_state(states, sequence.batched)
@@ -73,7 +79,7 @@ class Engine:
             lambda masks: self._passes.loss_and_gradients(
                 sequence.x, sequence.states, sequence.lengths, objective, masks
             ),
-            sequence.steps, sequence.batch_size,
+            sequence.steps, sequence.batch_size, objective.last_only,
         )
         return value, self._public(gradients, sequence), public_state(states, sequence.batched)
 
@@ -94,14 +100,17 @@ class Engine:
 
     def sequence(self, x, state, lengths):
         """Return the checked sequence."""
-        return checked_sequence(x, state, lengths, self.layers, self._dtype, self.lookout)
+        sequence = checked_sequence(x, state, lengths, self.layers, self._dtype, self.lookout)
+        check_kind(sequence.is_tokens, self.layers, self.skip)
+        return sequence
 
     def question(self, x, targets, state, loss, reduction, lengths, weighting):
         """Return the checked sequence and the checked objective."""
         sequence = self.sequence(x, state, lengths)
-        return sequence, checked_objective(
-            loss, targets, sequence, self.output_size, reduction, self._dtype, weighting
-        )
+        objective = checked_objective(
+            loss, targets, sequence, self.output_size, reduction, self._dtype, weighting)
+        check_outputs(objective, self.readout, self.skip)
+        return sequence, objective
 
     def _public(self, found, sequence):
         gradients = self.parameters.new_gradients()

@@ -111,7 +111,10 @@ class Configuration:
         """The layers from the input up, a list of `LayerSpec`."""
         directions = 1 + self.bidirectional
         return network_layers(
-            self.kind, self.input_size, self.hidden_sizes, directions, self.learn_state)
+            self.kind, self.input_size, self.hidden_sizes, directions, self.learn_state,
+            self.dropout)
+
+    skip = last = False  # as of `SequenceOfLayers`
 
     @property
     def readout(self):

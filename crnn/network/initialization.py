@@ -7,12 +7,14 @@ import numpy as np
 METHODS = ("uniform", "orthogonal", "identity")
 
 
-def initial_vector(layout, layers, method, seed, forget_bias=None):
+def initial_vector(layout, layers, method, seed, forget_bias=1.0):
     """Return the initial parameters, and a generator for what a network draws later.
 
     All are drawn from U(-1/sqrt(H), 1/sqrt(H)), PyTorch's choice for recurrent and for linear
-    layers, with the H of their own layer, or of the top one for the readout. ``method`` then
-    replaces the recurrent weights, gate by gate. Learned initial states begin as zeros.
+    layers, with the H of their own layer, or of the top one for the readout; of layers without a
+    state it is what they read, and tables are drawn from the standard normal distribution.
+    ``method`` then replaces the recurrent weights, gate by gate. Learned initial states begin as
+    zeros.
 
     Parameters
     ----------
@@ -24,7 +26,7 @@ def initial_vector(layout, layers, method, seed, forget_bias=None):
         made for ReLU (Le, Jaitly & Hinton 2015).
     seed : int, None or numpy.random.Generator
         The same seed gives the same parameters on every backend; in float32 they are rounded.
-    forget_bias : float, optional
+    forget_bias : float
         For b_h of an LSTM's forget gate (Jozefowicz, Zaremba & Sutskever 2015).
 
     Returns
@@ -37,22 +39,33 @@ def initial_vector(layout, layers, method, seed, forget_bias=None):
         generator = np.random.default_rng(seed)
     except (TypeError, ValueError) as error:
         raise type(error)(f"seed is {seed!r}: {error}") from None
-    widths = {suffix: layer.hidden_size for layer in layers for suffix in layer.suffixes}
+    by_suffix = {suffix: layer for layer in layers for suffix in layer.suffixes}
     vector = np.zeros(layout.size)
     views = {name: view for name, view in layout.views(vector).items()
              if not name.startswith(("h_0", "c_0"))}
     for name, view in views.items():  # in the order of the vector
-        bound = 1 / math.sqrt(widths.get(_suffix(name), layers[-1].hidden_size))
+        layer = by_suffix.get(_suffix(name))
+        if layer is not None and layer.kind.is_table:
+            view[...] = generator.standard_normal(view.shape)
+            continue
+        bound = 1 / math.sqrt(_drawn_by(layer) if layer else layers[-1].hidden_size)
         view[...] = generator.uniform(-bound, bound, view.shape)
     for name, view in views.items():
         if name.startswith("W_hh"):
             _set_recurrent(view, method, generator)
-        elif name.startswith("b_h") and method == "identity":
+        if not name.startswith("b_h"):
+            continue
+        layer = by_suffix[_suffix(name)]
+        if method == "identity" and layer.kind.has_state:
             view[...] = 0
-        if name.startswith("b_h") and forget_bias is not None:
-            H = widths[_suffix(name)]
-            view[H : 2 * H] = forget_bias
+        if layer.kind.cell == "LSTM":
+            view[layer.hidden_size : 2 * layer.hidden_size] = forget_bias
     return vector, np.random.default_rng(generator.integers(2**63))
+
+
+def _drawn_by(layer):
+    """Return the size that says how large a layer's parameters are."""
+    return layer.hidden_size if layer.kind.has_state else layer.input_size
 
 
 def _suffix(name):

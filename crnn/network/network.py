@@ -105,23 +105,27 @@ class Network:
     """
 
     def __init__(self, configuration, init, seed, forget_bias=None):
-        if configuration.dropout and configuration.num_layers == 1 and not _is_remade.get():
+        init, layers = checks.choice(init, "init", METHODS), configuration.layers
+        drops = any(layer.dropout for layer in layers)
+        if configuration.dropout and not drops and not _is_remade.get():
             checks.warn(
                 f"dropout={configuration.dropout} does nothing with num_layers=1: it is between"
                 " layers; use num_layers=2 or more, or leave it out"
             )
-        init, layers = checks.choice(init, "init", METHODS), configuration.layers
         layout = Layout(parameter_shapes(layers, configuration.readout))
         vector = aligned_empty((layout.size,), configuration.dtype)
         vector[...], self._generator = initial_vector(layout, layers, init, seed, forget_bias)
         self._configuration, self._metadata, self._scaler = configuration, {}, None
         self._parameters = Parameters(layout, vector, configuration.backend)
         engine = ENGINES[configuration.backend]
+        if not compiled.runs(layers, configuration.readout, configuration.skip):
+            engine = textbook.Engine
         self.engine = engine(
-            layers, self._parameters, configuration.dropout, self._generator,
+            layers, self._parameters, configuration.readout, configuration.skip, self._generator,
             Lookout(configuration.input_size, configuration.batch_first))
         self._passes = ArrangedPasses(self.engine, configuration.batch_first)
         self._passes_over_arrays = self._passes if configuration.batch_first else self.engine
+        self._gives_last = configuration.last
         self._stream = None if configuration.bidirectional else Stream(self.engine)
         if type(self).step is Network.step and self._stream is not None:
             self.step = self._stream.step  # itself, unless a subclass has its own
@@ -185,6 +189,21 @@ class Network:
         """Return what, besides the parameters, makes a network equal to this one, as a dict."""
         return self._configuration.as_dict()
 
+    @classmethod
+    def from_config(cls, config, backend):
+        """Return a network of what `config` returned; its user was warned of it before."""
+        arguments = {name: value for name, value in config.items() if name != "cell"}
+        with remaking():
+            return cls(**arguments, backend=backend)
+
+    def without_dropout(self, *, backend=None, **changes):
+        """Return a network like this one that drops nothing out, with parameters of its own.
+
+        ``changes`` are of its configuration.
+        """
+        return self.from_config(
+            self.config() | {"dropout": 0.0} | changes, backend or self.backend)
+
     def __repr__(self):
         return str(self._configuration)
 
@@ -211,7 +230,7 @@ class Network:
 
     # --- whole sequences -----------------------------------------------------------------------
 
-    def __call__(self, x, state=None, *, lengths=None, last=False):
+    def __call__(self, x, state=None, *, lengths=None, last=None):
         """Run over a whole sequence, for inference: no tape is kept.
 
         Parameters
@@ -229,11 +248,12 @@ class Network:
         lengths : array_like of int, optional
             (B,): how many of the T steps each sequence has. Beyond them y is 0. A list has its
             own.
-        last : bool
+        last : bool, optional
             Whether only each sequence's last outputs are wanted, and only they are computed (many
             to one): those of its last step. With two directions the readout then reads each
             direction's own last state: of the second one, that at the sequence's first step. So
             do losses with a target for each sequence. Where a sequence has no step, y is 0.
+            Default: False, or what a `Sequential` was told.
 
         Returns
         -------
@@ -249,7 +269,8 @@ class Network:
             If an argument is not as above; IndexError for a token out of range.
         """
         passes = self._passes_over_arrays if type(x) is np.ndarray else self._passes
-        return passes.infer(x, state, lengths, last is not False and checks.flag(last, "last"))
+        last_only = self._gives_last if last is None else checks.flag(last, "last")
+        return passes.infer(x, state, lengths, last_only)
 
     def forward(self, x, state=None, *, lengths=None):
         """Run over a whole sequence and keep the hidden states, for `backward`; with dropout.
@@ -413,21 +434,22 @@ class Network:
         TypeError, ValueError, IndexError
             As calling the network does; ValueError if it was trained with another loss.
         """
-        loss = self.metadata.get("loss", "softmax")
+        loss = self._meaning
         if loss not in PROBABILITIES:
             raise ValueError(
                 f"the network was trained with the loss {loss!r}, so its outputs are numbers, not"
                 " probabilities; predict returns them"
             )
-        return self._predicted(x, lengths, lambda y, _: probabilities(y, loss), 0)
+        is_one = loss == self._activation
+        return self._predicted(x, lengths, lambda y, _: y if is_one else probabilities(y, loss), 0)
 
     def predict(self, x, *, lengths=None):
         """Return what a network predicts that `fit` trained.
 
         After the loss "softmax", or without a training, numbers of classes, those of the largest
-        outputs; after "sigmoid" 1 where the probability is above 1/2, else 0; after other losses
-        the outputs. They are for each sequence's last outputs if targets were
-        (``net.metadata["targets"]``), else for every step.
+        outputs; after "sigmoid", or if the last layer's activation is that, 1 where the probability
+        is above 1/2, else 0; after other losses the outputs. They are for each sequence's last
+        outputs if targets were (``net.metadata["targets"]``), else for every step.
 
         Parameters
         ----------
@@ -458,13 +480,27 @@ class Network:
         >>> net.predict_proba(x).shape
         (20, 1, 3)
         """
-        loss = self.metadata.get("loss", "softmax")
+        loss, limit = self._meaning, 0.0
+        if self._activation == "sigmoid":
+            limit = 0.5
         beyond = -1 if loss == "softmax" else 0
-        return self._predicted(x, lengths, lambda y, name: predictions(y, loss, name), beyond)
+        return self._predicted(
+            x, lengths, lambda y, name: predictions(y, loss, name, limit), beyond)
+
+    @property
+    def _activation(self):
+        readout = self._configuration.readout
+        return "linear" if readout is None else readout.activation
+
+    @property
+    def _meaning(self):
+        """The loss that says what outputs mean: that of a training, or what the activation says."""
+        usual = self._activation if self._activation in PROBABILITIES else "softmax"
+        return self.metadata.get("loss", usual)
 
     def _predicted(self, x, lengths, meaning, beyond):
         """Return what outputs mean, in their form, and ``beyond`` where there is no output."""
-        last = self.metadata.get("targets") == "last"
+        last = self.metadata.get("targets", "last" if self._gives_last else "every") == "last"
         if isinstance(x, (list, tuple)) and not x:  # no sequence at all
             return meaning(np.zeros((0, self.engine.output_size), self.dtype), "y") if last else []
         y, _ = self(x, lengths=lengths, last=last)
@@ -611,9 +647,7 @@ class Network:
 
 
 def _rebuild(cls, config, backend, vector, state, batch_size, dropout_state):
-    arguments = {name: value for name, value in config.items() if name != "cell"}
-    with remaking():
-        network = cls(**arguments, backend=backend)
+    network = cls.from_config(config, backend)
     network.vector, network.dropout_state = vector, dropout_state
     if state is not None:
         network.state = state

@@ -63,8 +63,8 @@ def probabilities(y, loss):
     return softmax(y) if loss == "softmax" else sigmoid(y)
 
 
-def predictions(y, loss, name="y"):
-    """Return classes, or 0 and 1, or for other losses the outputs themselves.
+def predictions(y, loss, name="y", limit=0.0):
+    """Return classes, or 0 and 1, where outputs are above a limit, or the outputs themselves.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def predictions(y, loss, name="y"):
         )
     if loss == "softmax":
         return y.argmax(-1)
-    return (y > 0).astype(np.intp) if loss == "sigmoid" else y
+    return (y > limit).astype(np.intp) if loss == "sigmoid" else y
 
 
 def replaced(result, where, value):

@@ -7,10 +7,13 @@ from crnn.base.backends import choose_backend, kernels
 from crnn.base.layers import parameter_shapes
 from crnn.files import container, kinds
 from crnn.files.disk import FormatError
+from crnn.layers.forms import from_dict
+from crnn.network import sequence_of_layers
 from crnn.network.cells import CELLS
 from crnn.network.configuration import CONFIG_NAMES, DEFAULTS, OPTIONS, Configuration
-from crnn.network.network import remaking
 from crnn.network.scaling import Scaler
+from crnn.network.sequence_of_layers import CELL, SequenceOfLayers
+from crnn.network.sequential import Sequential
 
 
 def load(path, *, backend=None):
@@ -24,7 +27,7 @@ def load(path, *, backend=None):
 
     Returns
     -------
-    RNN, GRU or LSTM
+    RNN, GRU, LSTM or Sequential
         With the file's ``metadata`` and ``scaler``.
 
     Raises
@@ -52,23 +55,22 @@ def load(path, *, backend=None):
 def network_from(path, content, backend=None):
     """Return the network in what `kinds.read` returned; every name and shape is checked."""
     config, tensors = content.header["config"], content.tensors
-    if not isinstance(config, dict) or config.get("cell") not in list(CELLS):
+    kind = config.get("cell") if isinstance(config, dict) else None
+    if kind not in [*CELLS, CELL]:
         raise FormatError(f"{path}: the configuration names no cell that crnn has")
-    config, network_class = DEFAULTS | config, CELLS[config["cell"]]
-    container.check_names(path, config, (*CONFIG_NAMES, *OPTIONS[config["cell"]]))
+    config = completed(config)
+    container.check_names(
+        path, config, sequence_of_layers.CONFIG_NAMES if kind == CELL else
+        (*CONFIG_NAMES, *OPTIONS[kind]))
     backend = choose_backend(backend)
     kernels(backend, np.float32)  # before `try`: a wrong CRNN_ISA is not the file's fault
     try:
         checks.choice(config["dtype"], "dtype", checks.DTYPES)
-        configuration = Configuration.checked(**config, backend=backend)
-        if configuration.num_layers != config["num_layers"]:
-            raise ValueError("hidden_size and num_layers disagree")
+        configuration = _configuration(config, backend)
         # an impossible size shows in the shapes before a network of that size takes memory
         shapes = parameter_shapes(configuration.layers, configuration.readout)
         container.check_tensors(path, tensors, shapes, configuration.dtype)
-        del config["cell"]
-        with remaking():
-            network = network_class(**config, backend=backend)
+        network = (Sequential if kind == CELL else CELLS[kind]).from_config(config, backend)
         if "scaler" in content.header:
             network.scaler = Scaler.of(content.header["scaler"])
     except FormatError:
@@ -78,3 +80,22 @@ def network_from(path, content, backend=None):
     network.metadata = content.metadata
     network.vector = np.concatenate([tensors[name].ravel() for name in network.parameters])
     return network
+
+
+def completed(config):
+    """Return a configuration from a file with what older files lack."""
+    return config if config.get("cell") == CELL else DEFAULTS | config
+
+
+def _configuration(config, backend):
+    """Return the checked configuration of one from a file, whose names are all there."""
+    if config["cell"] != CELL:
+        configuration = Configuration.checked(**config, backend=backend)
+        if configuration.num_layers != config["num_layers"]:
+            raise ValueError("hidden_size and num_layers disagree")
+        return configuration
+    if not isinstance(config["layers"], list):
+        raise TypeError("the layers are no list")
+    arguments = {name: value for name, value in config.items() if name != "cell"}
+    arguments["layers"] = list(map(from_dict, config["layers"]))
+    return SequenceOfLayers.checked(**arguments, backend=backend)

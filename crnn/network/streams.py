@@ -6,6 +6,7 @@ import numpy as np
 
 from crnn.base import checks
 from crnn.base.sequences import (
+    check_kind,
     checked_rows,
     checked_states,
     public_state,
@@ -183,16 +184,18 @@ class Stream:
                 f"{path}: the state of {_described(found)}; this stream's is of {_described(own)}")
         shapes = _state_shapes(self._engine.layers, 1 if batch_size is None else batch_size)
         container.check_tensors(path, content.tensors, shapes, self._engine.parameters.dtype)
-        count = len(shapes) // len(self._engine.layers)
-        arrays = [content.tensors[name] for name in shapes]
-        states = [arrays[k : k + count] for k in range(0, len(arrays), count)]
+        arrays = iter([content.tensors[name] for name in shapes])
+        states = [[next(arrays) for _ in range(layer.kind.num_states)]
+                  for layer in self._engine.layers if layer.kind.has_state]
         self._stepper.reset(batch_size, states)
 
     def _account(self):
         """Return, ready for JSON, what must be the same where a state is to go on."""
-        layers = self._engine.layers
+        layers = [layer for layer in self._engine.layers if layer.kind.has_state]
+        cells = [layer.kind.cell for layer in layers]
         return {
-            "cell": layers[0].kind.cell, "hidden_sizes": [layer.hidden_size for layer in layers],
+            "cell": cells[0] if len(set(cells)) == 1 else cells,
+            "hidden_sizes": [layer.hidden_size for layer in layers],
             "dtype": self._engine.parameters.dtype.name, "batch_size": self.batch_size,
         }
 
@@ -249,6 +252,7 @@ class _Preparer:
     """Checks the arguments of a step. It holds no stream, which would be a reference cycle."""
 
     def __init__(self, engine):
+        self._layers, self._skip = engine.layers, engine.skip
         self._input_size, self._output_size = engine.layers[0].input_size, engine.output_size
         self._dtype, self._initial_states = engine.parameters.dtype, engine.initial_states
         self._lookout = engine.lookout
@@ -257,6 +261,7 @@ class _Preparer:
         """Convert what the loop cannot take as it is; called by the backend's Stepper."""
         array = given = checks.plain_array(x, "x")
         is_tokens = array.dtype.kind in "iu" and array.ndim <= 1
+        check_kind(is_tokens, self._layers, self._skip)
         if is_tokens:
             batch_size = len(array) if array.ndim else None
             array = checks.tokens(array, self._input_size)

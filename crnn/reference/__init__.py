@@ -23,6 +23,7 @@ Where to read on:
 
 - ``rnn.py``, ``gru.py``, ``lstm.py``: the cells, one step forward and one step back each;
 - ``layer.py``: a cell over all time steps, and back;
+- ``dense.py``: a layer without a state; ``products.py``: the input's share, also of tokens;
 - ``losses.py``: how far outputs are from their targets; ``activations.py``: tanh, sigmoid, ReLU;
 - ``precision.py``: why gradients, which are sums over all steps, are added up in double;
 - ``network.py``: several layers, two directions, dropout, the readout: whole passes;
@@ -42,8 +43,9 @@ imaginary part of L(p + ih) / h is dL/dp to machine precision, however small h i
     loss, state = net.loss(x, targets)
     loss.imag / 1e-100                              the derivative along b_y[0]
 
-`RNN`, `GRU` and `LSTM` are the classes of the package on these functions in place of the compiled
-ones: ``crnn.reference.RNN(...)`` is compared with ``crnn.RNN(...)``, made with the same arguments.
+`RNN`, `GRU`, `LSTM` and `Sequential` are the classes of the package on these functions in place of
+the compiled ones: ``crnn.reference.RNN(...)`` is compared with ``crnn.RNN(...)``, made with the
+same arguments.
 
 References
 ----------
@@ -71,7 +73,7 @@ from crnn.reference.losses import (
 from crnn.reference.network import Passes
 from crnn.reference.optimizers import *  # noqa: F403
 
-NETWORKS = ("RNN", "GRU", "LSTM")
+NETWORKS = ("RNN", "GRU", "LSTM", "Sequential")
 
 __all__ = [
     *NETWORKS,

@@ -1,11 +1,19 @@
 """The nonlinear functions of a cell, and their slopes.
 
-Backpropagation needs f'(a). The slopes of all three functions can be computed from h = f(a) alone,
-so a need not be kept::
+Backpropagation needs f'(a). The slopes of all functions can be computed from h = f(a) alone, so a
+need not be kept::
 
     tanh      h = (exp(a) - exp(-a)) / (exp(a) + exp(-a))       f' = 1 - h**2
     sigmoid   h = 1 / (1 + exp(-a))                             f' = h * (1 - h)
     ReLU      h = max(a, 0)                                     f' = 1 where h > 0, else 0
+
+Two pieces of straight lines stand for the sigmoid where time is short. Both are 0 or 1 beyond a
+point, with slope 0 there::
+
+    hard_sigmoid        h = a / 6 + 1/2, within [0, 1]          f' = 1/6 where 0 < h < 1
+    hard_sigmoid_0.2    h = 0.2 * a + 1/2, within [0, 1]        f' = 0.2 where 0 < h < 1
+
+The first is that of Keras 3 and PyTorch, the second of Keras 2 and, by default, of ONNX.
 """
 
 import numpy as np
@@ -43,10 +51,25 @@ def relu_slope(h):
     return (h.real > 0).astype(h.dtype)
 
 
+def line_within_0_and_1(factor):
+    """Return the function factor * a + 1/2, brought into [0, 1], and its slope."""
+
+    def hard_sigmoid(a):
+        line = factor * a + 0.5
+        return np.where(line.real <= 0, 0, np.where(line.real >= 1, 1, line))  # NaN stays
+
+    def hard_sigmoid_slope(h):
+        return factor * ((h.real > 0) & (h.real < 1)).astype(h.dtype)
+
+    return hard_sigmoid, hard_sigmoid_slope
+
+
 FUNCTIONS = {
     "tanh": (tanh, tanh_slope),
     "sigmoid": (sigmoid, sigmoid_slope),
     "relu": (relu, relu_slope),
+    "hard_sigmoid": line_within_0_and_1(1 / 6),
+    "hard_sigmoid_0.2": line_within_0_and_1(0.2),
 }
 
 

@@ -4,11 +4,11 @@ import contextlib
 
 import numpy as np
 
-from crnn.base.sequences import state_widths
+from crnn.base.sequences import are_joined, state_widths
 from crnn.files import container, kinds
 from crnn.files.disk import FormatError
 from crnn.files.printable import printable
-from crnn.network.configuration import DEFAULTS
+from crnn.network.saving import completed
 from crnn.training import audit
 from crnn.training.history import History
 from crnn.training.progress import Progress
@@ -66,7 +66,7 @@ def restore(path, net, optimizer, settings, data):
     several = settings["ranks"] > 1
     # the training first: other data often make it another network, too
     settings = _same_settings(path, training["settings"], settings)
-    _check_equal(path, "network", DEFAULTS | config, net.config())
+    _check_equal(path, "network", completed(config), net.config())
     states = _taken(tensors, "state")
     slots = _taken(tensors, PREFIX)
     slots = {name.removeprefix(PREFIX): slot for name, slot in slots.items()}
@@ -170,11 +170,11 @@ def _checked_state(path, net, arrays):
     if not arrays:
         return None
     widths = state_widths(net.engine.layers)
-    names = STATES[: net.engine.layers[0].kind.num_states]
-    if isinstance(net.hidden_size, int):
-        wanted = {name: (len(widths), widths[0]) for name in names}
+    if are_joined(widths):
+        wanted = {name: (len(own), own[0]) for name, own in zip(STATES, widths, strict=False)}
     else:
-        wanted = {f"{name}.{k}": (H,) for name in names for k, H in enumerate(widths)}
+        wanted = {f"{name}.{k}": (H,) for name, own in zip(STATES, widths, strict=False)
+                  for k, H in enumerate(own)}
     if set(arrays) != set(wanted):
         raise FormatError(f"{path}: {' and '.join(sorted(arrays))} do not fit {net!r}")
     first, shape = next(iter(wanted.items()))
@@ -184,8 +184,8 @@ def _checked_state(path, net, arrays):
         if not fits or arrays[name].dtype != net.dtype:
             raise _does_not_fit(path, net, name, arrays[name])
     parts = [
-        arrays[name] if name in arrays else [arrays[f"{name}.{k}"] for k in range(len(widths))]
-        for name in names
+        arrays[name] if name in arrays else [arrays[f"{name}.{k}"] for k in range(len(own))]
+        for name, own in zip(STATES, widths, strict=False)
     ]
     return parts[0] if len(parts) == 1 else tuple(parts)
 

@@ -18,7 +18,7 @@ def test_layers_of_different_widths():
     assert [(each.input_size, each.hidden_size, each.output_size) for each in layers] == [
         (4, 6, 12), (12, 3, 6)]
     assert [each.suffixes for each in layers] == [("_l0", "_l0_reverse"), ("_l1", "_l1_reverse")]
-    assert state_widths(layers) == [6, 6, 3, 3]
+    assert state_widths(layers) == [[6, 6, 3, 3]]
     shapes = parameter_shapes(layers, ReadoutSpec(2))
     assert list(shapes) == [
         f"{name}{suffix}" for layer in layers for suffix in layer.suffixes
@@ -34,7 +34,7 @@ def test_layers_of_different_widths():
 def test_states_come_back_as_they_came(rng, kind, widths, directions, batch_size):
     layers = network_layers(kind, 4, widths, directions)
     batch = () if batch_size is None else (batch_size,)
-    lists = [[rng.standard_normal((*batch, H)) for H in state_widths(layers)]
+    lists = [[rng.standard_normal((*batch, H)) for H in state_widths(layers)[0]]
              for _ in range(kind.num_states)]
     given = lists if widths == (6, 3) else [np.array(part) for part in lists]
     given = tuple(given) if kind.has_c else given[0]

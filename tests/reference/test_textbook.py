@@ -46,7 +46,8 @@ def drawn(rng, kind, lengths, loss="mse"):
     net = network_of(kind, I, H, O, num_layers=2, bidirectional=True, dtype="float64", seed=0)
     x, targets = rng.standard_normal((T, B, I)), rng.random((T, B, O))
     sequence = checked_sequence(x, None, lengths, net.engine.layers, net.dtype)
-    passes = reference.Passes(net.engine.layers, net.parameters, 0.3)
+    passes = reference.Passes(
+        [layer._replace(dropout=0.3) for layer in net.engine.layers], net.parameters)
     states = [[read_only(rng.standard_normal(h.shape)) for h in state]
               for state in passes.initial_states(B)]
     objective = checked_objective(loss, targets, sequence, O, "mean", net.dtype)
@@ -57,7 +58,7 @@ def drawn(rng, kind, lengths, loss="mse"):
 @pytest.mark.parametrize("lengths", [None, [5, 0, 2, 3]], ids=["full", "lengths"])
 def test_no_argument_is_written_to(rng, kind, lengths):
     passes, x, states, lengths, objective = drawn(rng, kind, lengths)
-    masks = [read_only(rng.random((T, B, 2 * H)) < 0.7)]
+    masks = [read_only(rng.random((T, B, 2 * H)) < 0.7), None]
     y, last, tape = passes.forward(x, states, lengths, masks)
     dy = read_only(rng.standard_normal(y.shape))
     first, second = (passes.backward(tape, dy, states) for _ in range(2))
