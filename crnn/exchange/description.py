@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from crnn.layers import Dense, Dropout, Masking
+
 
 @dataclass
 class Description:
@@ -20,6 +22,8 @@ class Description:
     left_out : list of str
         What of the file is not in the network, in words, because it computes nothing in inference
         or because the caller chose parts.
+    metadata : dict of str to str
+        For ``net.metadata``; texts that are safe to show.
     """
 
     input_size: int
@@ -30,3 +34,33 @@ class Description:
     learn_state: bool = False
     batch_first: bool = False
     left_out: list = field(default_factory=list)
+    metadata: dict = field(default_factory=dict)
+
+
+def named(layers, arrays):
+    """Return the parameters of layers by the names that `crnn.Sequential` has for them.
+
+    Parameters
+    ----------
+    layers : list
+        Of `crnn.layers`, from the input up.
+    arrays : list of dict of str to ndarray
+        Of each layer, by their names without the layer's number: W_xh, W_xh_reverse and so on. A
+        dense layer has W_xh and b_h, the last one too.
+
+    Examples
+    --------
+    >>> from crnn import layers
+    >>> of_gru = {"W_xh": 0, "W_hh": 0, "b_h": 0, "b_hn": 0}
+    >>> list(named([layers.GRU(5), layers.Dense(2)], [of_gru, {"W_xh": 0, "b_h": 0}]))
+    ['W_xh_l0', 'W_hh_l0', 'b_h_l0', 'b_hn_l0', 'W_hy', 'b_y']
+    """
+    found, number = {}, 0
+    for place, (layer, of_layer) in enumerate(zip(layers, arrays, strict=True)):
+        if isinstance(layer, Dense) and place == len(layers) - 1:
+            found |= {"W_hy": of_layer["W_xh"], "b_y": of_layer["b_h"]}
+        for name, array in of_layer.items() if "W_hy" not in found else ():
+            stem, reverse, _ = name.partition("_reverse")
+            found[f"{stem}_l{number}{reverse}"] = array
+        number += not isinstance(layer, (Dropout, Masking))
+    return found

@@ -9,6 +9,7 @@ import numpy as np
 from crnn.base import checks
 from crnn.base.backends import choose_backend
 from crnn.base.layers import CellKind, ReadoutSpec, network_layers
+from crnn.layers import GRU, LSTM, RNN, Dense, Dropout
 
 NONLINEARITIES = ("tanh", "relu")
 MOST_LAYERS = 1000  # the names alone of 2**40 layers would fill memory
@@ -28,6 +29,7 @@ KINDS = {
     "GRU": CellKind("GRU", gates=3, has_gates=True, separate_candidate=True),
     "LSTM": CellKind("LSTM", gates=4, has_gates=True, has_c=True),
 }
+DESCRIBED = {"RNN": RNN, "GRU": GRU, "LSTM": LSTM}
 OPTIONS = {  # each cell's own: names in files, and the fields of `CellKind` that hold them
     "RNN": {"nonlinearity": "nonlinearity"},
     "GRU": {"reset_after": "reset_after", "candidate": "nonlinearity"},
@@ -115,6 +117,16 @@ class Configuration:
             self.dropout)
 
     skip = last = False  # as of `SequenceOfLayers`
+
+    @property
+    def described(self):
+        """The layers and the readout, as a `crnn.Sequential` would be told them."""
+        describe, layers = DESCRIBED[self.kind.cell], []
+        for size in self.hidden_sizes:
+            if layers and self.dropout:
+                layers.append(Dropout(self.dropout))
+            layers.append(describe(size, bidirectional=self.bidirectional, **self.options))
+        return (*layers, *([] if self.output_size is None else [Dense(self.output_size)]))
 
     @property
     def readout(self):

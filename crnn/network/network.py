@@ -14,6 +14,7 @@ from crnn.base.padding import is_list_of_arrays
 from crnn.base.sequences import Lookout, valid_steps
 from crnn.base.weights import ERROR, weighting
 from crnn.engine import compiled, textbook
+from crnn.exchange.description import Description
 from crnn.files import kinds
 from crnn.kernels.memory import aligned_empty
 from crnn.network.arranged import ArrangedPasses, ArrangedTape
@@ -188,6 +189,17 @@ class Network:
     def config(self):
         """Return what, besides the parameters, makes a network equal to this one, as a dict."""
         return self._configuration.as_dict()
+
+    def description(self):
+        """Return the `Description` of the network, which other programs' formats are written from.
+
+        Its parameters are the network's own: read-only views.
+        """
+        own = self._configuration
+        return Description(
+            own.input_size, list(own.described), dict(self.parameters), skip=own.skip,
+            last=own.last, learn_state=own.learn_state, batch_first=own.batch_first,
+            metadata=dict(self.metadata))
 
     @classmethod
     def from_config(cls, config, backend):
