@@ -26,7 +26,7 @@ from crnn.files.foreign import looks_like
 _FORMAT = "crnn 1"
 _ZEROS = "0" * 64
 _ITEMSIZE = {"F32": 4, "F64": 8}
-_MAX_HEADER = 100_000_000  # safetensors' own limit
+MAX_HEADER = 100_000_000  # safetensors' own limit
 _MAX_DIMENSIONS = 64  # NumPy's own limit
 
 _short = reprlib.Repr()  # error messages stay short even if a name in a bad file is 100 MB long
@@ -85,8 +85,8 @@ def _header(entries: dict[str, Any], metadata: Mapping[str, str]) -> bytes:
     header = {"__metadata__": own | dict(metadata)} | entries
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # so that the tensors stay aligned
-    if len(text) > _MAX_HEADER:
-        raise ValueError(f"names and metadata take {len(text)} bytes of at most {_MAX_HEADER}")
+    if len(text) > MAX_HEADER:
+        raise ValueError(f"names and metadata take {len(text)} bytes of at most {MAX_HEADER}")
     return text
 
 
@@ -135,7 +135,7 @@ def read(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         metadata = _pop_metadata(path, header)
         body = file.read(size - len(head))  # takes memory only once it is known to be a crnn file
     _check_digest(path, head, body, metadata.pop("sha256", ""))
-    _check_layout(path, header, len(body))
+    spans(path, header, len(body), _ITEMSIZE)
     _reserve(4 * size)
     try:
         tensors = safetensors.numpy.load(head + body)
@@ -163,7 +163,7 @@ def _read_head(path: PathLike, file: BinaryIO, size: int) -> bytes:
     length = int.from_bytes(prefix, "little")
     if len(prefix) < 8:
         raise bad(path, f"is not a crnn file: {len(prefix)} bytes are too few")
-    if length > min(_MAX_HEADER, size - 8):
+    if length > min(MAX_HEADER, size - 8):
         start = prefix + file.read(500)
         if not start.startswith(b"{", 8):
             raise _foreign(path, start)
@@ -211,28 +211,50 @@ def _check_digest(path: PathLike, head: bytes, body: bytes, digest: str) -> None
         raise bad(path, "is damaged: its content does not match its SHA-256; use another copy")
 
 
-def _check_layout(path: PathLike, header: dict[str, Any], size: int) -> None:
-    """The tensors must cover the data without hole or overlap."""
-    spans = sorted((*_span(path, name, entry), name) for name, entry in header.items())
+def spans(
+    path: PathLike, header: dict[str, Any], size: int, itemsizes: Mapping[str, int]
+) -> dict[str, tuple[int, int]]:
+    """Return where the data of each tensor of a safetensors header begin and end.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    header : dict
+        Without its metadata.
+    size : int
+        Bytes of all data, which the tensors must cover without hole or overlap.
+    itemsizes : mapping of str to int
+        Bytes of a number of each dtype that may come.
+
+    Raises
+    ------
+    FormatError
+        A tensor's entry is not right in itself, or the entries together are not.
+    """
+    found = {name: _span(path, name, entry, itemsizes) for name, entry in header.items()}
     end = 0
-    for begin, next_end, name in spans:
+    for (begin, next_end), name in sorted((span, name) for name, span in found.items()):
         if begin != end:
             raise bad(path, f"has a hole or an overlap before tensor {_short.repr(name)}")
         end = next_end
     if end != size:
         raise bad(path, f"holds {size} bytes of data where its tensors take {end}")
+    return found
 
 
-def _span(path: PathLike, name: str, entry: Any) -> tuple[int, int]:
+def _span(
+    path: PathLike, name: str, entry: Any, itemsizes: Mapping[str, int]
+) -> tuple[int, int]:
     """Where a tensor's data begin and end, if its header entry is right in itself."""
     match entry:
-        case {"dtype": "F32" | "F64" as dtype, "shape": [*shape], "data_offsets": [begin, end]}:
+        case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [begin, end]}:
             sizes = (*shape, begin, end)
             if (
                 len(entry) == 3
+                and dtype in itemsizes
                 and len(shape) <= _MAX_DIMENSIONS
                 and all(type(size) is int and size >= 0 for size in sizes)  # True is no size
-                and math.prod(shape) * _ITEMSIZE[dtype] == end - begin
+                and math.prod(shape) * itemsizes[dtype] == end - begin
             ):
                 return begin, end
     raise bad(path, f"has a bad entry for tensor {_short.repr(name)}: {_short.repr(entry)}")

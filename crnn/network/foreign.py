@@ -1,6 +1,6 @@
 """Networks from other programs' files and objects: `crnn.from_nam` and the like."""
 
-from crnn.exchange import nam, rtneural
+from crnn.exchange import nam, rtneural, torch
 from crnn.network.sequential import Sequential
 
 
@@ -120,3 +120,86 @@ def from_rtneural(path, *, dtype="float32", backend=None):
     [1.1622, 0.4243]
     """
     return network_of(rtneural.read(path), dtype, backend)
+
+
+def from_torch(
+    source, *, layers=None, activations=None, nonlinearity=None, initial_state=None, last=False,
+    batch_first=None, dtype=None, backend=None,
+):
+    """Return the network in a module, a state dict or a file of PyTorch's.
+
+    PyTorch is not needed, and nothing in a file is run. What a source does not say is asked for,
+    and what crnn cannot compute is refused by its name.
+
+    Parameters
+    ----------
+    source : torch.nn.Module, dict, str or os.PathLike
+        A module: its class's ``forward`` cannot be seen, so that what it says is the modules in it
+        and, within an ``nn.Sequential``, their order. A state dict, of tensors or arrays, also in
+        other dicts, as under "model_state_dict". Or the path of a file that ``torch.save`` has
+        written of one, or of a safetensors file.
+    layers : list of str, optional
+        The names of the modules that make the network, in the order in which they compute; an
+        ``nn.Sequential`` stands for all that it holds. Other modules and arrays are left out.
+        Default: all of them, if they are one recurrent module and Linear and Embedding modules,
+        as they were defined or in the one order in which their widths fit.
+    activations : dict of str to str, optional
+        What is applied to the outputs of modules, by their names: "relu" or another activation of
+        `crnn.layers.Dense`. Between a Linear and what reads it, it has to be said, "linear" for
+        nothing. Elsewhere nothing is applied.
+    nonlinearity : {"tanh", "relu"}, optional
+        Of an RNN; needed unless the source is a module.
+    initial_state : str, array, or tuple of two of them, optional
+        What sequences begin with, h, and of LSTMs (h, c): arrays (L * D, 1, H), or their names in
+        the source. They become parameters, as with ``learn_state=True``.
+    last : bool
+        Whether the network gives each sequence's last outputs alone, as for `Sequential`: of two
+        directions each one's own last state, PyTorch's ``h_n``. (What ``out[:, -1]`` reads is, for
+        the second direction, its state after one step: it is the last row of all outputs.)
+    batch_first : bool, optional
+        As for `Sequential`. Default: as a module has it, otherwise False.
+    dtype : {"float32", "float64"}, optional
+        Default: that of the weights; of weights in half precision, float32.
+    backend : {"compiled", "reference"}, optional
+        As for `Sequential`.
+
+    Returns
+    -------
+    Sequential
+        Without dropout where its place is not known.
+
+    Raises
+    ------
+    FormatError
+        A file is not whole, or holds what crnn cannot compute: a module or a TorchScript program
+        whole, quantised weights, ``proj_size``, other modules, cells that are made of Linear
+        modules.
+    ValueError
+        The same of a module or a state dict; or an argument is needed, or not as above.
+    TypeError
+        An argument is of the wrong kind.
+    OSError
+        The file cannot be opened.
+
+    Notes
+    -----
+    The two biases of PyTorch become their sum, and for a GRU's candidate two parameters.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> state = {"lstm.weight_ih_l0": np.ones((20, 3)), "lstm.weight_hh_l0": np.ones((20, 5)),
+    ...          "head.0.weight": np.ones((4, 5)), "head.0.bias": np.zeros(4),
+    ...          "head.2.weight": np.ones((2, 4)), "head.2.bias": np.zeros(2)}
+    >>> net = crnn.from_torch(state, activations={"head.0": "relu"})
+    >>> net.layers
+    (LSTM(size=5, ...), Dense(size=4, activation='relu'), Dense(size=2, activation='linear'))
+    >>> net.dtype
+    dtype('float64')
+    """
+    description = torch.read(
+        source, layers=layers, activations=activations, nonlinearity=nonlinearity,
+        initial_state=initial_state, last=last, batch_first=batch_first, dtype=dtype)
+    dtype = next(iter(description.parameters.values())).dtype
+    return network_of(description, dtype, backend)

@@ -14,6 +14,7 @@ from crnn.base.padding import is_list_of_arrays
 from crnn.base.sequences import Lookout, valid_steps
 from crnn.base.weights import ERROR, weighting
 from crnn.engine import compiled, textbook
+from crnn.exchange import torch_arrays
 from crnn.exchange.description import Description
 from crnn.files import kinds
 from crnn.kernels.memory import aligned_empty
@@ -200,6 +201,48 @@ class Network:
             own.input_size, list(own.described), dict(self.parameters), skip=own.skip,
             last=own.last, learn_state=own.learn_state, batch_first=own.batch_first,
             metadata=dict(self.metadata))
+
+    def to_torch(self, names=None, *, initial_state=None):
+        """Return the parameters as a state dict of PyTorch's has them.
+
+        Layers of one kind and width that follow each other are one module of several layers; each
+        `crnn.layers.Dense`, the readout too, is a Linear, and an Embedding an Embedding. What is
+        not in parameters (activations, ``skip``, ``last``) is for the ``forward`` of your module.
+
+        Parameters
+        ----------
+        names : list of str, optional
+            What each module is called, from the input up; "" for a module that is no attribute of
+            another. Default: "rnn", "gru", "lstm", "fc", "emb", and from the second of a kind on
+            "fc2" and so on.
+        initial_state : str or tuple of str, optional
+            What arrays (L * D, 1, H) of learned initial states are called, h, and of LSTMs h and c:
+            ("h0", "c0").
+
+        Returns
+        -------
+        dict of str to ndarray
+            Copies. The bias b_h is bias_ih; bias_hh is 0, but for a GRU's b_hn.
+
+        Raises
+        ------
+        ValueError
+            PyTorch's layers cannot compute the same: ``reset_after=False``, another candidate or
+            nonlinearity of gated cells, hard gates, peepholes, ``coupled``, ``clip``, masks; or
+            names are not one for each module; or states are learned and have no names.
+
+        Examples
+        --------
+        >>> import crnn
+        >>> state = crnn.LSTM(3, 5, 2, seed=0).to_torch(["lstm", "head"])
+        >>> [(name, each.shape) for name, each in state.items()][:2]
+        [('lstm.weight_ih_l0', (20, 3)), ('lstm.weight_hh_l0', (20, 5))]
+
+        A module with ``self.lstm = nn.LSTM(3, 5)`` and ``self.head = nn.Linear(5, 2)`` takes them::
+
+            module.load_state_dict({name: torch.tensor(each) for name, each in state.items()})
+        """
+        return torch_arrays.state_dict(self.description(), names, initial_state)
 
     @classmethod
     def from_config(cls, config, backend):

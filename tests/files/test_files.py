@@ -185,7 +185,7 @@ def test_names_that_cannot_be_written(tmp_path, monkeypatch):
         container.write(tmp_path / "m", {1: np.ones(2)}, {})
     with pytest.raises(UnicodeEncodeError):
         container.write(tmp_path / "m", {}, {"a": "\ud800"})
-    monkeypatch.setattr(container, "_MAX_HEADER", 1000)
+    monkeypatch.setattr(container, "MAX_HEADER", 1000)
     with pytest.raises(ValueError, match="at most 1000"):
         container.write(tmp_path / "m", {}, {"a": "x" * 1000})
     assert not any(tmp_path.iterdir())
