@@ -18,6 +18,7 @@ from crnn.files.foreign import looks_like
 from crnn.files.printable import printable
 
 LARGEST = 100_000_000  # bytes
+MOST_LAYERS = 1000  # as for `crnn.Sequential`
 LARGEST_NUMBER = float(np.finfo(np.float32).max)
 
 
@@ -73,10 +74,10 @@ def entry(path, holder, key, where, wanted, is_wanted):
     return value
 
 
-def size(path, holder, key, where):
-    """Return a whole number of at least 1 that an object has by a key, as `entry`."""
-    return entry(path, holder, key, where, f"a whole number from 1 to {LARGEST}",
-                 lambda value: type(value) is int and 0 < value <= LARGEST)
+def size(path, holder, key, where, most=LARGEST):
+    """Return a whole number from 1 to ``most`` that an object has by a key, as `entry`."""
+    return entry(path, holder, key, where, f"a whole number from 1 to {most}",
+                 lambda value: type(value) is int and 0 < value <= most)
 
 
 def text(path, holder, key, where):

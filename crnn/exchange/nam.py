@@ -61,8 +61,9 @@ def read(path):
 
 def sizes_of(path, config):
     """Return the `Sizes`; newer files may also say how many channels come in and go out."""
-    inputs, hidden, layers = (json_files.size(path, config, key, "config")
-                              for key in ("input_size", "hidden_size", "num_layers"))
+    inputs, hidden = (json_files.size(path, config, key, "config")
+                      for key in ("input_size", "hidden_size"))
+    layers = json_files.size(path, config, "num_layers", "config", json_files.MOST_LAYERS)
     channels = {"in_channels": inputs, "out_channels": 1} | config
     unknown = sorted(channels.keys() - {
         "input_size", "hidden_size", "num_layers", "in_channels", "out_channels"})

@@ -49,8 +49,9 @@ def read(path):
 def model(path, content):
     """Return the `Description` of a file with a list of layers."""
     inputs = width = last_size(path, content, "in_shape", "it")
-    listed = json_files.entry(path, content, "layers", "it", "a list of layers",
-                              lambda value: isinstance(value, list) and value)
+    most = json_files.MOST_LAYERS
+    listed = json_files.entry(path, content, "layers", "it", f"a list of 1 to {most} layers",
+                              lambda value: isinstance(value, list) and 0 < len(value) <= most)
     layers, arrays = [], []
     for place, entry in enumerate(listed):
         where = f"layer {place} of {len(listed)}"
@@ -59,6 +60,9 @@ def model(path, content):
             raise bad(path, f"has {where} of type {kind!r}; of RTNeural's layers crnn has"
                       f" {', '.join(READERS)}{HINTS.get(kind, '')}")
         size = last_size(path, entry, "shape", where)
+        if kind == "activation" and not layers:
+            raise bad(path, "begins with an activation, where crnn has a layer with weights: apply"
+                      " it to the input, and take it out of the file")
         layer, of_layer = READERS[kind](path, entry, f"{where}, a {kind}", width, size)
         layers.append(layer)
         arrays.append(of_layer)
@@ -173,10 +177,9 @@ def amplifier(path, content):
     if kind not in CELLS or about.get("model", "SimpleRNN") != "SimpleRNN":
         raise bad(path, f"has a {reprlib.repr(about.get('model'))} of {kind!r}; crnn reads a"
                   f" 'SimpleRNN' of {', '.join(CELLS)}")
-    inputs, H, L, outputs = (
-        json_files.size(path, about, key, "model_data")
-        for key in ("input_size", "hidden_size", "num_layers", "output_size")
-    )
+    inputs, H, outputs = (json_files.size(path, about, key, "model_data")
+                          for key in ("input_size", "hidden_size", "output_size"))
+    L = json_files.size(path, about, "num_layers", "model_data", json_files.MOST_LAYERS)
     cell, gates = CELLS[kind]
     arrays = StateDict(path, content["state_dict"])
     parameters = []

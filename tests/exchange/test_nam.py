@@ -3,6 +3,9 @@
 import json
 import math
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,17 +34,19 @@ def models(shared):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_published_networks(models, tmp_path, name, dtype):
+def test_published_networks(models, tmp_path, name, dtype, backend):
     arrays = published(models, name)
     net = crnn.from_nam(written(tmp_path / "amp.nam", nam_content(arrays)), dtype=dtype)
     x, wanted = arrays["x"].astype(dtype), arrays["expected_y"]
     atol = 1e-10 if dtype == "float64" else 1e-4
+    x = x if backend == "compiled" else x[:600]
     y, (h, c) = net(x)
-    np.testing.assert_allclose(y, wanted, rtol=0, atol=atol)
-    np.testing.assert_allclose(h, arrays["expected_h_n"], rtol=0, atol=10 * atol)
-    np.testing.assert_allclose(c, arrays["expected_c_n"], rtol=1e-5, atol=atol)
-    steps = np.stack([net.step(each) for each in x[:400, 0]])
-    np.testing.assert_allclose(steps, wanted[:400, 0], rtol=0, atol=atol)
+    np.testing.assert_allclose(y, wanted[: len(x)], rtol=0, atol=atol)
+    if len(x) == len(wanted):
+        np.testing.assert_allclose(h, arrays["expected_h_n"], rtol=0, atol=10 * atol)
+        np.testing.assert_allclose(c, arrays["expected_c_n"], rtol=1e-5, atol=atol)
+    steps = np.stack([net.step(each) for each in x[:300, 0]])
+    np.testing.assert_allclose(steps, wanted[:300, 0], rtol=0, atol=atol)
 
 
 def test_two_samples_by_hand(tmp_path):
@@ -87,6 +92,7 @@ BAD = {
     "no architecture": ({"layers": []}, "no 'architecture'"),
     "no configuration": (TINY | {"config": None}, "None as config"),
     "no layers": (TINY | {"config": TINY["config"] | {"num_layers": 0}}, "0 as 'num_layers'"),
+    "too many layers": (TINY | {"config": TINY["config"] | {"num_layers": 1001}}, "1 to 1000"),
     "a size that is true": (TINY | {"config": TINY["config"] | {"num_layers": True}}, "True as"),
     "a size in text": (TINY | {"config": TINY["config"] | {"hidden_size": "1"}}, "'1' as"),
     "a huge size": (TINY | {"config": TINY["config"] | {"hidden_size": 2**40}}, "1099511627776"),
@@ -184,3 +190,13 @@ def test_a_file_too_large_is_refused_before_it_is_read(tmp_path):
         file.truncate(10**12)  # a hole: it takes no room
     with pytest.raises(crnn.FormatError, match="1000000000000 bytes"):
         crnn.from_nam(tmp_path / "large.nam")
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize("loader", ["nam", "rtneural"])
+def test_some_inputs_of_the_fuzzer(tmp_path, loader):
+    fuzzer = Path(__file__).parents[1] / "fuzz" / "json_loaders.py"
+    done = subprocess.run([sys.executable, fuzzer, loader, "--inputs", "300"], cwd=tmp_path,
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{loader}: 300 inputs")

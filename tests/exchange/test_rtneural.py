@@ -132,7 +132,7 @@ def small_amplifier(rng, **more):
     ({"unit_type": "ConvNet"}, "'ConvNet'"),
     ({"model": "WaveNet"}, "'WaveNet'"),
     ({"num_layers": 2}, "no 'rec.weight_ih_l1' in state_dict"),
-    ({"num_layers": 10**8}, "no 'rec.weight_ih_l1' in state_dict"),
+    ({"num_layers": 10**8}, "a whole number from 1 to 1000"),
     ({"hidden_size": 4}, r"shape should be \(16, 1\)"),
     ({"input_size": 2}, r"shape should be \(12, 2\)"),
     ({"output_size": 2}, r"shape should be \(2, 3\)"),
@@ -157,6 +157,10 @@ def with_layer(*layer, **changes):
     return content
 
 
+def at_the_top(*layer):
+    return rtneural_content(1, ("gru", 2, "tanh", *GRU), DENSE, layer)
+
+
 RECURRENT = rtneural_content(1, ("gru", 2, "tanh", *GRU), DENSE)
 FIRST = {"layers": [RECURRENT["layers"][0] | {"weights": GRU[:2]}]}
 BAD = {
@@ -165,10 +169,10 @@ BAD = {
     "batchnorm": (with_layer("batchnorm", 1, "", [1], [0], [0], [1]), "type 'batchnorm'"),
     "unknown": (with_layer("unknown", 1, ""), "where it stands for dropout"),
     "elu": (with_layer("dense", 1, "elu", [[1.0]], [0.0]), "'elu' as the activation"),
-    "an activation of no name": (with_layer("activation", 1, ""), "'' as the activation"),
+    "an activation of no name": (at_the_top("activation", 1, ""), "'' as the activation"),
     "a cell of relu": (with_layer("gru", 1, "relu", [[1] * 3], [[1] * 3], [[1] * 3] * 2),
                        "where RTNeural computes tanh"),
-    "an activation that widens": (with_layer("activation", 2, "tanh"), "shape 2 on 1 features"),
+    "an activation that widens": (at_the_top("activation", 2, "tanh"), "shape 2 on 1 features"),
     "a bias of one row": (with_layer("gru", 1, "", [[1] * 3], [[1] * 3], [1] * 3),
                           r"shape should be \(2, 3\)"),
     "rows of unequal lengths": (with_layer("dense", 2, "", [[1, 2], [3]], [1, 2]),
@@ -179,8 +183,10 @@ BAD = {
     "an image": (with_layer("dense", 1, "", shape=[None, None, 3, 1]), "of images"),
     "a text for a number": (with_layer("dense", 1, "", [["1"]], [0]), "'1' in array 0"),
     "an array too few": (RECURRENT | FIRST, "a list of 3 arrays is wanted"),
-    "no layers": (RECURRENT | {"layers": []}, "a list of layers"),
-    "layers that are an object": (RECURRENT | {"layers": {}}, "a list of layers"),
+    "an activation first": (with_layer("activation", 1, "tanh"), "begins with an activation"),
+    "too many layers": (RECURRENT | {"layers": RECURRENT["layers"] * 501}, "1 to 1000 layers"),
+    "no layers": (RECURRENT | {"layers": []}, "a list of 1 to 1000 layers"),
+    "layers that are an object": (RECURRENT | {"layers": {}}, "a list of 1 to 1000 layers"),
     "a layer that is a number": (RECURRENT | {"layers": [1]}, "1 as layer 0 of 1"),
     "no recurrent layer": (rtneural_content(2, DENSE), "has no recurrent layer"),
     "no shape of the input": ({"layers": RECURRENT["layers"]}, "no 'in_shape'"),
