@@ -124,7 +124,7 @@ class PackedLayer:
     input_size, hidden_size, start : int
     dtype : numpy.dtype
     W_xh, b_h : ndarray
-    b_hn : ndarray or None
+    b_hn, W_ch : ndarray or None
     """
 
     def __init__(self, weights, spec, suffix, start):
@@ -133,7 +133,7 @@ class PackedLayer:
         parameters = weights.parameters
         self.dtype = parameters.dtype
         self.W_xh, self.b_h = parameters["W_xh" + suffix], parameters["b_h" + suffix]
-        self.b_hn = parameters.get("b_hn" + suffix)
+        self.b_hn, self.W_ch = parameters.get("b_hn" + suffix), parameters.get("W_ch" + suffix)
         self._parts = {"W_xh": ("W_xh" + suffix, None), "W_hh": ("W_hh" + suffix, None)}
         if self.kind.separate_candidate:
             H, width = self.hidden_size, self.kind.gates * self.hidden_size

@@ -87,3 +87,24 @@ def activation(a, name):
 def slope(h, name):
     """Return f'(a), where f is the function of that name and h = f(a)."""
     return FUNCTIONS[name][1](h)
+
+
+# --- clipped arguments ----------------------------------------------------------------------------
+
+
+def clipped(a, bound):
+    """Return a brought into [-bound, bound], as ONNX's ``clip`` does; for a bound of 0, a.
+
+    Examples
+    --------
+    >>> clipped(np.array([-7.0, 1.0, 7.0]), 2.5)
+    array([-2.5,  1. ,  2.5])
+    """
+    if not bound:
+        return a
+    return np.where(a.real > bound, bound, np.where(a.real < -bound, -bound, a))  # NaN stays
+
+
+def is_inside(a, bound):
+    """Return the slope of `clipped`: True, or 1, where it leaves a as it is."""
+    return ~(np.abs(a.real) >= bound) if bound else np.True_

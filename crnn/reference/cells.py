@@ -23,6 +23,10 @@ class Weights(NamedTuple):
     W_hh: np.ndarray  # (H, G * H)
     b_h: np.ndarray  # (G * H,)
     b_hn: np.ndarray | None = None  # (H,): only for a GRU with reset_after
+    W_ch: np.ndarray | None = None  # (3, H): only for an LSTM with peepholes, of i, f and o
     cell: str = "RNN"
-    nonlinearity: str = "tanh"  # or "relu": for an RNN's state or a GRU's candidate
+    nonlinearity: str = "tanh"  # for an RNN's state, a GRU's candidate, an LSTM's g and c
+    gate_activation: str = "sigmoid"  # for all gates but the candidate
+    clip: float = 0.0  # activations are given what lies in [-clip, clip]; 0: what comes
     reset_after: bool = False  # for a GRU: whether the reset gate comes after the product
+    coupled: bool = False  # for an LSTM: whether f is 1 - i

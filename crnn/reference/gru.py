@@ -13,6 +13,9 @@ The candidate n comes in two forms, where f is tanh or ReLU: with the reset afte
     n = f(a_n + r * q)          q = h_{t-1} @ W_hn + b_hn
     n = f(a_n + s @ W_hn)       s = r * h_{t-1}
 
+In place of the sigmoid r and z may have another function, and all functions may be given their
+argument clipped: see `crnn.reference.activations`.
+
 Cho, K. et al. (2014). Learning phrase representations using RNN encoder-decoder for statistical
 machine translation. EMNLP.
 """
@@ -21,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from crnn.reference.activations import activation, sigmoid, sigmoid_slope, slope
+from crnn.reference.activations import activation, clipped, is_inside, slope
 from crnn.reference.precision import wide
 
 
@@ -34,6 +37,7 @@ class Tape(NamedTuple):
     n: np.ndarray
     q: np.ndarray | None  # only with reset_after
     s: np.ndarray | None  # only without
+    inside: tuple  # of r, z and n: whether clipping has left the pre-activation as it was
 
 
 def step(a, state, weights):
@@ -56,17 +60,21 @@ def step(a, state, weights):
     (h_prev,) = state
     a_r, a_z, a_n = np.split(a, 3, axis=1)
     W_hr, W_hz, W_hn = np.split(weights.W_hh, 3, axis=1)
-    r = sigmoid(a_r + h_prev @ W_hr)
-    z = sigmoid(a_z + h_prev @ W_hz)
+    a_r = a_r + h_prev @ W_hr
+    a_z = a_z + h_prev @ W_hz
+    r = activation(clipped(a_r, weights.clip), weights.gate_activation)
+    z = activation(clipped(a_z, weights.clip), weights.gate_activation)
     q = s = None
     if weights.reset_after:
         q = h_prev @ W_hn + weights.b_hn
-        n = activation(a_n + r * q, weights.nonlinearity)
+        a_n = a_n + r * q
     else:
         s = r * h_prev
-        n = activation(a_n + s @ W_hn, weights.nonlinearity)
+        a_n = a_n + s @ W_hn
+    n = activation(clipped(a_n, weights.clip), weights.nonlinearity)
     h = (1 - z) * n + z * h_prev
-    return (h,), Tape(h_prev, r, z, n, q, s)
+    inside = tuple(is_inside(each, weights.clip) for each in (a_r, a_z, a_n))
+    return (h,), Tape(h_prev, r, z, n, q, s, inside)
 
 
 def step_backward(dstate, tape, weights):
@@ -88,11 +96,11 @@ def step_backward(dstate, tape, weights):
         This step's share of the gradients of W_hh and, with the reset after the product, of b_hn.
     """
     (dh,) = dstate
-    h_prev, r, z, n, q, s = tape
+    h_prev, r, z, n, q, s, (r_inside, z_inside, n_inside) = tape
     W_hr, W_hz, W_hn = np.split(weights.W_hh, 3, axis=1)
 
-    da_z = dh * (h_prev - n) * sigmoid_slope(z)
-    da_n = dh * (1 - z) * slope(n, weights.nonlinearity)
+    da_z = dh * (h_prev - n) * slope(z, weights.gate_activation) * z_inside
+    da_n = dh * (1 - z) * slope(n, weights.nonlinearity) * n_inside
     dh_prev = dh * z
     dweights = {}
     if weights.reset_after:
@@ -106,7 +114,7 @@ def step_backward(dstate, tape, weights):
         dr = ds * h_prev
         dh_prev = dh_prev + ds * r
         dW_hn = wide(s).T @ da_n
-    da_r = dr * sigmoid_slope(r)
+    da_r = dr * slope(r, weights.gate_activation) * r_inside
     dh_prev = dh_prev + da_r @ W_hr.T + da_z @ W_hz.T
     dW_hr, dW_hz = wide(h_prev).T @ da_r, wide(h_prev).T @ da_z
     dweights["W_hh"] = np.concatenate([dW_hr, dW_hz, dW_hn], axis=1)

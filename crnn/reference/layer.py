@@ -46,7 +46,7 @@ class LayerTape(NamedTuple):
 class LayerGradients(NamedTuple):
     """Derivatives of the loss."""
 
-    weights: dict  # W_xh, W_hh, b_h and, where there is one, b_hn
+    weights: dict  # W_xh, W_hh, b_h and, where there is one, b_hn or W_ch
     x: np.ndarray | None  # None for tokens
     state: tuple  # gradients of the initial state
     flow: tuple  # (T, B, H) each: of h_t and, for an LSTM, what reaches c_t from the next step
@@ -109,6 +109,8 @@ def backward(dh, dstate, tape, weights):
     dweights = {"W_hh": wide(np.zeros_like(weights.W_hh))}
     if weights.b_hn is not None:
         dweights["b_hn"] = wide(np.zeros_like(weights.b_hn))
+    if weights.W_ch is not None:
+        dweights["W_ch"] = wide(np.zeros_like(weights.W_ch))
     for t in reversed(range(len(dh))):
         on = running[t]
         dh_next, *dc_next = select(dstate, on)

@@ -8,16 +8,30 @@ forget gate, the candidate and the output gate. With x_t @ W_xh + b_h, the input
     c_t = f * c_{t-1} + i * g
     h_t = o * tanh(c_t)
 
+That is the usual LSTM. There are others:
+
+- The sigmoids and both tanhs may be other functions, and of the gates and g, not of c, they may be
+  given their argument clipped: see `crnn.reference.activations`.
+- With peepholes (Gers & Schmidhuber 2000) the gates see the cell, too, each unit its own. W_ch has
+  a row for each of i, f and o::
+
+      a_i += W_ci * c_{t-1}       a_f += W_cf * c_{t-1}       a_o += W_co * c_t
+
+- Where the gates are coupled (Greff et al. 2017), f is 1 - i, and a_f is not used.
+
 Hochreiter, S. & Schmidhuber, J. (1997). Long short-term memory. Neural Computation 9.
 Gers, F. A., Schmidhuber, J. & Cummins, F. (2000). Learning to forget: continual prediction with
 LSTM. Neural Computation 12.
+Gers, F. A. & Schmidhuber, J. (2000). Recurrent nets that time and count. IJCNN.
+Greff, K. et al. (2017). LSTM: a search space odyssey. IEEE Trans. Neural Networks and Learning
+Systems 28.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from crnn.reference.activations import sigmoid, sigmoid_slope, tanh, tanh_slope
+from crnn.reference.activations import activation, clipped, is_inside, slope
 from crnn.reference.precision import wide
 
 
@@ -31,6 +45,7 @@ class Tape(NamedTuple):
     g: np.ndarray
     o: np.ndarray
     c: np.ndarray
+    inside: tuple  # of i, f, g and o: whether clipping has left the pre-activation as it was
 
 
 def step(a, state, weights):
@@ -52,10 +67,19 @@ def step(a, state, weights):
     """
     h_prev, c_prev = state
     a_i, a_f, a_g, a_o = np.split(a + h_prev @ weights.W_hh, 4, axis=1)
-    i, f, g, o = sigmoid(a_i), sigmoid(a_f), tanh(a_g), sigmoid(a_o)
+    W_ci, W_cf, W_co = (0, 0, 0) if weights.W_ch is None else weights.W_ch
+    a_i, a_f = a_i + W_ci * c_prev, a_f + W_cf * c_prev
+    i = activation(clipped(a_i, weights.clip), weights.gate_activation)
+    f = activation(clipped(a_f, weights.clip), weights.gate_activation)
+    g = activation(clipped(a_g, weights.clip), weights.nonlinearity)
+    if weights.coupled:
+        f = 1 - i
     c = f * c_prev + i * g
-    h = o * tanh(c)
-    return (h, c), Tape(h_prev, c_prev, i, f, g, o, c)
+    a_o = a_o + W_co * c
+    o = activation(clipped(a_o, weights.clip), weights.gate_activation)
+    h = o * activation(c, weights.nonlinearity)
+    inside = tuple(is_inside(each, weights.clip) for each in (a_i, a_f, a_g, a_o))
+    return (h, c), Tape(h_prev, c_prev, i, f, g, o, c, inside)
 
 
 def step_backward(dstate, tape, weights):
@@ -75,20 +99,26 @@ def step_backward(dstate, tape, weights):
     dstate : tuple of ndarray (B, H)
         (dL/dh_{t-1}, dL/dc_{t-1}), by way of this step.
     dweights : dict of str to ndarray
-        This step's share of the gradient of W_hh.
+        This step's share of the gradient of W_hh and, with peepholes, of W_ch.
     """
     dh, dc = dstate
-    h_prev, c_prev, i, f, g, o, c = tape
-    do = dh * tanh(c)
-    dc = dc + dh * o * tanh_slope(tanh(c))
+    h_prev, c_prev, i, f, g, o, c, (i_inside, f_inside, g_inside, o_inside) = tape
+    W_ci, W_cf, W_co = (0, 0, 0) if weights.W_ch is None else weights.W_ch
+    f_of_c = activation(c, weights.nonlinearity)
+    do = dh * f_of_c
+    da_o = do * slope(o, weights.gate_activation) * o_inside
+    dc = dc + dh * o * slope(f_of_c, weights.nonlinearity) + da_o * W_co
     di, df, dg = dc * g, dc * c_prev, dc * i
-    da = np.concatenate([
-        di * sigmoid_slope(i),
-        df * sigmoid_slope(f),
-        dg * tanh_slope(g),
-        do * sigmoid_slope(o),
-    ], axis=1)
+    if weights.coupled:
+        di, df = di - df, 0 * df
+    da_i = di * slope(i, weights.gate_activation) * i_inside
+    da_f = df * slope(f, weights.gate_activation) * f_inside
+    da_g = dg * slope(g, weights.nonlinearity) * g_inside
+    da = np.concatenate([da_i, da_f, da_g, da_o], axis=1)
     dh_prev = da @ weights.W_hh.T
-    dc_prev = dc * f
-    dW_hh = wide(h_prev).T @ da
-    return da, (dh_prev, dc_prev), {"W_hh": dW_hh}
+    dc_prev = dc * f + da_i * W_ci + da_f * W_cf
+    dweights = {"W_hh": wide(h_prev).T @ da}
+    if weights.W_ch is not None:
+        products = da_i * c_prev, da_f * c_prev, da_o * c
+        dweights["W_ch"] = np.stack([wide(each).sum(axis=0) for each in products])
+    return da, (dh_prev, dc_prev), dweights

@@ -185,11 +185,12 @@ class Passes:
         return np.concatenate(outputs, axis=2), tapes
 
     def _weights(self, layer, suffix):
-        names = ("W_xh", "W_hh", "b_h", "b_hn")
+        names = ("W_xh", "W_hh", "b_h", "b_hn", "W_ch")
         kind = layer.kind
         return Weights(
             *(self.parameters.get(name + suffix) for name in names),
-            kind.cell, kind.nonlinearity, kind.reset_after,
+            kind.cell, kind.nonlinearity, kind.gate_activation, kind.clip, kind.reset_after,
+            kind.coupled,
         )
 
     def _map(self, layer):

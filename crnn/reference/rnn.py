@@ -3,6 +3,8 @@
     a = x_t @ W_xh + b_h            the input's share, which `step` is given
     h_t = f(a + h_{t-1} @ W_hh)     f is tanh or ReLU
 
+f may be given its argument clipped: see `crnn.reference.activations`.
+
 Elman, J. L. (1990). Finding structure in time. Cognitive Science 14.
 """
 
@@ -10,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from crnn.reference.activations import activation, slope
+from crnn.reference.activations import activation, clipped, is_inside, slope
 from crnn.reference.precision import wide
 
 
@@ -19,6 +21,7 @@ class Tape(NamedTuple):
 
     h_prev: np.ndarray
     h: np.ndarray
+    inside: np.ndarray  # whether clipping has left the pre-activation as it was
 
 
 def step(a, state, weights):
@@ -39,8 +42,9 @@ def step(a, state, weights):
     tape : Tape
     """
     (h_prev,) = state
-    h = activation(a + h_prev @ weights.W_hh, weights.nonlinearity)
-    return (h,), Tape(h_prev, h)
+    a = a + h_prev @ weights.W_hh
+    h = activation(clipped(a, weights.clip), weights.nonlinearity)
+    return (h,), Tape(h_prev, h, is_inside(a, weights.clip))
 
 
 def step_backward(dstate, tape, weights):
@@ -62,8 +66,8 @@ def step_backward(dstate, tape, weights):
         This step's share of the gradient of W_hh.
     """
     (dh,) = dstate
-    h_prev, h = tape
-    da = dh * slope(h, weights.nonlinearity)
+    h_prev, h, inside = tape
+    da = dh * slope(h, weights.nonlinearity) * inside
     dh_prev = da @ weights.W_hh.T
     dW_hh = wide(h_prev).T @ da
     return da, (dh_prev,), {"W_hh": dW_hh}

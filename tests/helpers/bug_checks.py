@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from builds import INSTRUCTION_SETS, KINDS, kernels_of, network_of, parts_of, state_of
+from cell_steps import check_options
 from formula_cases import (
     activation,
     adagrad_update,
@@ -558,4 +559,5 @@ CHECKS = {
     "g": check_schedules,
     "w": check_plans,
     "f": check_sums,
+    "o": check_options,
 }

@@ -41,7 +41,8 @@ class Bug(NamedTuple):
 
 # h: worked by hand, b: formulas of textbooks, c: complex step, k: compiled kernels, l: lengths,
 # s: steps, a: layers and directions apart, u: updates by hand, p: packing, m: changes meanwhile,
-# g: small blocks and groups, w: one question after another, f: sums of many rows in float32
+# g: small blocks and groups, w: one question after another, f: sums of many rows in float32,
+# o: steps of cells with options
 RNN, LAYER, NETWORK = "reference/rnn", "reference/layer", "reference/network"
 ENGINE, COMPILED, PLANS, ARRAYS, PACKING = (
     f"engine/{name}" for name in ("textbook", "compiled", "plans", "pass_arrays", "packing"))
@@ -55,7 +56,7 @@ BUGS = [
         "a = product(x, weights.W_xh) + 0 * weights.b_h", "hck"),
     Bug("bias dropped for tokens", "a = product(x, weights.W_xh) + weights.b_h",
         "a = product(x, weights.W_xh) + (x.ndim > 2) * weights.b_h", "ck"),
-    Bug("weights transposed", "h_prev @ weights.W_hh,", "h_prev @ weights.W_hh.T,", "hck",
+    Bug("weights transposed", "h_prev @ weights.W_hh\n", "h_prev @ weights.W_hh.T\n", "hck",
         module=RNN),
     Bug("state of two steps ago", STEP,
         "now, state = state, (prev if t else state)\n        prev = now\n        " + STEP, "hckl"),
@@ -100,7 +101,7 @@ BUGS = [
         "hck", module=RNN),
     Bug("slope from a", "return 1 - h * h", "return 1 - np.tanh(h) ** 2", "hck"),
     Bug("slope without the square", "return 1 - h * h", "return 1 - h", "hck"),
-    Bug("ReLU's slope always 1", "(h.real > 0)", "(h.real >= 0)", "hck"),
+    Bug("ReLU's slope always 1", "return (h.real > 0)", "return (h.real >= 0)", "hck"),
     # its weights
     Bug("h[t] for h[t-1]", "dW_hh = wide(h_prev).T @ da", "dW_hh = h.T @ da", "hck", module=RNN),
     Bug("h[t-2] for h[t-1]", BACK,

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from builds import KINDS, each_dtype, each_instruction_set, each_kind, kernels_of, normal
+from builds import KINDS, OTHER_KINDS, each_dtype, each_instruction_set, kernels_of, normal
 from passes import assert_all_close, packed_of, recurrent_weights, tolerance
 
 from crnn import reference
 
 pytestmark = pytest.mark.no_backend
 
+CELLS = KINDS | OTHER_KINDS
 SIZES = [(1, 17), (50, 1), (4, 33), (5, 65), (17, 3)]  # sequences, units
 
 
@@ -16,13 +17,14 @@ class Case:
     """What a step forward and a step back of some sequences are given, drawn at random."""
 
     def __init__(self, rng, dtype, kind, batch, hidden):
-        self.kind, self.dtype, width = KINDS[kind], dtype, KINDS[kind].gates * hidden
+        self.kind, self.dtype, width = CELLS[kind], dtype, CELLS[kind].gates * hidden
         self.a, self.h_prev = normal(rng, dtype, batch, width), normal(rng, dtype, batch, hidden)
         self.c_prev = normal(rng, dtype, batch, hidden) if self.kind.has_c else None
         self.dh, self.dstate = normal(rng, dtype, 2, batch, hidden)
         self.dc = normal(rng, dtype, batch, hidden) if self.kind.has_c else None
         self.W_hh = recurrent_weights(hidden, self.kind.gates).astype(dtype)
         self.b_hn = normal(rng, dtype, hidden) if self.kind.reset_after else None
+        self.W_ch = normal(rng, dtype, 3, hidden) if self.kind.peepholes else None
         self.lengths = np.arange(2, 2 + batch).astype(np.intp) % 3  # the first one is not over
         self.on = self.lengths > 1  # at t = 1
 
@@ -30,7 +32,8 @@ class Case:
         """Return what the textbook makes of each sequence that is not over, by name."""
         kind, cell, found = self.kind, reference.CELLS[self.kind.cell], {}
         weights = reference.Weights(
-            None, self.W_hh, None, self.b_hn, kind.cell, kind.nonlinearity, kind.reset_after)
+            None, self.W_hh, None, self.b_hn, self.W_ch, kind.cell, kind.nonlinearity,
+            kind.gate_activation, kind.clip, kind.reset_after, kind.coupled)
         for b in np.flatnonzero(self.on):
             one = slice(b, b + 1)
             state = [each[one] for each in (self.h_prev, self.c_prev) if each is not None]
@@ -58,7 +61,7 @@ class Case:
         h = np.full_like(self.h_prev, np.nan) if kind.has_gates else gates
         saved = np.full_like(h, np.nan) if kind.has_gates else None
         tape = h, self.h_prev.copy(), saved, self.c_prev, gates
-        arrays = *tape, W_hh, W_hn, self.b_hn, W_hh_T, W_hn_T
+        arrays = *tape, W_hh, W_hn, self.b_hn, self.W_ch, W_hh_T, W_hn_T
         functions.step(kind, arrays, None, self.lengths, 1, from_last)
         found = {"h": h[on].copy()} | ({"c": saved[on].copy()} if kind.has_c else {})
 
@@ -84,6 +87,10 @@ class Case:
             found["W_hh"][:, :, together:] = outer(self.h_prev[on], dsaved[on])
         elif self.kind.separate_candidate:
             found["W_hh"][:, :, together:] = outer(saved[on], da[on, together:])
+        if self.kind.peepholes:
+            di, df, _, do = np.split(da[on], 4, axis=1)
+            seen = self.c_prev[on], self.c_prev[on], saved[on]
+            found["W_ch"] = np.stack([d * c for d, c in zip((di, df, do), seen, strict=True)], 1)
         return found
 
 
@@ -93,11 +100,11 @@ def outer(x, dy):
 
 @each_instruction_set
 @each_dtype
-@each_kind
+@pytest.mark.parametrize("kind", CELLS)
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 @pytest.mark.parametrize("from_last", [False, True], ids=["forth", "from the last"])
 def test_steps_equal_the_textbooks(rng, isa, dtype, kind, sizes, from_last):
     case = Case(rng, dtype, kind, *sizes)
-    rtol = tolerance(dtype, KINDS[kind].gates * sizes[1])
+    rtol = tolerance(dtype, CELLS[kind].gates * sizes[1])
     assert_all_close(
         case.of_a_build(kernels_of(isa, dtype), from_last), case.of_the_reference(), rtol)

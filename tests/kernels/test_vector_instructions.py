@@ -161,8 +161,10 @@ def test_narrow_or_spilled_loops_are_seen(build):
 def test_modules_do_not_grow(tmp_path):
     """All together, without the names that only a debugger needs.
 
-    They are 2.16 MB, and may be 2.2; most of it is that all of kernels/ is there six times. They
-    were 2.00 MB before weights of targets, four more losses, learned states and partial sums.
+    They may be 2.6 MB; most of it is that all of kernels/ is there six times. They were 2.00 MB
+    before weights of targets, four more losses, learned states and partial sums, and 2.19 before
+    other activations, peepholes, coupled gates and clipping, of which each cell has one general
+    step, forward and back.
     """
     sizes = []
     builds = [kernels_of(*each) for each in itertools.product(cpu.instruction_sets(), DTYPES)]
@@ -170,4 +172,4 @@ def test_modules_do_not_grow(tmp_path):
         stripped = tmp_path / module.__name__
         subprocess.run(["strip", "-o", stripped, module.__file__], check=True)
         sizes.append(stripped.stat().st_size)
-    assert sum(sizes) <= 2.2e6
+    assert sum(sizes) <= 2.6e6

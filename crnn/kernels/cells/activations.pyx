@@ -9,9 +9,24 @@
 # units in both, from -87 (float) or -708 (double) on; below it is 0.
 # Branch-free, so that loops over them vectorize. Whole numbers are cast: Cython writes a bare 2 as
 # a double.
+# hard_sigmoid is x / 6 + 1/2 (Keras 3, PyTorch), hard_sigmoid_0.2 is 0.2 x + 1/2 (Keras 2, ONNX),
+# both within 0 and 1.
 
 from libc.math cimport copysign, copysignf, fabs, fabsf
 from libc.stdint cimport uint32_t, uint64_t
+
+cdef enum Function:
+    LINEAR, TANH, RELU, LOGISTIC, HARD_SIGMOID, HARD_SIGMOID_02
+
+FUNCTIONS = {"linear": LINEAR, "tanh": TANH, "relu": RELU, "sigmoid": LOGISTIC,
+             "hard_sigmoid": HARD_SIGMOID, "hard_sigmoid_0.2": HARD_SIGMOID_02}
+
+cdef struct Activation:         # of a cell's gates or candidate: f(a), or f(clip(a))
+    Function function
+    bint clips
+    real bound                  # a is brought into [-bound, bound] first
+    real lowest, highest        # f(-bound) and f(bound)
+
 
 cdef union FloatBits:
     float value
@@ -167,6 +182,14 @@ cdef inline inlined_void add_multiplied(
         y[j] = multiply_add(a[j], b[j], y[j])
 
 
+cdef outlined_void take_state_gradient(real *dh, real *dstate, Py_ssize_t n) noexcept nogil:
+    # dh (n,) += dstate; dstate = 0
+    cdef Py_ssize_t j
+    for j in range(n):
+        dh[j] = dh[j] + dstate[j]
+        dstate[j] = 0
+
+
 cdef inline real sigmoid_slope(real y) noexcept nogil:
     # the derivative of the sigmoid where it is y
     return y * (<real> 1 - y)
@@ -194,13 +217,89 @@ cdef inline void back_through_activation(
         dstate[j] = 0
 
 
-def activation(real[::1] a not None, str nonlinearity):
-    cdef Py_ssize_t n = a.shape[0]
-    cdef bint relu = nonlinearity == "relu", gate = nonlinearity == "sigmoid"
-    if not n:
-        return
-    with nogil:
-        if gate:
-            sigmoid(&a[0], n)
-        else:
-            activate(&a[0], n, relu)
+cdef inline void hard_sigmoid(real *a, Py_ssize_t n, real factor) noexcept nogil:
+    # a (n,) = np.clip(factor * a + 0.5, 0, 1)
+    cdef Py_ssize_t j
+    cdef real line
+    for j in range(n):
+        line = multiply_add(factor, a[j], <real> 0.5)
+        a[j] = <real> 0 if line < 0 else <real> 1 if line > 1 else line     # NaN stays NaN
+
+
+cdef inline real hard_sigmoid_factor(Function function) noexcept nogil:
+    return <real> (1.0 / 6.0) if function == HARD_SIGMOID else <real> 0.2
+
+
+cdef outlined_void apply_function(real *a, Py_ssize_t n, Function function) noexcept nogil:
+    # a (n,) = f(a)
+    if function == LOGISTIC:
+        sigmoid(a, n)
+    elif function == HARD_SIGMOID or function == HARD_SIGMOID_02:
+        hard_sigmoid(a, n, hard_sigmoid_factor(function))
+    elif function == TANH:
+        activate(a, n, False)
+    elif function == RELU:
+        activate(a, n, True)
+
+
+cdef outlined_void multiply_by_slope(
+    real *d, const real *y, Py_ssize_t n, Function function
+) noexcept nogil:
+    # d (n,) *= f'(a), in terms of y = f(a)
+    cdef Py_ssize_t j
+    cdef real factor = hard_sigmoid_factor(function)
+    if function == LOGISTIC:
+        for j in range(n):
+            d[j] = d[j] * sigmoid_slope(y[j])
+    elif function == HARD_SIGMOID or function == HARD_SIGMOID_02:
+        for j in range(n):
+            d[j] = d[j] * (factor if 0 < y[j] < 1 else <real> 0)
+    elif function == TANH:
+        for j in range(n):
+            d[j] = d[j] * tanh_slope(y[j])
+    elif function == RELU:
+        for j in range(n):
+            d[j] = d[j] * (<real> 1 if y[j] > 0 else <real> 0)
+
+
+cdef Activation activation_of(str name, double clip):
+    # clip: the bound, or 0 for none
+    cdef Activation f
+    f.function, f.clips, f.bound = FUNCTIONS[name], clip > 0, <real> clip
+    f.lowest, f.highest = -f.bound, f.bound
+    apply_function(&f.lowest, 1, f.function)
+    apply_function(&f.highest, 1, f.function)
+    return f
+
+
+cdef outlined_void apply_activation(
+    real *a, Py_ssize_t n, const Activation *f
+) noexcept nogil:
+    # a (n,) = f(a)
+    cdef Py_ssize_t j
+    cdef real bound = f.bound
+    if f.clips:
+        for j in range(n):
+            a[j] = bound if a[j] > bound else -bound if a[j] < -bound else a[j]
+    apply_function(a, n, f.function)
+
+
+cdef outlined_void multiply_by_activation_slope(
+    real *d, const real *y, Py_ssize_t n, const Activation *f
+) noexcept nogil:
+    # d (n,) *= f'(a), in terms of y = f(a). What f has made of a clipped a is known again: all
+    # functions rise, so that it is what the bound becomes. An a so near the bound that rounding
+    # makes the same of it counts as clipped.
+    cdef Py_ssize_t j
+    cdef real lowest = f.lowest, highest = f.highest
+    multiply_by_slope(d, y, n, f.function)
+    if f.clips:
+        for j in range(n):
+            d[j] = <real> 0 if y[j] <= lowest or y[j] >= highest else d[j]
+
+
+def activation(real[::1] a not None, str name, double clip=0):
+    cdef Activation f = activation_of(name, clip)
+    if a.shape[0]:
+        with nogil:
+            apply_activation(&a[0], a.shape[0], &f)

@@ -85,10 +85,10 @@ cdef inline void reset_products(
                 rows.from_last)
 
 
-cdef void gru_step(
-    const StepTape *tape, const CellWeights *weights, const Rows *rows, bint reset_after, bint relu
+cdef inline inlined_void state_products(
+    const StepTape *tape, const CellWeights *weights, const Rows *rows, bint reset_after
 ) noexcept nogil:
-    # h and saved (n, H); gates (n, 3H) come in holding x @ W_xh + b_h
+    # gates for r and z += before @ W_hh; with reset_after, saved = before @ W_hn + b_hn
     cdef Py_ssize_t turn, n = rows.n, H = rows.H
     for turn in range(2):   # the columns for r and z come before W_hn; from the last, after it
         if turn == rows.from_last:
@@ -97,6 +97,13 @@ cdef void gru_step(
         elif reset_after:
             linear_rows(tape.saved, tape.before, weights.W_hn, weights.b_hn, n, H, H,
                         rows.from_last)
+
+
+cdef void gru_step(
+    const StepTape *tape, const CellWeights *weights, const Rows *rows, bint reset_after, bint relu
+) noexcept nogil:
+    # h and saved (n, H); gates (n, 3H) come in holding x @ W_xh + b_h
+    state_products(tape, weights, rows, reset_after)
     if not reset_after:
         reset_products(tape, weights, rows)
     if reset_after and relu:
@@ -151,6 +158,25 @@ cdef inline void back_through_reset(
         reset_gradient(dr, d.dsaved + b * H, tape.before + b * H, r, H)
 
 
+cdef inline inlined_void reset_gradients(
+    const StepGradients *d, const CellWeights *weights, const Rows *rows
+) noexcept nogil:
+    # dsaved (n, H) = dn @ W_hn.T
+    cdef Py_ssize_t n = rows.n, H = rows.H
+    memset(d.dsaved, 0, n * H * sizeof(real))
+    add_product(d.dsaved, H, d.da + 2 * H, 3 * H, weights.W_hn_T, n, H, H, rows.from_last)
+
+
+cdef inline inlined_void state_gradients(
+    const StepGradients *d, const CellWeights *weights, const Rows *rows, bint reset_after
+) noexcept nogil:
+    # dstate (n, H) += what reaches h_{t-1} through products
+    cdef Py_ssize_t n = rows.n, H = rows.H
+    if reset_after:
+        add_product(d.dstate, H, d.dsaved, H, weights.W_hn_T, n, H, H, rows.from_last)
+    add_product(d.dstate, H, d.da, 3 * H, weights.W_hh_T, n, 2 * H, H, rows.from_last)
+
+
 cdef void gru_step_backward(
     const StepGradients *d, const StepTape *tape, const CellWeights *weights, const Rows *rows,
     bint reset_after, bint relu,
@@ -164,13 +190,98 @@ cdef void gru_step_backward(
             gru_row_backward(d.da + b * 3 * H, d.dh + b * H, d.dstate + b * H,
                              tape.gates + b * 3 * H, tape.before + b * H, H, relu)
     if not reset_after:
-        memset(d.dsaved, 0, n * H * sizeof(real))
-        add_product(d.dsaved, H, d.da + 2 * H, 3 * H, weights.W_hn_T, n, H, H, rows.from_last)
+        reset_gradients(d, weights, rows)
     for b in range(n):
         if is_over(rows, b):
             memset(d.dsaved + b * H, 0, H * sizeof(real))
         else:
             back_through_reset(d, tape, b, H, reset_after)
-    if reset_after:
-        add_product(d.dstate, H, d.dsaved, H, weights.W_hn_T, n, H, H, rows.from_last)
-    add_product(d.dstate, H, d.da, 3 * H, weights.W_hh_T, n, 2 * H, H, rows.from_last)
+    state_gradients(d, weights, rows, reset_after)
+
+
+# --- with other gates and clipped pre-activations -------------------------------------------------
+
+cdef void gru_step_by_options(
+    const StepTape *tape, const CellWeights *weights, const Rows *rows, const Options *options
+) noexcept nogil:
+    # as gru_step
+    cdef Py_ssize_t b, H = rows.H
+    cdef real *gates
+    state_products(tape, weights, rows, options.reset_after)
+    for b in range(rows.n):
+        gates = tape.gates + b * 3 * H
+        apply_activation(gates, 2 * H, &options.gate)
+        if options.reset_after:
+            add_multiplied(gates + 2 * H, gates, tape.saved + b * H, H)
+        else:
+            multiply(tape.saved + b * H, gates, tape.before + b * H, H)
+    if not options.reset_after:
+        add_product(tape.gates + 2 * H, 3 * H, tape.saved, H, weights.W_hn, rows.n, H, H,
+                    rows.from_last)
+    for b in range(rows.n):
+        gates = tape.gates + b * 3 * H
+        apply_activation(gates + 2 * H, H, &options.candidate)
+        mix(tape.h + b * H, gates + H, tape.before + b * H, gates + 2 * H, H)
+
+
+cdef inline void mix(
+    real *h, const real *z, const real *before, const real *candidate, Py_ssize_t n
+) noexcept nogil:
+    # h (n,) = z * before + (1 - z) * candidate
+    cdef Py_ssize_t j
+    for j in range(n):
+        h[j] = multiply_add(z[j], before[j], (<real> 1 - z[j]) * candidate[j])
+
+
+cdef inline void gru_row_backward_by_options(
+    real *da, real *dh, real *dstate, const real *gates, const real *before, Py_ssize_t H,
+    const Options *options,
+) noexcept nogil:
+    # as gru_row_backward
+    cdef Py_ssize_t j
+    cdef const real *z = gates + H
+    cdef const real *n = gates + 2 * H
+    for j in range(H):
+        dh[j] = dh[j] + dstate[j]
+        dstate[j] = dh[j] * z[j]
+        da[H + j] = dh[j] * (before[j] - n[j])
+        da[2 * H + j] = dh[j] * (<real> 1 - z[j])
+    multiply_by_activation_slope(da + H, z, H, &options.gate)
+    multiply_by_activation_slope(da + 2 * H, n, H, &options.candidate)
+
+
+cdef inline void back_through_reset_by_options(
+    const StepGradients *d, const StepTape *tape, Py_ssize_t b, Py_ssize_t H, const Options *options
+) noexcept nogil:
+    # as back_through_reset
+    cdef real *dr = d.da + b * 3 * H
+    cdef const real *r = tape.gates + b * 3 * H
+    if options.reset_after:
+        multiply(d.dsaved + b * H, dr + 2 * H, r, H)
+        multiply(dr, dr + 2 * H, tape.saved + b * H, H)
+    else:
+        add_multiplied(d.dstate + b * H, d.dsaved + b * H, r, H)
+        multiply(dr, d.dsaved + b * H, tape.before + b * H, H)
+    multiply_by_activation_slope(dr, r, H, &options.gate)
+
+
+cdef void gru_step_backward_by_options(
+    const StepGradients *d, const StepTape *tape, const CellWeights *weights, const Rows *rows,
+    const Options *options,
+) noexcept nogil:
+    # as gru_step_backward
+    cdef Py_ssize_t b, H = rows.H
+    for b in range(rows.n):
+        if is_over(rows, b):
+            memset(d.da + b * 3 * H, 0, 3 * H * sizeof(real))
+        else:
+            gru_row_backward_by_options(d.da + b * 3 * H, d.dh + b * H, d.dstate + b * H,
+                                        tape.gates + b * 3 * H, tape.before + b * H, H, options)
+    if not options.reset_after:
+        reset_gradients(d, weights, rows)
+    for b in range(rows.n):
+        if is_over(rows, b):
+            memset(d.dsaved + b * H, 0, H * sizeof(real))
+        else:
+            back_through_reset_by_options(d, tape, b, H, options)
+    state_gradients(d, weights, rows, options.reset_after)

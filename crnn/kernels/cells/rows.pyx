@@ -8,8 +8,15 @@ cdef struct CellWeights:        # of one layer in one direction, packed (panels.
     const real *W_hh            # (H, G*H); of a separate candidate without its columns
     const real *W_hn            # (H, H): the columns of a separate candidate, or NULL
     const real *b_hn            # (H,), or NULL
+    const real *W_ch            # (3, H) as it is: peepholes, or NULL
     const real *W_hh_T          # W_hh transposed, for the way back, or NULL
     const real *W_hn_T          # W_hn transposed, for the way back, or NULL
+
+cdef struct Options:            # of a cell that is not a plain one; see crnn/base/layers.py
+    Activation gate, candidate  # the vanilla cell has the latter only
+    bint reset_after
+    bint peepholes
+    bint coupled
 
 cdef struct Rows:               # some sequences at one time step
     Py_ssize_t n, H

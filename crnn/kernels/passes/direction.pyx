@@ -149,7 +149,7 @@ cdef class Direction:
         self.b_h = self.hold(weights.b_h)
         self.cell.W_hh, self.cell.W_hn = (
             self.hold(weights.packed("W_hh")), self.hold(weights.packed("W_hn")))
-        self.cell.b_hn = self.hold(weights.b_hn)
+        self.cell.b_hn, self.cell.W_ch = self.hold(weights.b_hn), self.hold(weights.W_ch)
         self.cell.W_hh_T = self.cell.W_hn_T = self.W_xh_T = NULL
 
     def set_states(self, states):
@@ -364,9 +364,13 @@ cdef class Direction:
                                      da + together, span)
         self.input_gradients(sums, da, span)
         add_rows(db_h + G * i, da + G * i, self.width, rows, G * n)
+        if self.kind.options.peepholes:
+            add_peephole_gradients(
+                db_h + self.width, da, &self.saved[0, 0, 0] + span.start * H,
+                &self.saved[1, 0, 0] + span.start * H, rows, H, i, span.last)
 
     cdef inline Py_ssize_t recurrent_start(self) noexcept nogil:
-        # where W_hh, b_h and b_hn begin in the flat vector, after W_xh
+        # where W_hh, b_h and b_hn or W_ch begin in the flat vector, after W_xh
         return self.vector_start + self.inputs * self.width
 
     cdef const real *da_of_row(self, Py_ssize_t row) noexcept nogil:
@@ -445,6 +449,9 @@ cdef class Direction:
         move_sums(sums, at + H * width + G * i, G * n)
         if self.kind.reset_after:
             move_sums(sums, at + (H + 1) * width + i, n)
+        if self.kind.options.peepholes:
+            for r in range(3):
+                move_sums(sums, at + (H + 1) * width + r * H + i, n)
         if not self.has_tokens:
             move_sums(sums, self.vector_start + first * width, (last - first) * width)
             return

@@ -5,13 +5,13 @@
 cimport cython
 
 cdef struct StepLayer:
-    Kind kind
     Py_ssize_t inputs, hidden
     const real *W_xh            # as it is, to look tokens up
     const real *W_xh_packed     # NULL in the first layer before the first input of floats
     const real *b_h
     CellWeights cell
     StepTape tapes[2]           # of steps from the first of two states to the second, and back
+    Kind kind
 
 
 @cython.final
@@ -52,6 +52,7 @@ cdef class Stepper:
             self.layers[k].inputs, self.layers[k].hidden = layer.input_size, layer.hidden_size
             self.layers[k].W_xh, self.layers[k].b_h = pointer(layer.W_xh), pointer(layer.b_h)
             self.layers[k].cell.b_hn = pointer(layer.b_hn)
+            self.layers[k].cell.W_ch = pointer(layer.W_ch)
         self.b_y = pointer(weights.parameters["b_y"]) if weights.has_readout else NULL
         self.prepare = prepare
         self.reset(None)
