@@ -263,9 +263,6 @@ def runs(layers, readout, skip):
         skip or len(kinds) > 1 or not layers[0].kind.has_state or layers[-1].dropout
         or len({layer.dropout for layer in layers[:-1]}) > 1
         or (readout is not None and readout.activation != "linear")
-        or layers[0].kind.gate_activation != "sigmoid" or layers[0].kind.peepholes
-        or layers[0].kind.coupled or layers[0].kind.clip
-        or (layers[0].kind.cell == "LSTM" and layers[0].kind.nonlinearity != "tanh")
     )
 
 

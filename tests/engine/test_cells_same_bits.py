@@ -28,8 +28,9 @@ from crnn.engine import plans
 
 pytestmark = pytest.mark.no_backend
 
+OTHERS = ["gru-before-clip", "lstm-all"]
 each_cell = pytest.mark.parametrize("cell", [
-    "RNN", "GRU", "GRU, relu", "GRU, reset before", "LSTM"])
+    "RNN", "GRU", "GRU, relu", "GRU, reset before", "LSTM", *OTHERS])
 each_shape = pytest.mark.parametrize(
     ("layers", "both"), [(1, False), (3, False), (2, True)], ids=["1", "3", "2, both"])
 # T, B, I, H, O: odd, all different, and about the sizes of panels and tiles

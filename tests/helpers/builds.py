@@ -25,28 +25,27 @@ KINDS = {  # every formula of a plain cell
     "gru-before-relu": cell_kind("GRU", {"candidate": "relu", "reset_after": False}),
     "lstm": cell_kind("LSTM", {}),
 }
-OTHER_KINDS = {  # cells with options that only a list of layers can say
-    name: layer.kind for name, layer in {
-        "rnn-tanh-clip": layers.RNN(1, clip=0.5),
-        "rnn-relu-clip": layers.RNN(1, nonlinearity="relu", clip=0.5),
-        "gru-after-hard": layers.GRU(1, gate_activation="hard_sigmoid"),
-        "gru-before-hard": layers.GRU(1, reset_after=False, gate_activation="hard_sigmoid_0.2"),
-        "gru-after-clip": layers.GRU(1, candidate="relu", clip=0.7),
-        "gru-before-clip": layers.GRU(
-            1, reset_after=False, candidate="relu", gate_activation="hard_sigmoid", clip=1.5),
-        "lstm-relu": layers.LSTM(1, nonlinearity="relu"),
-        "lstm-hard": layers.LSTM(1, gate_activation="hard_sigmoid"),
-        "lstm-hard-0.2": layers.LSTM(1, gate_activation="hard_sigmoid_0.2"),
-        "lstm-clip": layers.LSTM(1, clip=0.7),
-        "lstm-peepholes": layers.LSTM(1, peepholes=True),
-        "lstm-coupled": layers.LSTM(1, coupled=True),
-        "lstm-peepholes-clip": layers.LSTM(
-            1, peepholes=True, clip=0.9, gate_activation="hard_sigmoid_0.2"),
-        "lstm-all": layers.LSTM(
-            1, peepholes=True, coupled=True, clip=1.2, nonlinearity="relu",
-            gate_activation="hard_sigmoid"),
-    }.items()
+OTHER_LAYERS = {  # cells with options that only a list of layers can say
+    "rnn-tanh-clip": layers.RNN(1, clip=0.5),
+    "rnn-relu-clip": layers.RNN(1, nonlinearity="relu", clip=0.5),
+    "gru-after-hard": layers.GRU(1, gate_activation="hard_sigmoid"),
+    "gru-before-hard": layers.GRU(1, reset_after=False, gate_activation="hard_sigmoid_0.2"),
+    "gru-after-clip": layers.GRU(1, candidate="relu", clip=0.7),
+    "gru-before-clip": layers.GRU(
+        1, reset_after=False, candidate="relu", gate_activation="hard_sigmoid", clip=1.5),
+    "lstm-relu": layers.LSTM(1, nonlinearity="relu"),
+    "lstm-hard": layers.LSTM(1, gate_activation="hard_sigmoid"),
+    "lstm-hard-0.2": layers.LSTM(1, gate_activation="hard_sigmoid_0.2"),
+    "lstm-clip": layers.LSTM(1, clip=0.7),
+    "lstm-peepholes": layers.LSTM(1, peepholes=True),
+    "lstm-coupled": layers.LSTM(1, coupled=True),
+    "lstm-peepholes-clip": layers.LSTM(
+        1, peepholes=True, clip=0.9, gate_activation="hard_sigmoid_0.2"),
+    "lstm-all": layers.LSTM(
+        1, peepholes=True, coupled=True, clip=1.2, nonlinearity="relu",
+        gate_activation="hard_sigmoid"),
 }
+OTHER_KINDS = {name: layer.kind for name, layer in OTHER_LAYERS.items()}
 GATED = [name for name, kind in KINDS.items() if kind.has_gates]
 
 each_instruction_set = pytest.mark.parametrize("isa", INSTRUCTION_SETS)

@@ -1,9 +1,12 @@
 """Networks of every cell, in layers and directions, and what goes into them."""
 
+import dataclasses
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import pytest
+from builds import OTHER_LAYERS
 
 import crnn
 from crnn.engine import compiled
@@ -23,6 +26,7 @@ GATED = ("GRU", "GRU, reset before", "LSTM")
 SHAPES = [(1, False), (2, False), (3, False), (1, True), (2, True), (3, True)]
 
 each_cell = pytest.mark.parametrize("cell", CELLS)
+each_other_cell = pytest.mark.parametrize("cell", OTHER_LAYERS)
 each_gated_cell = pytest.mark.parametrize("cell", GATED)
 each_shape = pytest.mark.parametrize(
     ("layers", "both"), SHAPES, ids=[f"{n} layers{', both' * b}" for n, b in SHAPES])
@@ -36,7 +40,7 @@ def build(cell, layers=1, both=False, *, sizes=(I, H, O), seed=3, functions=None
 
     ``functions`` are those of one build of the kernels, to run on instead of a backend's.
     """
-    network_class, own = CELLS[cell]
+    network_class, own = CELLS[cell] if cell in CELLS else (partial(stacked, cell), {})
     options = {"dtype": "float64", "num_layers": layers, "bidirectional": both} | own | options
     with pytest.MonkeyPatch.context() as patch:
         if functions is not None:
@@ -45,6 +49,14 @@ def build(cell, layers=1, both=False, *, sizes=(I, H, O), seed=3, functions=None
     bound = min(0.7, 2 / np.sqrt(sizes[1]))
     net.vector = np.random.default_rng(seed).uniform(-bound, bound, net.num_parameters)
     return net
+
+
+def stacked(cell, input_size, hidden_size, output_size, *, num_layers, bidirectional, **options):
+    """Return a `crnn.Sequential` of equal layers, one of OTHER_LAYERS, as the short forms make."""
+    layer = dataclasses.replace(
+        OTHER_LAYERS[cell], size=hidden_size, bidirectional=bidirectional)
+    readout = [] if output_size is None else [crnn.layers.Dense(output_size)]
+    return crnn.Sequential(input_size, [layer] * num_layers + readout, **options)
 
 
 def arrays(state):
@@ -61,7 +73,7 @@ def draw_state(rng, net, batch=B):
     """Return a state that is not zero; one sequence's for None."""
     rows = net.num_layers * (1 + net.bidirectional)
     shape = (rows, net.hidden_size) if batch is None else (rows, batch, net.hidden_size)
-    count = 2 if isinstance(net, crnn.LSTM) else 1
+    count = net.engine.layers[0].kind.num_states
     values = [rng.standard_normal(shape).astype(net.dtype) for _ in range(count)]
     return values[0] if count == 1 else tuple(values)
 

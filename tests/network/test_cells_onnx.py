@@ -5,6 +5,8 @@ ONNX orders the gates of a GRU z, r, h and those of an LSTM i, o, f, c.
 
 import numpy as np
 import pytest
+from builds import OTHER_LAYERS
+from cell_networks import CELLS as PLAIN
 from cell_networks import (
     B,
     H,
@@ -15,25 +17,25 @@ from cell_networks import (
     check_close,
     draw_input,
     draw_state,
-    each_cell,
     named,
 )
-
-import crnn
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 OPERATORS = 14  # the version of the operators
 BLOCKS = {"RNN": [0], "GRU": [1, 0, 2], "LSTM": [0, 3, 1, 2]}
+FUNCTIONS = {"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid", "hard_sigmoid": "HardSigmoid",
+             "hard_sigmoid_0.2": "HardSigmoid"}
 LENGTHS = np.array([2, 5, 1, 3])
+each_cell = pytest.mark.parametrize("cell", [*PLAIN, *OTHER_LAYERS])
 one_way_or_both = pytest.mark.parametrize("both", [False, True], ids=["one way", "both"])
 
 
 def onnx_weights(net):
-    """Return W, R and B, the directions on the first axis."""
-    kind, H = type(net).__name__, net.hidden_size
-    order = np.concatenate([np.arange(H) + block * H for block in BLOCKS[kind]])
+    """Return W, R and B, and P where there are peepholes, the directions on the first axis."""
+    kind, H = kind_of(net), net.hidden_size
+    order = np.concatenate([np.arange(H) + block * H for block in BLOCKS[kind.cell]])
     found = []
     for end in ("", "_reverse")[: 1 + net.bidirectional]:
         p = net.parameters
@@ -41,37 +43,48 @@ def onnx_weights(net):
         if f"b_hn_l0{end}" in p:
             second[2 * H :] = p[f"b_hn_l0{end}"]  # the candidate's is last in both orders
         both_biases = np.concatenate([p[f"b_h_l0{end}"][order], second])
-        found.append((p[f"W_xh_l0{end}"].T[order], p[f"W_hh_l0{end}"].T[order], both_biases))
-    return dict(zip("WRB", map(np.stack, zip(*found, strict=True)), strict=True))
+        own = [p[f"W_xh_l0{end}"].T[order], p[f"W_hh_l0{end}"].T[order], both_biases]
+        if kind.peepholes:
+            own.append(p[f"W_ch_l0{end}"][[0, 2, 1]].reshape(-1))  # i, f, o
+        found.append(own)
+    return dict(zip("WRBP", map(np.stack, zip(*found, strict=True)), strict=False))
+
+
+def kind_of(net):
+    return net.engine.layers[0].kind
 
 
 def attributes(net):
-    if isinstance(net, crnn.RNN):
-        functions = [net.nonlinearity.capitalize()]
-    elif isinstance(net, crnn.GRU):
-        functions = ["Sigmoid", net.candidate.capitalize()]
-    else:
-        functions = ["Sigmoid", "Tanh", "Tanh"]
+    kind = kind_of(net)
+    candidate, gate = FUNCTIONS[kind.nonlinearity], FUNCTIONS[kind.gate_activation]
+    functions = {"RNN": [candidate], "GRU": [gate, candidate],
+                 "LSTM": [gate, candidate, candidate]}[kind.cell]
     found = {
         "hidden_size": net.hidden_size,
         "direction": "bidirectional" if net.bidirectional else "forward",
         "activations": functions * (1 + net.bidirectional),
     }
-    if isinstance(net, crnn.GRU):
-        found["linear_before_reset"] = int(net.reset_after)
+    if kind.cell == "GRU":
+        found["linear_before_reset"] = int(kind.reset_after)
+    if kind.gate_activation == "hard_sigmoid":  # by default it is the other one
+        found["activation_alpha"] = [1 / 6] * (1 + net.bidirectional)
+    if kind.clip:
+        found["clip"] = kind.clip
+    if kind.coupled:
+        found["input_forget"] = 1
     return found
 
 
 def run_onnx(net, x, state, lengths):
     """Return outputs (T, B, D * H) and last states of a model of one node."""
-    helper, kind = onnx.helper, type(net).__name__
+    helper, kind = onnx.helper, kind_of(net).cell
     feeds = {"X": x, **onnx_weights(net)}
     if lengths is not None:
         feeds["sequence_lens"] = lengths.astype(np.int32)
     if state is not None:
         feeds |= dict(zip(("initial_h", "initial_c"), arrays(state), strict=False))
-    order = ["X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c"]
-    order = order[: 7 if kind == "LSTM" else 6]
+    order = ["X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"]
+    order = order[: 8 if kind == "LSTM" else 6]
     results = ["Y", "Y_h", "Y_c"][: 1 + len(arrays(net(x)[1]))]
     node = helper.make_node(
         kind, [name if name in feeds else "" for name in order], results, **attributes(net))
