@@ -43,6 +43,7 @@ def choose(origin, names, states, activations):
     parts = _in_place(parts, origin, activations, names is not None)
     if names is None and not any(part.is_placed for part in parts):
         parts = _in_order(parts, origin)
+    parts = [_told(part, parts, activations or {}) for part in parts]
     _check_widths(parts, origin)
     _check_activations_are_said(parts, origin, activations or {})
     used = {part.name for part in parts} | states
@@ -131,8 +132,8 @@ def _in_order(parts, origin):
         orders = [list(each) for each in itertools.permutations(parts) if _chain(each)]
         if len(orders) == 1:
             return orders[0]
-    raise origin.unclear(f"has {listed(parts)}, and does not say in which order they compute:"
-                         f" {CHOOSE}")
+    raise origin.unclear(f"has {listed(parts)}, and does not say in which order they compute,"
+                         f" or which of them: {CHOOSE}")
 
 
 def _chain(parts):
@@ -149,11 +150,7 @@ def _chain(parts):
 
 
 def _check_widths(parts, origin):
-    """Refuse parts that do not fit each other, and tell what tables are by what does."""
-    for number, part in enumerate(parts):
-        if part.kind == TABLE:
-            following = next((each.inputs for each in parts[number + 1 :] if each.inputs), None)
-            parts[number] = _told(part, number == 0, following, origin)
+    """Refuse parts that do not fit each other."""
     wide = [part for part in parts if part.outputs is not None]
     for before, part in itertools.pairwise(wide):
         if part.kind == "Embedding":
@@ -164,15 +161,18 @@ def _check_widths(parts, origin):
                                  f" from {listed(origin.modules)}")
 
 
-def _told(part, is_first, following, origin):
-    """Return a Linear without a bias, or an Embedding: what fits the inputs of what follows."""
+def _told(part, parts, activations):
+    """Return a matrix as a Linear without a bias, or as an Embedding, which comes first.
+
+    A square one would fit as either. The activation of a Linear there has to be said; so that it is
+    an Embedding if there is none. (What is given tokens refuses floats, and the other way round.)
+    """
+    if part.kind != TABLE:
+        return part
     as_linear, as_table = linear(part.name, part.arrays), embedding(part.name, part.arrays)
-    if not is_first or as_table.outputs != following:
-        return as_linear
-    if as_linear.outputs != following or "emb" in part.name.lower():
-        return as_table
-    raise origin.unclear(f"has {part}, a square matrix, and does not say which of both it is: pass"
-                         " the module itself")
+    following = next((each.inputs for each in parts[1:] if each.inputs), None)
+    is_table = part is parts[0] and as_table.outputs == following and part.name not in activations
+    return as_table if is_table else as_linear
 
 
 def _check_activations_are_said(parts, origin, activations):

@@ -202,7 +202,7 @@ def _old(data):
     content, keys = _load(file, memory), _load(file, memory)
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise ValueError("it has no list of storages")
-    if len(set(keys)) < len(keys) or not set(keys) <= memory.described.keys():
+    if len(set(keys)) < len(keys) or set(keys) != memory.described.keys():
         raise ValueError("its storages are not those of its tensors, each once")
     start = file.tell()
     starts = {}

@@ -146,7 +146,8 @@ def from_torch(
     activations : dict of str to str, optional
         What is applied to the outputs of modules, by their names: "relu" or another activation of
         `crnn.layers.Dense`. Between a Linear and what reads it, it has to be said, "linear" for
-        nothing. Elsewhere nothing is applied.
+        nothing. Elsewhere nothing is applied. (A matrix alone in front of a recurrent module is an
+        Embedding, unless it is named here or does not fit as one.)
     nonlinearity : {"tanh", "relu"}, optional
         Of an RNN; needed unless the source is a module.
     initial_state : str, array, or tuple of two of them, optional

@@ -5,7 +5,10 @@ import io
 import json
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -263,14 +266,29 @@ plain = st.recursive(
 
 
 @given(value=plain, protocol=st.integers(2, pickle.HIGHEST_PROTOCOL))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_plain_values_are_what_pickle_makes_of_them(value, protocol):
     data = pickle.dumps(value, protocol)
     assert pickles.load(io.BytesIO(data), {}, None) == value
 
 
 @given(data=st.binary(max_size=60))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_any_bytes_are_a_pickle_or_refused(data):
     with contextlib.suppress(ValueError):
         pickles.load(io.BytesIO(data), {}, lambda described: None)
+
+
+@pytest.mark.parametrize("loader", ["zip", "old", "safetensors"])
+def test_some_inputs_of_the_fuzzer(tmp_path, loader):
+    fuzzer = Path(__file__).parents[1] / "fuzz" / "torch_loader.py"
+    done = subprocess.run([sys.executable, fuzzer, loader, "--inputs", "300"], cwd=tmp_path,
+                          capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert f"{loader}: 300 inputs" in done.stdout
+
+
+def test_an_old_file_with_a_storage_that_is_not_listed_is_refused(path):
+    storage = forge.entries([("a", forge.tensor("0", (2,)))])
+    parts = [b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19", b"M\xe9\x03", b"}", storage, b"]"]
+    refused(path, b"".join(map(forge.pickled, parts)), "not those of its tensors")

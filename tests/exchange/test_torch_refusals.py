@@ -75,12 +75,20 @@ def test_what_cannot_be_had_is_refused_by_name(tmp_path, source, message):
     (state(a=linear(4, 3), rec=cell()), "between 'a'.*and 'rec'"),
     (state(rec=cell(), fc=linear(4, 2)), r"which order they compute.*layers="),
     (state(rec=cell(1), fc=linear(5, 2)), "nonlinearity='tanh'.*or 'relu'"),
-    (state(table={"weight": np.ones((3, 3), "f4")}, rec=cell()), "'table'.*square"),
     ({"a": state(rec=cell()), "b": state(rec=cell())}, r"'a\.rec'.*'b\.rec'.*layers="),
 ])
 def test_what_is_not_said_is_asked_for(source, message):
     with pytest.raises(ValueError, match=message):
         crnn.from_torch(source)
+
+
+def test_a_square_matrix_is_a_table_unless_an_activation_is_said():
+    source = state(first={"weight": np.eye(3, dtype="f4")}, rec=cell())
+    assert crnn.from_torch(source).layers[0] == layers.Embedding(3)
+    net = crnn.from_torch(source, activations={"first": "linear"})
+    assert net.layers[0] == layers.Dense(3)
+    wide = state(first={"weight": np.ones((3, 4), "f4")}, rec=cell())
+    assert crnn.from_torch(wide, activations={"first": "relu"}).layers[0] == layers.Dense(3, "relu")
 
 
 @pytest.mark.parametrize(("arguments", "error", "message"), [
