@@ -64,3 +64,27 @@ def named(layers, arrays):
             found[f"{stem}_l{number}{reverse}"] = array
         number += not isinstance(layer, (Dropout, Masking))
     return found
+
+
+def by_layer(layers, parameters):
+    """Return the parameters of each layer, by their names without its number: undo `named`.
+
+    Examples
+    --------
+    >>> from crnn import layers
+    >>> by_layer([layers.Embedding(4), layers.RNN(5), layers.Dense(2)],
+    ...          {"W_xh_l0": 0, "W_xh_l1": 1, "W_hh_l1": 2, "b_h_l1": 3, "W_hy": 4, "b_y": 5})
+    [{'W_xh': 0}, {'W_xh': 1, 'W_hh': 2, 'b_h': 3}, {'W_xh': 4, 'b_h': 5}]
+    """
+    found, number = [], 0
+    for layer in layers:
+        ends = {f"_l{number}": "", f"_l{number}_reverse": "_reverse"}
+        is_numbered = not isinstance(layer, (Dropout, Masking))
+        found.append({
+            name.removesuffix(end) + kept: array for name, array in parameters.items()
+            for end, kept in ends.items() if is_numbered and name.endswith(end)
+        })
+        number += is_numbered
+    if "W_hy" in parameters:
+        found[-1] = {"W_xh": parameters["W_hy"], "b_h": parameters["b_y"]}
+    return found

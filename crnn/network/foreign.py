@@ -1,6 +1,12 @@
-"""Networks from other programs' files and objects: `crnn.from_nam` and the like."""
+"""Networks from other programs' files and objects: `crnn.from_keras` and the like."""
 
-from crnn.exchange import nam, rtneural, torch
+import os
+
+import numpy as np
+
+from crnn.base import checks
+from crnn.exchange import keras, nam, rtneural, torch
+from crnn.layers import Masking
 from crnn.network.sequential import Sequential
 
 
@@ -10,10 +16,16 @@ def network_of(description, dtype, backend):
     Parameters
     ----------
     description : Description
-    dtype : str or numpy.dtype
+    dtype : str or numpy.dtype or None
+        None: that of the parameters, but at least float32.
     backend : {"compiled", "reference"} or None
         As for `Sequential`.
     """
+    for layer in description.layers:
+        if isinstance(layer, Masking) or getattr(layer, "mask_zero", False):
+            raise ValueError(f"the network has {layer}, and crnn.Sequential has no masks yet")
+    if dtype is None:
+        dtype = np.result_type(np.float32, *description.parameters.values())
     net = Sequential(
         description.input_size, description.layers, skip=description.skip, last=description.last,
         batch_first=description.batch_first, learn_state=description.learn_state, dtype=dtype,
@@ -22,6 +34,104 @@ def network_of(description, dtype, backend):
         net.parameters[name] = array
     net.metadata = description.metadata
     return net
+
+
+def from_keras(
+    model, *, layers=None, last=None, batch_first=True, dtype=None, backend=None
+):
+    """Return the network in a file or a model of Keras 2 or 3, or in arrays of Keras's.
+
+    Keras is not needed, and nothing in a file is run. A network computes what the model computes in
+    inference, or is refused by the name of the layer that crnn cannot express.
+
+    Parameters
+    ----------
+    model : str, os.PathLike, keras.Model, or list of ndarray
+        The path of a whole model, ``.keras`` or ``.h5``; or a model; or the arrays that
+        ``model.get_weights()`` gives, of one layer after the other, all with biases or all without.
+        The layers of a model are a row of SimpleRNN, GRU, LSTM, CuDNNGRU and CuDNNLSTM;
+        Bidirectional with ``merge_mode="concat"``; Dense, Embedding, Masking, Activation, ReLU and
+        Softmax; Dropout; BatchNormalization, which becomes a part of the weights beside it; and
+        TimeDistributed of these. What is of training alone is left out.
+    layers : list of str, or list of crnn.layers
+        Of a file or model, the names of those layers that are taken, one after the other; all by
+        default. With arrays, which do not say it, what the layers are.
+    last : bool, optional
+        With arrays, whether the network gives each sequence's last outputs: as for `Sequential`. A
+        model says so itself, by ``return_sequences=False``.
+    batch_first : bool
+        As for `Sequential`; True, as Keras has it, unless this says otherwise.
+    dtype : {"float32", "float64"}, optional
+        By default that of the weights, but no less than float32.
+    backend : {"compiled", "reference"}, optional
+        As for `Sequential`.
+
+    Returns
+    -------
+    Sequential
+
+    Raises
+    ------
+    FormatError
+        The file is not a whole one of Keras's, or has a layer that crnn cannot express.
+    OSError
+        The file cannot be opened.
+    TypeError, ValueError
+        The model has a layer that crnn cannot express; the arrays do not fit the layers; or an
+        argument is not as above.
+
+    See Also
+    --------
+    Sequential.to_keras : the way back.
+
+    Examples
+    --------
+    A GRU of 2 units and a dense layer, from the arrays that Keras has of them:
+
+    >>> import crnn
+    >>> import numpy as np
+    >>> kernel, recurrent, bias = np.ones((3, 6)), np.zeros((2, 6)), np.zeros((2, 6))
+    >>> net = crnn.from_keras(
+    ...     [kernel, recurrent, bias, np.ones((2, 1)), np.zeros(1)],
+    ...     layers=[crnn.layers.GRU(2), crnn.layers.Dense(1, "sigmoid")])
+    >>> y, state = net(np.zeros((4, 7, 3)))
+    >>> y.shape, state.shape
+    ((4, 7, 1), (1, 4, 2))
+    """
+    batch_first = checks.flag(batch_first, "batch_first")
+    is_path, is_model = isinstance(model, (str, os.PathLike)), hasattr(model, "get_config")
+    if isinstance(model, (list, tuple)):
+        last = last is not None and checks.flag(last, "last")
+        description = keras.from_arrays(model, _checked_layers(layers), last)
+    elif last is not None and (is_path or is_model):
+        raise ValueError("last is for arrays; a model says itself whether the last outputs are"
+                         " read, and net(x, last=False) gives all")
+    elif is_path:
+        description = keras.from_file(model, _checked_names(layers))
+    elif is_model:
+        description = keras.from_model(model, _checked_names(layers))
+    else:
+        raise TypeError(f"model is a {type(model).__name__}; a path, a model of Keras's or a list"
+                        " of arrays is wanted")
+    description.batch_first = batch_first
+    return network_of(description, dtype, backend)
+
+
+def _checked_layers(layers):
+    """Return the layers that arrays are for."""
+    if not isinstance(layers, (list, tuple)) or any(isinstance(each, str) for each in layers):
+        raise TypeError("arrays do not say what layers they are of: layers is a list of them, as in"
+                        " layers=[crnn.layers.LSTM(32), crnn.layers.Dense(1)]")
+    return layers
+
+
+def _checked_names(layers):
+    """Return the names of layers that are taken."""
+    if layers is None:
+        return None
+    if not isinstance(layers, (list, tuple)) or not all(isinstance(each, str) for each in layers):
+        raise TypeError(f"layers is {layers!r}; of a file or model it is a list of names of layers")
+    return layers
 
 
 def from_nam(path, *, dtype="float32", backend=None):

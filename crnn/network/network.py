@@ -14,7 +14,7 @@ from crnn.base.padding import is_list_of_arrays
 from crnn.base.sequences import Lookout, valid_steps
 from crnn.base.weights import ERROR, weighting
 from crnn.engine import compiled, textbook
-from crnn.exchange import c_header, torch_arrays
+from crnn.exchange import c_header, keras, torch_arrays
 from crnn.exchange.description import Description
 from crnn.files import kinds
 from crnn.kernels.memory import aligned_empty
@@ -201,6 +201,39 @@ class Network:
             own.input_size, list(own.described), dict(self.parameters), skip=own.skip,
             last=own.last, learn_state=own.learn_state, batch_first=own.batch_first,
             metadata=dict(self.metadata))
+
+    def to_keras(self):
+        """Return the arrays for a model of Keras's that has the same layers, with ``use_bias``.
+
+        Returns
+        -------
+        list of ndarray
+            Copies, as ``model.set_weights`` takes them: of each layer with weights its kernel, its
+            recurrent kernel, in Keras's order of gates, and its bias; of both directions of a
+            Bidirectional one; of a GRU with ``reset_after``, as it is here, a bias (2, 3 * H).
+            Dropout, Masking and activations have none.
+
+        Raises
+        ------
+        ValueError
+            The network has what Keras's layers have not: learned initial states, an LSTM's
+            ``peepholes`` or ``coupled``, or ``clip``.
+
+        Examples
+        --------
+        >>> import crnn
+        >>> net = crnn.LSTM(3, 5, 2, seed=0)
+        >>> [each.shape for each in net.to_keras()]
+        [(3, 20), (5, 20), (20,), (5, 2), (2,)]
+
+        Keras takes them in the model with these layers::
+
+            model = keras.Sequential([
+                keras.Input((None, 3)), keras.layers.LSTM(5, return_sequences=True),
+                keras.layers.Dense(2)])
+            model.set_weights(net.to_keras())
+        """
+        return keras.to_arrays(self.description())
 
     def to_torch(self, names=None, *, initial_state=None):
         """Return the parameters as a state dict of PyTorch's has them.
