@@ -9,17 +9,24 @@ from amplifier_files import nam_content, published, written
 from c_programs import CC, CXX, MAIN, compiled, needs_cc, stepped
 
 import crnn
-from crnn.base.layers import ACTIVATIONS
+from crnn.base.layers import ACTIVATIONS, GATE_ACTIVATIONS
 from crnn.exchange.c_arrays import rounded
 from crnn.layers import GRU, LSTM, RNN, Activation, Dense, Dropout, Embedding, Masking
 
 pytestmark = pytest.mark.no_backend
+HARD = GATE_ACTIVATIONS[1:]
 CELLS = {
-    "RNN": RNN(5), "RNN, relu": RNN(5, nonlinearity="relu"),
-    "GRU": GRU(5), "GRU, relu": GRU(5, candidate="relu"),
+    "RNN": RNN(5), "RNN, relu": RNN(5, nonlinearity="relu"), "RNN, clip": RNN(5, clip=0.3),
+    "GRU": GRU(5), "GRU, relu": GRU(5, candidate="relu"), "GRU, clip": GRU(5, clip=0.25),
     "GRU, before": GRU(5, reset_after=False),
-    "GRU, before, relu": GRU(5, reset_after=False, candidate="relu"),
-    "LSTM": LSTM(5),
+    "GRU, before, relu, clip": GRU(5, reset_after=False, candidate="relu", clip=0.25),
+    **{f"GRU, {gate}": GRU(5, gate_activation=gate) for gate in HARD},
+    **{f"GRU, before, {gate}": GRU(5, gate_activation=gate, reset_after=False) for gate in HARD},
+    "LSTM": LSTM(5), "LSTM, relu": LSTM(5, nonlinearity="relu"), "LSTM, clip": LSTM(5, clip=0.25),
+    "LSTM, coupled": LSTM(5, coupled=True), "LSTM, peepholes": LSTM(5, peepholes=True),
+    "LSTM, all": LSTM(5, nonlinearity="relu", gate_activation="hard_sigmoid", peepholes=True,
+                      coupled=True, clip=0.7),
+    **{f"LSTM, {gate}": LSTM(5, gate_activation=gate) for gate in HARD},
 }
 NETWORKS = {  # the number of inputs, the layers, what else
     **{name: (3, [cell, Dense(2)], {}) for name, cell in CELLS.items()},
@@ -103,7 +110,7 @@ def round_like_int8(net):
 
 
 @needs_cc
-@pytest.mark.parametrize("name", ["different cells", "a stack", "an embedding"])
+@pytest.mark.parametrize("name", ["different cells", "a stack", "an embedding", "LSTM, all"])
 def test_int8_weights(tmp_path, rng, name):
     """They are what they stand for, exactly; how far that is off is another matter."""
     net = network(*NETWORKS[name], rng)
