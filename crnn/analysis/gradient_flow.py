@@ -68,6 +68,11 @@ def gradient_flow(net, x, targets, state=None, *, loss="softmax", reduction="mea
     networks. ICML.
     """
     checks.option("net", net, Network, "a network")
+    if net.engine.mask is not None:
+        raise ValueError(
+            "the network leaves out steps (Masking, mask_zero), which gradient_flow does not; leave"
+            " them out of x, and build the network without a mask"
+        )
     layers = net.engine.layers
     given = arranged(x, lengths, net.batch_first, net.input_size)
     sequence = checked_sequence(

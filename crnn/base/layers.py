@@ -153,6 +153,33 @@ class ReadoutSpec(NamedTuple):
     activation: str = "linear"
 
 
+class MaskSpec(NamedTuple):
+    """Which steps of a sequence are none.
+
+    Attributes
+    ----------
+    value : float
+        The number that all features of such a step are, or its token is.
+    of_tokens : bool
+    """
+
+    value: float
+    of_tokens: bool = False
+
+    def check_kind(self, is_tokens):
+        """Raise TypeError for tokens where features are compared."""
+        if is_tokens and not self.of_tokens:
+            raise TypeError(
+                "x is tokens, and the network leaves out steps by their features (Masking); floats"
+                " are wanted, or a network that begins with Embedding(size, mask_zero=True)"
+            )
+
+    def is_step(self, x):
+        """Return where there is a step, given floats (..., I), or tokens."""
+        is_other = x != x.dtype.type(self.value)
+        return is_other if self.of_tokens else is_other.any(axis=-1)
+
+
 def parameter_shapes(layers, readout):
     """Return names and shapes of a network's parameters, in the order of its vector.
 

@@ -51,6 +51,8 @@ class Engine:
         and is_finite.
     """
 
+    mask = None  # all steps are; see `crnn.engine.masking`
+
     def __init__(self, layers, parameters, readout, skip, generator, lookout):
         self.layers, self.parameters, self._dtype = layers, parameters, parameters.dtype
         self.readout, self.skip, self.lookout = readout, skip, lookout

@@ -24,6 +24,7 @@ class Engine:
     """The passes of a network: parameters and attributes are those of `compiled.Engine`."""
 
     updates = optimizers
+    mask = None
 
     def __init__(self, layers, parameters, readout, skip, generator, lookout):
         self.layers, self.parameters, self.lookout = layers, parameters, lookout

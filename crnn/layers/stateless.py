@@ -78,7 +78,8 @@ class Embedding:
     size : int
         The features of a row.
     mask_zero : bool
-        Whether the token 0 is no step at all, as in Keras; see `Masking`.
+        Whether the token 0 is no step at all, as in Keras; see `Masking`. Its row of the table is
+        there, but not used.
 
     Raises
     ------
@@ -125,16 +126,47 @@ class Dropout:
 class Masking:
     """Steps whose features are all equal to a value are no steps, as in Keras; first only.
 
-    The state stays as it is over such a step, and the network repeats its last outputs.
+    Layers run over the other steps as if they followed each other, wherever these are: most often
+    sequences are filled up in front or behind. A sequence's last outputs and last state are those
+    of its last step, and of a second direction those of its first one. Where `lengths` are given,
+    they hold besides.
+
+    Where outputs are wanted for every step, the recurrent layers repeat their last ones at a step
+    that is none (before the first one they put out the state that they begin with, which is 0
+    unless another one is given or learned), and layers above them, which have no state, run on
+    that. If the top recurrent layer has two directions, it puts out 0 there. Streams do the same.
+
+    In losses and metrics only targets of steps count: means are over these. A sequence without any
+    step counts for nothing, and its outputs are those of the state that it begins with. What dy
+    says of a step that is none is ignored by `backward`, and the gradient of its x is 0.
 
     Parameters
     ----------
     value : float
+        It is compared with x in the network's dtype.
 
     Raises
     ------
     TypeError, ValueError
         If value is no finite number.
+
+    Notes
+    -----
+    This is what Keras 3 does, but for three things. It puts out 0 before the first step even if
+    it was given a state; it does take a loss of the last outputs of a sequence without steps; and
+    the gradient that reaches the outputs of a step that is none goes on from there.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> net = crnn.Sequential(2, [crnn.layers.Masking(0.0), crnn.layers.GRU(3)], seed=0)
+    >>> x = np.array([[0, 0], [1, 2], [0, 0], [3, 4]], float)
+    >>> y, state = net(x)
+    >>> bool((y[[1, 3]] == net(x[[1, 3]])[0]).all())  # as if the others were not there
+    True
+    >>> bool((y[0] == 0).all() and (y[2] == y[1]).all())
+    True
     """
 
     value: float = 0.0

@@ -116,7 +116,7 @@ class Configuration:
             self.kind, self.input_size, self.hidden_sizes, directions, self.learn_state,
             self.dropout)
 
-    skip = last = False  # as of `SequenceOfLayers`
+    skip, last, mask = False, False, None  # as of `SequenceOfLayers`
 
     @property
     def described(self):

@@ -14,6 +14,7 @@ from crnn.base.padding import is_list_of_arrays
 from crnn.base.sequences import Lookout, valid_steps
 from crnn.base.weights import ERROR, weighting
 from crnn.engine import compiled, textbook
+from crnn.engine.masking import MaskedEngine
 from crnn.exchange import c_header, keras, torch_arrays
 from crnn.exchange.description import Description
 from crnn.files import kinds
@@ -125,6 +126,8 @@ class Network:
         self.engine = engine(
             layers, self._parameters, configuration.readout, configuration.skip, self._generator,
             Lookout(configuration.input_size, configuration.batch_first))
+        if configuration.mask is not None:
+            self.engine = MaskedEngine(self.engine, configuration.mask)
         self._passes = ArrangedPasses(self.engine, configuration.batch_first)
         self._passes_over_arrays = self._passes if configuration.batch_first else self.engine
         self._gives_last = configuration.last

@@ -7,7 +7,7 @@ import numpy as np
 
 from crnn.base import checks
 from crnn.base.backends import choose_backend
-from crnn.base.layers import LayerSpec, ReadoutSpec
+from crnn.base.layers import LayerSpec, MaskSpec, ReadoutSpec
 from crnn.layers.forms import KINDS, as_call, as_dict
 from crnn.layers.stateless import Activation, Dense, Dropout, Embedding, Masking
 from crnn.network.configuration import MOST_LAYERS
@@ -74,8 +74,9 @@ class SequenceOfLayers:
                 f"skip adds the input to the outputs of a last layer without an activation, but it"
                 f" has {self.readout.activation!r}"
             )
-        if self.last or isinstance(self.described[0], Embedding):
-            what = "tokens" if isinstance(self.described[0], Embedding) else "last outputs only"
+        first = {Embedding: "tokens", Masking: "Masking"}.get(type(self.described[0]))
+        if self.last or first is not None:
+            what = first or "last outputs only"
             raise ValueError(f"skip adds each step's input to its outputs; it does not go with"
                              f" {what}")
 
@@ -104,6 +105,14 @@ class SequenceOfLayers:
         """The `ReadoutSpec`, or None."""
         last = self.described[-1]
         return ReadoutSpec(last.size, last.activation) if isinstance(last, Dense) else None
+
+    @property
+    def mask(self):
+        """The `MaskSpec`, or None."""
+        first = self.described[0]
+        if isinstance(first, Masking):
+            return MaskSpec(first.value)
+        return MaskSpec(0, of_tokens=True) if getattr(first, "mask_zero", False) else None
 
     @property
     def output_size(self):

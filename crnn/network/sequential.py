@@ -56,6 +56,9 @@ class Sequential(Network):
     for each recurrent layer and direction; where one of them is an LSTM a tuple (h, c) of two
     lists, c of the LSTMs only.
 
+    A Masking, or an Embedding with mask_zero, says which steps are none; see `crnn.layers.Masking`.
+    It does not go with ``skip``, nor with a loss that is a function.
+
     The losses "softmax" and "sigmoid" go with a last layer that has this activation, or none: they
     take what is before it. Other losses take the outputs.
 

@@ -116,6 +116,13 @@ class Passes:
         return y, states
 
     @silent
+    def outputs(self, h):
+        """Return the outputs of what the top recurrent layer has put out (T, B, D * H)."""
+        for layer in self.layers[self.body :]:
+            h, _ = dense.forward(h, *self._map(layer), layer.kind.nonlinearity)
+        return dense.activated(self._readout_of(h), self.activation)
+
+    @silent
     def infer_last(self, x, states, lengths=None):
         """Return each sequence's last outputs (B, O), 0 where it has no step, and the last states.
 
@@ -204,9 +211,12 @@ class Passes:
 
     def _read_out(self, tape):
         """Return a (T, B, O), of which outputs are made."""
+        return self._readout_of(tape.top)
+
+    def _readout_of(self, h):
         if not self._has_readout:
-            return tape.top
-        return tape.top @ self.parameters["W_hy"] + self.parameters["b_y"]
+            return h
+        return h @ self.parameters["W_hy"] + self.parameters["b_y"]
 
     def _outputs(self, a, tape):
         y = dense.activated(a, self.activation)

@@ -67,7 +67,9 @@ class LossObjective(_Objective):
 
     def weighed(self, batch):
         """Return the checked targets with their weights; None where all weigh the same."""
-        return None if self._weighting(batch) is None else self.validate(batch)
+        if self._weighting(batch) is None and self.net.engine.mask is None:
+            return None
+        return self.validate(batch)
 
     def balance(self, batches, ranks):
         """Give each class the weight for which the batches of all ranks have the same weight."""
@@ -101,6 +103,12 @@ class FunctionObjective(_Objective):
     loss_name, class_weight, missing = None, None, "error"
 
     def __init__(self, net, function):
+        if net.engine.mask is not None:
+            raise ValueError(
+                "loss is a function, which cannot know which steps the network leaves out (Masking,"
+                " mask_zero); name one of crnn's losses, or leave such steps out of x and build the"
+                " network without a mask"
+            )
         self.net, self._function = net, function
         self.name = f"function {getattr(function, '__name__', type(function).__name__)}"
 

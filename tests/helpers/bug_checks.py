@@ -3,6 +3,7 @@
 Each takes the reference's functions, which may be broken; other modules are broken where they are.
 """
 
+import functools
 import sys
 
 import numpy as np
@@ -484,6 +485,52 @@ def check_sums(module):
             assert np.abs(found[0][name] - expected).max() <= 2e-5 * np.abs(expected).max(), name
 
 
+def check_masks(module):
+    """Steps that are none change nothing of the others: sequences cut by hand say the same."""
+    close = functools.partial(assert_close, rtol=1e-12)
+    rng, layers = np.random.default_rng(15), crnn.layers
+    valid = np.array([[1, 0, 1], [0, 1, 1], [0, 0, 1], [1, 1, 1], [0, 1, 0]], bool)
+    x = np.where(valid[:, :, None], rng.standard_normal((T, 3, I)), -1.5)
+    targets, weights = rng.standard_normal((T, 3, O)), rng.uniform(0.5, 2, (T, 3))
+    lengths = np.array([5, 5, 4])
+    for both in (False, True):
+        stack = [layers.GRU(H, bidirectional=both), layers.Dense(O)]
+        net, plain = (crnn.Sequential(I, each, seed=2, dtype="float64", backend="reference")
+                      for each in ([layers.Masking(-1.5), *stack], stack))
+        net.vector = plain.vector = rng.uniform(-0.7, 0.7, net.num_parameters)
+        y, _, cache = net.forward(x, lengths=lengths)
+        kept = valid & (np.arange(T)[:, None] < lengths)
+        of_each = [[array[on, b] for b, on in enumerate(kept.T)] for array in (x, targets, weights)]
+        expected, _, of_plain = plain.forward(of_each[0])
+        close(np.concatenate([y[on, b] for b, on in enumerate(kept.T)]),
+                     np.concatenate(expected))
+        close(y[4, 2], 0 * y[4, 2])
+        again, _ = net(x)
+        zeros = plain.parameters["b_y"]
+        close(again[2, 0], zeros if both else again[0, 0])
+        close(again[0, 1], zeros)
+        close(net(x[:, :2], last=True)[0], plain(of_each[0][:2], last=True)[0])
+        close(net(0 * x - 1.5, last=True)[0], np.tile(zeros, (3, 1)))
+        one, other = net.backward(cache, targets), plain.backward(of_plain, of_each[1])
+        close(one.vector, other.vector)
+        close(one.x[kept], np.stack([
+            other.x[b][kept[:t, b].sum()] for t, b in zip(*np.nonzero(kept), strict=True)]))
+        close(one.x[~kept], 0 * one.x[~kept])
+        options = {"loss": "mse", "lengths": lengths, "sample_weight": weights}
+        value, gradients, _ = net.loss_and_gradients(x, targets, **options)
+        others = plain.loss_and_gradients(
+            of_each[0], of_each[1], loss="mse", sample_weight=of_each[2])
+        close(value, others[0])
+        close(gradients.vector, others[1].vector)
+        cut = None if both else 2
+        found = crnn.evaluate(net, (x, targets, lengths), loss="mse", truncation=cut)
+        close(found, plain.loss(*of_each[:2], loss="mse")[0])
+        if not both:
+            stream = net.stream()
+            close(np.array([stream.step(each) for each in x]), again)
+            close(stream.state, net(x)[1])
+
+
 def check_plans(module):
     """One network that is asked this and that, against the reference."""
     rng = np.random.default_rng(10)
@@ -560,4 +607,5 @@ CHECKS = {
     "w": check_plans,
     "f": check_sums,
     "o": check_options,
+    "j": check_masks,
 }

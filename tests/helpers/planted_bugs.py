@@ -42,10 +42,11 @@ class Bug(NamedTuple):
 # h: worked by hand, b: formulas of textbooks, c: complex step, k: compiled kernels, l: lengths,
 # s: steps, a: layers and directions apart, u: updates by hand, p: packing, m: changes meanwhile,
 # g: small blocks and groups, w: one question after another, f: sums of many rows in float32,
-# o: steps of cells with options
+# o: steps of cells with options, j: steps that are none
 RNN, LAYER, NETWORK = "reference/rnn", "reference/layer", "reference/network"
 ENGINE, COMPILED, PLANS, ARRAYS, PACKING = (
     f"engine/{name}" for name in ("textbook", "compiled", "plans", "pass_arrays", "packing"))
+MASKING = "engine/masking"
 STALE = "copy.stamp.item() != self.changes.item()"
 SHARE = "return W[x] if is_tokens(x) else x @ W\n"
 STEP = "new, tape = step(a[t, on], select(state, on), weights)"
@@ -356,6 +357,29 @@ BUGS = [
     Bug("no partial sums", "        return self._memory.zeros(*lanes, self._weights.param",
         "        return None and self._memory.zeros(*lanes, self._weights.param", "f",
         module=PLANS),
+    # steps that are none
+    Bug("steps that are none first", "np.argsort(~valid", "np.argsort(valid", "j", module=MASKING),
+    Bug("outputs of the step before the last one", "[self._counts, self._rows]",
+        "[np.maximum(self._counts - 1, 0), self._rows]", "j", module=MASKING),
+    Bug("outputs beyond the end", "whole[~kept.given] = 0", "pass", "j", module=MASKING),
+    Bug("two directions repeat outputs", "if self._top.directions == 2:", "if False:", "j",
+        module=MASKING),
+    Bug("nothing instead of a readout of zeros", "is_of_none[:, None], outputs",
+        "is_of_none[:, None], 0 * outputs", "j", module=MASKING),
+    Bug("lengths forgotten beside a mask", "valid = given & self.mask", "valid = self.mask", "j",
+        module=MASKING),
+    Bug("the gradient of all outputs at once", "kept.gathered(dy), dstate", "dy[: len("
+        "kept.gathered(dy))], dstate", "j", module=MASKING),
+    Bug("a gradient of steps that are none", "whole[~self.valid] = 0", "pass", "j",
+        module=MASKING),
+    Bug("targets of other steps", "return kept.gathered(targets), weighting",
+        "return targets[: len(kept.x)], weighting", "j", module=MASKING),
+    Bug("weights of other steps", "sample_weight=kept.gathered(weighting.sample_weight)",
+        "sample_weight=weighting.sample_weight[: len(kept.x)]", "j", module=MASKING),
+    Bug("targets of steps that are none counted", "sample_weight=weights.astype(float)",
+        "sample_weight=0 * weights + 1.0", "j", module=MASKING),
+    Bug("a state that moves where there is no step", "array[~is_step] = kept[~is_step]", "pass",
+        "j", module=MASKING),
 ]
 BUGS += [
     Bug(name, old, new, caught_by, *count, module=module)
