@@ -19,7 +19,7 @@ from crnn.engine.threads import get_num_threads, set_num_threads, threads
 from crnn.files.disk import FormatError
 from crnn.forecasting.forecaster import Forecaster
 from crnn.network.cells import GRU, LSTM, RNN
-from crnn.network.foreign import from_keras, from_nam, from_rtneural, from_torch
+from crnn.network.foreign import from_keras, from_nam, from_onnx, from_rtneural, from_torch
 from crnn.network.parameters import Gradients
 from crnn.network.prediction import softmax
 from crnn.network.saving import load
@@ -63,6 +63,7 @@ __all__ = [
     "fit",
     "from_keras",
     "from_nam",
+    "from_onnx",
     "from_rtneural",
     "from_torch",
     "get_num_threads",

@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from crnn.base import checks
-from crnn.exchange import keras, nam, rtneural, torch
+from crnn.exchange import keras, nam, onnx_reading, rtneural, torch
 from crnn.layers import Masking
 from crnn.network.sequential import Sequential
 
@@ -180,6 +180,72 @@ def from_nam(path, *, dtype="float32", backend=None):
     [1.1622, 0.4243]
     """
     return network_of(nam.read(path), dtype, backend)
+
+
+def from_onnx(model, *, layers=None, dtype=None, backend=None):
+    """Return the network in an ONNX model.
+
+    RNN, GRU and LSTM nodes, one upon another, as the exporters of PyTorch and Keras write them,
+    with dense layers (MatMul, Gemm), activations and a table of tokens (Gather) around them. Nodes
+    that move axes, choose the last step or compute shapes are followed; where only the last states
+    are read, the network has ``last=True``, and where x has the batch first, ``batch_first=True``.
+    Whatever crnn cannot express is refused by the name of its node. It needs the package onnx.
+
+    Parameters
+    ----------
+    model : str, os.PathLike, bytes or onnx.ModelProto
+        Of the operator sets 7 and later. Weights must be in the file itself.
+    layers : list of str, optional
+        The names of nodes (or, of nodes without one, of their first outputs) that become the
+        network, with what lies between them; the rest is left out. It then gives the outputs of
+        all steps, unless it is called with ``last=True``.
+    dtype : {"float32", "float64"}, optional
+        By default that of the weights, but at least float32.
+    backend : {"compiled", "reference"}, optional
+        As for `Sequential`.
+
+    Returns
+    -------
+    Sequential
+        Initial states that are constants in the model are its parameters; those that are inputs are
+        the ``state`` of a call, and sequence_lens its ``lengths``. A layer in the reverse direction
+        alone is a bidirectional one whose first direction puts out zeros that nothing reads.
+
+    Raises
+    ------
+    FormatError
+        It is no ONNX model, or damaged; its weights are in another file; or it has what crnn cannot
+        express: another activation, something between the layers, several outputs from different
+        layers, layers that were unrolled. The message says which node, and what `layers` can name.
+    TypeError, ValueError
+        If an argument is not as above.
+    OSError
+        It cannot be opened.
+    ImportError
+        The package onnx is missing.
+
+    See Also
+    --------
+    Sequential.to_onnx : the way back.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import os, tempfile
+    >>> net = crnn.GRU(3, 5, 2, num_layers=2, seed=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "net.onnx")
+    ...     net.to_onnx(path)
+    ...     again = crnn.from_onnx(path)
+    ...     lowest = crnn.from_onnx(path, layers=["Y_l0"])
+    >>> [type(each).__name__ for each in again.layers]
+    ['GRU', 'GRU', 'Dense']
+    >>> bool((again.vector == net.vector).all())
+    True
+    >>> [type(each).__name__ for each in lowest.layers]
+    ['GRU']
+    """
+    return network_of(onnx_reading.describe(model, layers), dtype, backend)
 
 
 def from_rtneural(path, *, dtype="float32", backend=None):

@@ -15,7 +15,7 @@ from crnn.base.sequences import Lookout, valid_steps
 from crnn.base.weights import ERROR, weighting
 from crnn.engine import compiled, textbook
 from crnn.engine.masking import MaskedEngine
-from crnn.exchange import c_header, keras, torch_arrays
+from crnn.exchange import c_header, keras, onnx_writing, torch_arrays
 from crnn.exchange.description import Description
 from crnn.files import kinds
 from crnn.kernels.memory import aligned_empty
@@ -279,6 +279,54 @@ class Network:
             module.load_state_dict({name: torch.tensor(each) for name, each in state.items()})
         """
         return torch_arrays.state_dict(self.description(), names, initial_state)
+
+    def to_onnx(self, path, *, opset=14, state=None):
+        """Write the network as an ONNX model in float32, whole or not at all.
+
+        Its input x is (T, B, I), or (B, T, I) with the batch first, and where the network begins
+        with an embedding int64 tokens (T, B); T and B are open. Its outputs are y, which is what
+        the network puts out when it is called, and the last states.
+
+        The states are inputs h_0 and, of LSTMs, c_0 (L * D, B, H), and outputs h_n and c_n: give
+        the outputs of one call to the next to go on, and zeros to begin. Where `state` is a list,
+        each array has its own input and output, h_0_l0 and h_n_l0, h_0_l0_reverse and so on.
+
+        It needs the package onnx. ONNX Runtime computes the same to float32's precision.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+        opset : int
+            The version of ONNX's operators, 14 to 22.
+        state : bool, optional
+            Whether the states are inputs. If not, each call begins with zeros, or with the learned
+            states. Default: they are, unless they are learned.
+
+        Raises
+        ------
+        ValueError
+            ONNX cannot hold the network: it has masks; or opset is not as above.
+        OSError
+            It cannot be written. A file that was there is then still there.
+        ImportError
+            The package onnx is missing.
+
+        See Also
+        --------
+        crnn.from_onnx : the way back.
+
+        Examples
+        --------
+        >>> import crnn
+        >>> import onnx, os, tempfile
+        >>> net = crnn.LSTM(3, 5, 2, seed=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     net.to_onnx(os.path.join(folder, "net.onnx"))
+        ...     graph = onnx.load(os.path.join(folder, "net.onnx")).graph
+        >>> [each.name for each in graph.input], [each.name for each in graph.output]
+        (['x', 'h_0', 'c_0'], ['y', 'h_n', 'c_n'])
+        """
+        onnx_writing.write(path, self.description(), opset, state)
 
     @classmethod
     def from_config(cls, config, backend):

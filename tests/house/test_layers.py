@@ -43,7 +43,7 @@ FLOORS = {  # from the ground up; "" are the public modules beside the folders
 }
 DOORS = {"__init__", "__main__"}  # which let everything out
 REQUIRED = {"numpy", "safetensors"}
-OPTIONAL = {"tqdm", "matplotlib", "pandas", "narwhals", "joblib"}  # imported where they are used
+OPTIONAL = {"tqdm", "matplotlib", "pandas", "narwhals", "joblib", "onnx"}  # where they are used
 OF_ONE = {"sklearn": {"sklearn", "joblib"}, "mpi": {"mpi4py"}}  # which nothing else imports
 FORBIDDEN = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal",
              "torch", "tensorflow", "keras", "jax", "code", "runpy"}
