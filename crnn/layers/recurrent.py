@@ -129,7 +129,8 @@ class LSTM(Recurrent):
         Whether f is 1 - i, as ONNX's ``input_forget`` has it. The columns for f in W_xh, W_hh and
         b_h are then there, but not used.
     clip : float, optional
-        What activations are given is brought into [-clip, clip] first, as ONNX's ``clip`` does.
+        What activations of the gates and the candidate are given, peepholes included, is brought
+        into [-clip, clip] first, as ONNX's ``clip`` does; c on its way to h is not.
     bidirectional : bool
         As for `RNN`.
 

@@ -6,6 +6,7 @@ Each takes the reference's functions, which may be broken; other modules are bro
 import functools
 import sys
 
+import cell_networks as cells
 import numpy as np
 import pytest
 from builds import INSTRUCTION_SETS, KINDS, kernels_of, network_of, parts_of, state_of
@@ -592,6 +593,21 @@ def back_after_a_change(net, x):
     return net.backward(cache, y).vector
 
 
+# --- cells with options, whose steps check_options looks at ---------------------------------------
+
+
+def check_options_in_networks(module):
+    """Layers of them, in one direction and in both, on both backends."""
+    rng = np.random.default_rng(14)
+    for cell in ("lstm-all", "lstm-peepholes-clip", "gru-before-clip"):
+        for both in (False, True):
+            ours, theirs = (cells.build(cell, 2, both, backend=backend)
+                            for backend in ("compiled", "reference"))
+            data = cells.draw(rng, ours, lengths=np.array(LENGTHS))
+            cells.check_close(
+                cells.everything(ours, data), cells.everything(theirs, data), 1e-12)
+
+
 CHECKS = {
     "h": check_handworked,
     "b": check_textbook,
@@ -608,4 +624,5 @@ CHECKS = {
     "f": check_sums,
     "o": check_options,
     "j": check_masks,
+    "n": check_options_in_networks,
 }

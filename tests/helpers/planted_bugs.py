@@ -42,7 +42,7 @@ class Bug(NamedTuple):
 # h: worked by hand, b: formulas of textbooks, c: complex step, k: compiled kernels, l: lengths,
 # s: steps, a: layers and directions apart, u: updates by hand, p: packing, m: changes meanwhile,
 # g: small blocks and groups, w: one question after another, f: sums of many rows in float32,
-# o: steps of cells with options, j: steps that are none
+# o: steps of cells with options, n: networks of them, j: steps that are none
 RNN, LAYER, NETWORK = "reference/rnn", "reference/layer", "reference/network"
 ENGINE, COMPILED, PLANS, ARRAYS, PACKING = (
     f"engine/{name}" for name in ("textbook", "compiled", "plans", "pass_arrays", "packing"))

@@ -168,6 +168,18 @@ CELL_BUGS = [
     ("dW_co from the cell before", "da_o * c\n", "da_o * c_prev\n", "o", LSTM),
     ("dW_ch of i and f swapped", "products = da_i * c_prev, da_f * c_prev,",
      "products = da_f * c_prev, da_i * c_prev,", "o", LSTM),
+    ("a network without peepholes", '"b_hn", "W_ch")', '"b_hn", "W_hn")', "n", NETWORK),
+    ("a network without clipping", "kind.clip, kind.reset_after", "0.0, kind.reset_after", "n",
+     NETWORK),
+    ("a network without hard sigmoids", "kind.gate_activation, kind.clip", '"sigmoid", kind.clip',
+     "n", NETWORK),
+    ("a network whose gates are not coupled", "kind.coupled,", "False,", "n", NETWORK),
+    ("dW_ch of one step", 'dweights["W_ch"] = wide(np.zeros_like(weights.W_ch))',
+     'dweights["W_ch"] = weights.W_ch', "n", LAYER),
+    ("compiled, layer 1 has the peepholes of layer 0", 'parameters.get("W_ch" + suffix)',
+     'parameters.get("W_ch" + suffix.replace("1", "0"))', "n", "engine/packing"),
+    ("compiled, both directions have the peepholes of one", 'parameters.get("W_ch" + suffix)',
+     'parameters.get("W_ch" + suffix.removesuffix("_reverse"))', "n", "engine/packing"),
     # layers
     ("layer 1 has the weights of layer 0", "self.parameters.get(name + suffix) for name in names",
      'self.parameters.get(name + suffix) if name != "W_hh" else self.parameters[name + "_l0"]'

@@ -18,7 +18,8 @@ class Case:
 
     def __init__(self, rng, dtype, kind, batch, hidden):
         self.kind, self.dtype, width = CELLS[kind], dtype, CELLS[kind].gates * hidden
-        self.a, self.h_prev = normal(rng, dtype, batch, width), normal(rng, dtype, batch, hidden)
+        self.a = 2 * normal(rng, dtype, batch, width)  # hard sigmoids are 0 or 1 for some
+        self.h_prev = normal(rng, dtype, batch, hidden)
         self.c_prev = normal(rng, dtype, batch, hidden) if self.kind.has_c else None
         self.dh, self.dstate = normal(rng, dtype, 2, batch, hidden)
         self.dc = normal(rng, dtype, batch, hidden) if self.kind.has_c else None
