@@ -86,7 +86,6 @@ HARD = {"2.1.3": lambda a: np.clip(0.2 * a + 0.5, 0, 1),
         "3.15.1": lambda a: np.clip(a / 6 + 0.5, 0, 1)}
 
 
-@pytest.mark.skip(reason="cells have no hard_sigmoid yet")
 @pytest.mark.parametrize("version", HARD)
 def test_hard_sigmoid_is_that_of_the_version(rng, path, x, version):
     weights = arrays(rng, (INPUTS, 4 * H), (H, 4 * H), (4 * H,))

@@ -19,12 +19,17 @@ INPUT = 4  # features of a step
 
 def cases(L):
     """Return by name the layers of models, L being keras.layers, from the input up."""
+    def hard(cell, **options):
+        return cell(6, recurrent_activation="hard_sigmoid", return_sequences=True, **options)
+
     return {
         "rnn": [L.SimpleRNN(6)],
         "rnn_relu": [L.SimpleRNN(6, activation="relu", return_sequences=True), L.Dense(2)],
         "gru": [L.GRU(6, return_sequences=True)],
+        "gru_relu_hard": [hard(L.GRU, activation="relu"), L.Dense(1, "sigmoid")],
         "gru_before": [L.GRU(6, reset_after=False), L.Dense(3)],
         "lstm": [L.LSTM(6, return_sequences=True), L.Dense(3, "hard_sigmoid")],
+        "lstm_hard_relu": [hard(L.LSTM, activation="relu")],
         "shrinking": [L.LSTM(7, return_sequences=True, name="below"), L.Dropout(0.2),
                       L.LSTM(5, return_sequences=True, name="above"), L.GRU(3), L.Dropout(0.5),
                       L.Dense(8, "relu"), L.Dense(2, "softmax")],
