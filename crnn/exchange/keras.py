@@ -13,7 +13,10 @@ from crnn.exchange.keras_chain import Chain, description, num_outputs
 from crnn.exchange.keras_layers import CannotError
 from crnn.exchange.keras_orders import array_shapes, arrays_of, parameters_of
 from crnn.files.disk import FormatError, bad
+from crnn.layers import GRU, LSTM, RNN, Dense, Embedding
 from crnn.layers.forms import KINDS
+
+CLASSES = {RNN: "SimpleRNN", GRU: "GRU", LSTM: "LSTM", Dense: "Dense", Embedding: "Embedding"}
 
 
 def from_file(path, names=None):
@@ -40,6 +43,32 @@ def from_file(path, names=None):
         _check_names(names, layers)
         with _as_format_error(path):
             return _described(layers, chain, names, saved.version, saved.arrays)
+
+
+def from_weights(path, layers):
+    """Return the `Description` of layers with the arrays of a file that has weights alone.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    layers : list
+        Of `crnn.layers`.
+
+    Raises
+    ------
+    FormatError
+        It is no file of Keras's, or the arrays are not those of the layers.
+    TypeError
+        The layers are none.
+    OSError
+        It cannot be opened.
+    """
+    _check_layers(layers)
+    kinds = ["Bidirectional" if getattr(each, "bidirectional", False) else CLASSES[type(each)]
+             for each in layers if type(each) in CLASSES]
+    arrays = keras_files.weights(path, kinds)
+    with _as_format_error(path):
+        return from_arrays(arrays, layers, "arrays")
 
 
 @contextlib.contextmanager
@@ -137,7 +166,7 @@ def _described(layers, chain, names, version, arrays):
     return made
 
 
-def from_arrays(arrays, layers, last=False):
+def from_arrays(arrays, layers, name="model"):
     """Return the `Description` of layers with the arrays of Keras's ``model.get_weights()``.
 
     Parameters
@@ -146,19 +175,16 @@ def from_arrays(arrays, layers, last=False):
         Of one layer after the other; each has its bias, or none has one.
     layers : list
         Of `crnn.layers`.
-    last : bool
-        As for `Sequential`.
+    name : str
+        What messages call the list.
 
     Raises
     ------
     TypeError, ValueError
         They do not fit each other.
     """
-    for place, layer in enumerate(layers):
-        if not isinstance(layer, tuple(KINDS.values())):
-            raise TypeError(f"layers[{place}] is {layer!r}; a layer such as crnn.layers.LSTM(32) is"
-                            " wanted")
-    arrays = [_floats(each, f"model[{place}]") for place, each in enumerate(arrays)]
+    _check_layers(layers)
+    arrays = [_floats(each, f"{name}[{place}]") for place, each in enumerate(arrays)]
     has_bias = _has_bias(arrays, layers)
     inputs = features = len(arrays[0]) if arrays and arrays[0].ndim else 0
     parameters, end = [], 0
@@ -168,11 +194,22 @@ def from_arrays(arrays, layers, last=False):
         for number, (array, shape) in enumerate(zip(own, shapes, strict=True), end):
             if array.shape != shape:
                 raise ValueError(
-                    f"model[{number}] has shape {array.shape}; {shape} is wanted for"
+                    f"{name}[{number}] has shape {array.shape}; {shape} is wanted for"
                     f" layers[{place}], {layer}, which reads {features} features")
         parameters.append(parameters_of(layer, own, has_bias))
         features, end = num_outputs(layer, features), end + len(shapes)
-    return description(list(layers), parameters, inputs, last)
+    return description(list(layers), parameters, inputs, last=False)
+
+
+def _check_layers(layers):
+    """Refuse what is no list of `crnn.layers`."""
+    if not isinstance(layers, (list, tuple)):
+        raise TypeError(f"layers is {layers!r}; what the arrays are of is wanted, a list such as"
+                        " [crnn.layers.LSTM(32), crnn.layers.Dense(1)]")
+    for place, layer in enumerate(layers):
+        if not isinstance(layer, tuple(KINDS.values())):
+            raise TypeError(f"layers[{place}] is {layer!r}; a layer such as crnn.layers.LSTM(32) is"
+                            " wanted")
 
 
 def _floats(value, name):
@@ -190,7 +227,7 @@ def _has_bias(arrays, layers):
         for has_bias in (True, False))
     if len(arrays) not in (with_bias, without):
         raise ValueError(
-            f"model has {len(arrays)} arrays; these layers have {with_bias}, or {without} if none"
+            f"there are {len(arrays)} arrays; these layers have {with_bias}, or {without} if none"
             " has a bias: put zeros where some have one and some have none")
     return len(arrays) == with_bias
 

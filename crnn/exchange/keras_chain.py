@@ -75,10 +75,13 @@ class Chain:
     def _bidirectional(self, layer):
         self._recurrent(layer, keras_layers.bidirectional(layer), is_bidirectional=True)
 
+    def _cell(self, layer):
+        self._recurrent(layer, keras_layers.of_cell(layer))
+
     def _recurrent(self, layer, own=None, is_bidirectional=False):
         own = own or layer
         made = keras_layers.recurrent(own, self._version, is_bidirectional)
-        self._check_steps(layer, own)
+        self._check_steps(layer, own, is_bidirectional)
         self._last = not keras_layers.flag(own, "return_sequences")
         for key in ("dropout", "recurrent_dropout"):
             if own.config.get(key):
@@ -89,11 +92,12 @@ class Chain:
         else:
             self._take(layer, made, keras_layers.flag(own, "use_bias"))
 
-    def _check_steps(self, layer, own):
+    def _check_steps(self, layer, own, is_bidirectional):
         if self._last:
             raise CannotError(f"has {layer} above a layer with return_sequences=False, the outputs"
                               " of which are no sequence")
-        if self._masked and own.config.get("zero_output_for_mask", False):
+        gives_zeros = own.config.get("zero_output_for_mask", False)
+        if self._masked and gives_zeros and not is_bidirectional:  # which Keras always has do so
             raise CannotError(f"has {layer} with zero_output_for_mask; crnn's networks repeat their"
                               " last outputs where a step is masked")
 
@@ -217,6 +221,7 @@ class Chain:
     READERS = {  # noqa: RUF012
         "InputLayer": _input,
         **dict.fromkeys(keras_layers.RECURRENT, _recurrent),
+        "RNN": _cell,
         "Bidirectional": _bidirectional,
         "Dense": _dense,
         "Embedding": _embedding,

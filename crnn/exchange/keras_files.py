@@ -81,23 +81,62 @@ def opened_model(path):
             raise bad(path, f"is neither a .h5 nor a .keras of Keras's{hint}")
 
 
+def weights(path, kinds):
+    """Return the arrays of a file with weights alone, of one layer after the other.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        As ``model.save_weights`` wrote it, in the way of Keras 2 or of Keras 3.
+    kinds : list of str
+        The classes of Keras's layers that have weights, in their order.
+
+    Raises
+    ------
+    FormatError, OSError
+        As `opened_model`.
+    """
+    with opened(path) as file:
+        file = Hdf5File(path, file, os.fstat(file.fileno()).st_size)
+        if file.has(file.root, "model_config"):
+            raise bad(path, "is a whole model, which says what its layers are: leave out layers, or"
+                      " name those that are to be taken")
+        if file.has(file.root, "layer_names"):
+            groups = [file.child(file.root, name) for name in file.texts(file.root, "layer_names")]
+            return [array for group in groups for array in _named_arrays(file, group)]
+        groups = _groups(file, [(kind, number) for number, kind in enumerate(kinds)])
+        return [array for number in range(len(kinds)) if number in groups
+                for array in _placed_arrays(file, groups[number])]
+
+
 def _of_h5(file):
     if not file.has(file.root, "model_config"):
-        raise bad(file.path, "has weights alone, without a configuration: save the whole model by"
-                  " model.save, or give from_keras the list of model.get_weights(), and layers")
+        raise bad(file.path, "has weights alone: save the whole model by model.save, or say what"
+                  " the layers are, as in layers=[crnn.layers.LSTM(32), crnn.layers.Dense(1)]")
     config = read_json(file.path, file.text(file.root, "model_config"), "configuration")
     has_version = file.has(file.root, "keras_version")
     version = file.text(file.root, "keras_version") if has_version else None
-    weights = file.child(file.root, "model_weights")
-    present = set(file.texts(weights, "layer_names"))
+    parent = file.child(file.root, "model_weights")
+    present = set(file.texts(parent, "layer_names"))
 
     def arrays(name):
         if name not in present:
             raise bad(file.path, f"has no weights of the layer {name!r}")
-        group = file.child(weights, name)
-        return [file.array(group, each) for each in file.texts(group, "weight_names")]
+        return _named_arrays(file, file.child(parent, name))
 
     return SavedModel(config, version, arrays)
+
+
+def _named_arrays(file, group):
+    """The arrays of a layer in a .h5."""
+    return [file.array(group, name) for name in file.texts(group, "weight_names")]
+
+
+def _placed_arrays(file, group):
+    """The arrays of a layer in a .keras."""
+    places = (file.child(group, f"{place}/vars", is_optional=True) for place in PLACES)
+    return [file.array(each, str(number)) for each in places if each is not None
+            for number in range(len(file.names(each)))]
 
 
 def _of_archive(path, file, size, stack):
@@ -109,18 +148,15 @@ def _of_archive(path, file, size, stack):
         read_json(path, _entry(path, archive, name, size).decode(errors="replace"), what)
         for name, what in (("config.json", "configuration"), ("metadata.json", "account of itself"))
     )
-    weights = _entry(path, archive, "model.weights.h5", size)
-    weights = Hdf5File(path, io.BytesIO(weights), len(weights))
+    data = _entry(path, archive, "model.weights.h5", size)
+    file = Hdf5File(path, io.BytesIO(data), len(data))
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
-    groups = _groups(weights, config)
+    groups = _groups(file, _named_layers(config))
 
     def arrays(name):
         if name not in groups:
             raise bad(path, f"has no weights of the layer {name!r}")
-        places = (weights.child(groups[name], f"{place}/vars", is_optional=True)
-                  for place in PLACES)
-        return [weights.array(each, str(number)) for each in places if each is not None
-                for number in range(len(weights.names(each)))]
+        return _placed_arrays(file, groups[name])
 
     return SavedModel(config, version if isinstance(version, str) else None, arrays)
 
@@ -141,9 +177,11 @@ def _entry(path, archive, name, size):
         raise bad(path, f"has a damaged {name!r}: {error}") from None
 
 
-def _groups(file, config):
-    """The groups of layers by name, as they are found by class and count."""
-    layers = [(each["class_name"], each["config"]["name"]) for each in _listed(config)]
+def _groups(file, layers):
+    """The groups of layers, of which the class and the name are given, by name.
+
+    They are found by class and count. A name that is no text is not compared with that in the file.
+    """
     parent = file.child(file.root, "layers", is_optional=True)
     if parent is None:
         parent, numbers = file.child(file.root, OLDER), _counts(file, OLDER)
@@ -157,7 +195,8 @@ def _groups(file, config):
         if wanted in present:
             found[name] = file.child(parent, wanted)
             own = file.child(found[name], "vars", is_optional=True)
-            if own is not None and file.has(own, "name") and file.text(own, "name") != name:
+            is_named = own is not None and file.has(own, "name") and isinstance(name, str)
+            if is_named and file.text(own, "name") != name:
                 raise bad(file.path, f"has the weights of {file.text(own, 'name')!r} where those"
                           f" of {name!r} should be")
     return found
@@ -173,19 +212,16 @@ def _counts(file, root):
                                           for stem, counts in found.items()})
 
 
-def _listed(config):
-    """The entries of a model's layers that have a class and a name."""
+def _named_layers(config):
+    """The classes and names of a model's layers that have both."""
+    found = []
     match config:
-        case {"config": {"layers": [*layers]}} | {"config": [*layers]}:
-            return [each for each in layers if _is_named(each)]
-    return []
-
-
-def _is_named(entry):
-    match entry:
-        case {"class_name": str(), "config": {"name": str()}}:
-            return True
-    return False
+        case {"config": {"layers": [*entries]}} | {"config": [*entries]}:
+            for entry in entries:
+                match entry:
+                    case {"class_name": str(kind), "config": {"name": str(name)}}:
+                        found.append((kind, name))
+    return found
 
 
 def snake_case(name):

@@ -91,6 +91,15 @@ def recurrent(layer, version, bidirectional=False):
                bidirectional=bidirectional)
 
 
+def of_cell(layer):
+    """Return the layer with a state that an RNN layer of one cell is."""
+    cell = inner(layer, "cell")
+    kind = cell.kind.removesuffix("Cell")
+    if kind not in ("SimpleRNN", "GRU", "LSTM") or kind == cell.kind:
+        raise CannotError(f"has {layer} of a {cell.kind}, which crnn cannot express")
+    return KerasLayer(layer.name, kind, layer.config | cell.config)
+
+
 def bidirectional(layer):
     """Return the layer that a Bidirectional one has in both directions."""
     mode = setting(layer, "merge_mode")

@@ -6,7 +6,7 @@ import numpy as np
 
 from crnn.base import checks
 from crnn.exchange import keras, nam, onnx_reading, rtneural, torch
-from crnn.layers import Masking
+from crnn.files.printable import printable
 from crnn.network.sequential import Sequential
 
 
@@ -21,9 +21,6 @@ def network_of(description, dtype, backend):
     backend : {"compiled", "reference"} or None
         As for `Sequential`.
     """
-    for layer in description.layers:
-        if isinstance(layer, Masking) or getattr(layer, "mask_zero", False):
-            raise ValueError(f"the network has {layer}, and crnn.Sequential has no masks yet")
     if dtype is None:
         dtype = np.result_type(np.float32, *description.parameters.values())
     net = Sequential(
@@ -32,7 +29,8 @@ def network_of(description, dtype, backend):
         backend=backend)
     for name, array in description.parameters.items():
         net.parameters[name] = array
-    net.metadata = description.metadata
+    left_out = printable("; ".join(description.left_out))
+    net.metadata = description.metadata | ({"left_out": left_out} if left_out else {})
     return net
 
 
@@ -47,18 +45,19 @@ def from_keras(
     Parameters
     ----------
     model : str, os.PathLike, keras.Model, or list of ndarray
-        The path of a whole model, ``.keras`` or ``.h5``; or a model; or the arrays that
-        ``model.get_weights()`` gives, of one layer after the other, all with biases or all without.
-        The layers of a model are a row of SimpleRNN, GRU, LSTM, CuDNNGRU and CuDNNLSTM;
-        Bidirectional with ``merge_mode="concat"``; Dense, Embedding, Masking, Activation, ReLU and
+        The path of a whole model, ``.keras`` or ``.h5``, or of its weights alone, ``.h5``; or a
+        model; or the arrays that ``model.get_weights()`` gives, of one layer after the other. Of
+        arrays and of weights alone, all layers have biases or none. The layers of a model are a row
+        of SimpleRNN, GRU, LSTM, RNN with one of their cells, CuDNNGRU and CuDNNLSTM; Bidirectional
+        with ``merge_mode="concat"``; Dense, Embedding, Masking, Activation, ReLU and
         Softmax; Dropout; BatchNormalization, which becomes a part of the weights beside it; and
         TimeDistributed of these. What is of training alone is left out.
     layers : list of str, or list of crnn.layers
-        Of a file or model, the names of those layers that are taken, one after the other; all by
-        default. With arrays, which do not say it, what the layers are.
+        Of a model, the names of those layers that are taken, one after the other; all by default.
+        With arrays and weights alone, which do not say it, what the layers are.
     last : bool, optional
-        With arrays, whether the network gives each sequence's last outputs: as for `Sequential`. A
-        model says so itself, by ``return_sequences=False``.
+        As for `Sequential`. By default what the model says by ``return_sequences``; with arrays
+        and weights alone, False.
     batch_first : bool
         As for `Sequential`; True, as Keras has it, unless this says otherwise.
     dtype : {"float32", "float64"}, optional
@@ -69,6 +68,7 @@ def from_keras(
     Returns
     -------
     Sequential
+        Its ``metadata`` say in "left_out" what of the model is not in it, if something is not.
 
     Raises
     ------
@@ -99,39 +99,31 @@ def from_keras(
     ((4, 7, 1), (1, 4, 2))
     """
     batch_first = checks.flag(batch_first, "batch_first")
-    is_path, is_model = isinstance(model, (str, os.PathLike)), hasattr(model, "get_config")
+    last = last if last is None else checks.flag(last, "last")
+    is_path, names = isinstance(model, (str, os.PathLike)), _are_names(layers)
     if isinstance(model, (list, tuple)):
-        last = last is not None and checks.flag(last, "last")
-        description = keras.from_arrays(model, _checked_layers(layers), last)
-    elif last is not None and (is_path or is_model):
-        raise ValueError("last is for arrays; a model says itself whether the last outputs are"
-                         " read, and net(x, last=False) gives all")
+        description = keras.from_arrays(model, layers)
+    elif is_path and not names:
+        description = keras.from_weights(model, layers)
     elif is_path:
-        description = keras.from_file(model, _checked_names(layers))
-    elif is_model:
-        description = keras.from_model(model, _checked_names(layers))
-    else:
+        description = keras.from_file(model, layers)
+    elif not hasattr(model, "get_config"):
         raise TypeError(f"model is a {type(model).__name__}; a path, a model of Keras's or a list"
                         " of arrays is wanted")
+    elif not names:
+        raise TypeError(f"layers is {layers!r}; of a model it is a list of names of layers")
+    else:
+        description = keras.from_model(model, layers)
     description.batch_first = batch_first
+    if last is not None:
+        description.last = last
     return network_of(description, dtype, backend)
 
 
-def _checked_layers(layers):
-    """Return the layers that arrays are for."""
-    if not isinstance(layers, (list, tuple)) or any(isinstance(each, str) for each in layers):
-        raise TypeError("arrays do not say what layers they are of: layers is a list of them, as in"
-                        " layers=[crnn.layers.LSTM(32), crnn.layers.Dense(1)]")
-    return layers
-
-
-def _checked_names(layers):
-    """Return the names of layers that are taken."""
-    if layers is None:
-        return None
-    if not isinstance(layers, (list, tuple)) or not all(isinstance(each, str) for each in layers):
-        raise TypeError(f"layers is {layers!r}; of a file or model it is a list of names of layers")
-    return layers
+def _are_names(layers):
+    """Whether layers are named, or all are meant."""
+    return layers is None or (
+        isinstance(layers, (list, tuple)) and all(isinstance(each, str) for each in layers))
 
 
 def from_nam(path, *, dtype="float32", backend=None):

@@ -6,6 +6,7 @@ Keras itself runs in another process, once; see make_keras_models.py.
 import importlib.util
 import subprocess
 import sys
+import zipfile
 
 import make_keras_models
 import numpy as np
@@ -17,8 +18,9 @@ import crnn
 MODELS = [*NAMES, *(f"{name}_functional" for name in FUNCTIONAL)]
 ENDINGS = ("keras", "h5")
 TOLERANCE = 1e-6
-STREAMED = [name for name in NAMES if "directions" not in name and "masked" not in name
-            and name not in ("no_bias", "normalized")]
+IN_BOTH_DIRECTIONS = (
+    "directions", "directions_all", "no_bias", "normalized", "masked", "masked_all")
+STREAMED = [name for name in NAMES if name not in IN_BOTH_DIRECTIONS]
 
 
 @pytest.fixture(scope="session")
@@ -77,12 +79,25 @@ def test_there_and_back(folder, name):
     if "again" in made:  # Keras takes them
         np.testing.assert_allclose(made["again"], made["y"], rtol=0, atol=TOLERANCE)
     else:
-        assert name.removesuffix("_functional") in ("no_bias", "normalized")
+        assert name.removesuffix("_functional") in (
+            "no_bias", "normalized", "masked_normalized")
     if "rnn" in name or "lstm" in name or name == "gru_before":  # nothing is added up
         weights = [made[each] for each in sorted(made) if each.startswith("weight")]
         assert len(arrays) == len(weights)
         for array, weight in zip(arrays, weights, strict=True):
             np.testing.assert_array_equal(array, weight)
+
+
+def test_what_is_left_out_is_said(folder):
+    assert "left_out" not in crnn.from_keras(folder / "lstm.keras").metadata
+    said = crnn.from_keras(folder / "noises.keras").metadata["left_out"]
+    for words in ("(GaussianNoise), which is of training", "the dropout of the layer",
+                  "the recurrent_dropout of the layer", "(SpatialDropout1D)"):
+        assert words in said
+    said = crnn.from_keras(folder / "normalized.keras").metadata["left_out"]
+    assert said.count("(BatchNormalization), which is in the weights of") == 5
+    said = crnn.from_keras(folder / "shrinking.keras", layers=["below"]).metadata["left_out"]
+    assert "the layer 'above' (LSTM), which was not asked for" in said
 
 
 def test_layers_are_taken_by_their_names(folder):
@@ -94,6 +109,48 @@ def test_layers_are_taken_by_their_names(folder):
         np.testing.assert_array_equal(part.parameters[name], whole.parameters[name])
     with pytest.raises(ValueError, match=r"no layer 'lstm_9'; layers names some of .*'below'"):
         crnn.from_keras(path, layers=["lstm_9"])
+
+
+@pytest.mark.parametrize(("name", "old", "new"), [
+    ("masked_tokens", "0], \"kwargs", "5], \"kwargs"),
+    ("masked_all", '"axis": -1, "keepdims"', '"axis": 1, "keepdims"'),
+])
+def test_a_mask_of_its_own_is_refused(folder, tmp_path, name, old, new):
+    with zipfile.ZipFile(folder / f"{name}_functional.keras") as given:
+        members = {each: given.read(each) for each in given.namelist()}
+    config = members["config.json"].decode()
+    assert old in config
+    members["config.json"] = config.replace(old, new).encode()
+    with zipfile.ZipFile(tmp_path / "model.keras", "w") as changed:
+        for each, data in members.items():
+            changed.writestr(each, data)
+    with pytest.raises(crnn.FormatError, match=r"has a mask of its own for the layer"):
+        crnn.from_keras(tmp_path / "model.keras")
+
+
+def test_outputs_of_all_steps_where_the_model_gives_the_last(folder):
+    made = np.load(folder / "tokens.npz")
+    net = crnn.from_keras(folder / "tokens.keras", last=False)
+    y, _ = net(made["x"])
+    np.testing.assert_allclose(y[:, -1], made["y"], rtol=0, atol=TOLERANCE)
+    with pytest.raises(TypeError, match="last is 3"):
+        crnn.from_keras(folder / "tokens.keras", last=3)
+
+
+@pytest.mark.parametrize("ending", ["weights.h5", "two.h5"])
+@pytest.mark.parametrize("name", ["shrinking", "directions", "tokens"])
+def test_weights_alone(folder, name, ending):
+    net = crnn.from_keras(folder / f"{name}.keras")
+    path = folder / f"{name}.{ending}"
+    again = crnn.from_keras(path, layers=net.layers, last=True)
+    assert repr(again) == repr(net)
+    np.testing.assert_array_equal(again.vector, net.vector)
+    with pytest.raises(crnn.FormatError, match=r"weights alone: .* say what the layers are"):
+        crnn.from_keras(path)
+    with pytest.raises(crnn.FormatError, match=r"arrays\[0\] has shape|there are \d+ arrays"):
+        crnn.from_keras(path, layers=[crnn.layers.LSTM(3), *net.layers[1:]])
+    with pytest.raises(crnn.FormatError, match="whole model, which says what its layers are"):
+        crnn.from_keras(folder / f"{name}.h5", layers=net.layers)
 
 
 def test_the_batch_comes_first_unless_it_is_told_otherwise(folder):

@@ -115,8 +115,8 @@ def test_mistakes(drawn):
         (arrays[:-1], layers, ValueError, "4 arrays; these layers have 5, or 3 if none has a bias"),
         (arrays, [GRU(H), Dense(OUTPUTS)], ValueError, r"model\[0\] has shape \(4, 20\); \(4, "),
         (arrays, [LSTM(H), Dense(3)], ValueError, r"model\[3\].*layers\[1\].*reads 5 features"),
-        (arrays, None, TypeError, "do not say what layers they are of"),
-        (arrays, ["lstm"], TypeError, "do not say what layers they are of"),
+        (arrays, None, TypeError, "layers is None; what the arrays are of is wanted"),
+        (arrays, ["lstm"], TypeError, r"layers\[0\] is 'lstm'; a layer such as"),
         (arrays, [LSTM], TypeError, r"layers\[0\]"),
         ([each.astype(np.int8) for each in arrays], layers, TypeError, "divide quantised"),
         ([None, *arrays[1:]], layers, TypeError, r"model\[0\] is None"),
@@ -126,9 +126,5 @@ def test_mistakes(drawn):
     ):
         with pytest.raises(kind, match=words):
             crnn.from_keras(given, layers=wanted)
-    with pytest.raises(ValueError, match="last is for arrays"):
-        crnn.from_keras("x.h5", last=True)
-    with pytest.raises(TypeError, match="a list of names of layers"):
-        crnn.from_keras("x.h5", layers=[LSTM(3)])
     with pytest.raises(ValueError, match="dtype is float16"):
         crnn.from_keras(arrays, layers=layers, dtype="float16")

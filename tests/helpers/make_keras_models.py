@@ -13,7 +13,8 @@ import numpy as np
 
 import crnn
 
-T, B, TOKENS = 5, 3, 9
+T, B, TOKENS = 5, 4, 9
+MASK = 0.5  # the value of masked steps
 INPUT = 4  # features of a step
 
 
@@ -24,6 +25,7 @@ def cases(L):
 
     return {
         "rnn": [L.SimpleRNN(6)],
+        "cells": [L.RNN(L.LSTMCell(6), return_sequences=True), L.RNN(L.GRUCell(4)), L.Dense(2)],
         "rnn_relu": [L.SimpleRNN(6, activation="relu", return_sequences=True), L.Dense(2)],
         "gru": [L.GRU(6, return_sequences=True)],
         "gru_relu_hard": [hard(L.GRU, activation="relu"), L.Dense(1, "sigmoid")],
@@ -51,12 +53,19 @@ def cases(L):
                        L.BatchNormalization()],
         "noises": [L.GaussianNoise(0.1), L.LSTM(6, dropout=0.1, return_sequences=True),
                    L.SpatialDropout1D(0.1), L.GRU(4, recurrent_dropout=0.1), L.Dense(2)],
+        "masked": [L.Masking(MASK), L.LSTM(6, return_sequences=True),
+                   L.Bidirectional(L.GRU(4)), L.Dense(2)],
+        "masked_all": [L.Masking(MASK), L.Bidirectional(L.LSTM(5, return_sequences=True)),
+                       L.GRU(4, return_sequences=True), L.Dense(2, "tanh")],
+        "masked_normalized": [L.Masking(MASK), L.BatchNormalization(), L.GRU(4), L.Dense(2)],
+        "masked_tokens": [L.Embedding(TOKENS, 4, mask_zero=True),
+                          L.SimpleRNN(6, return_sequences=True), L.Dense(2)],
         "tokens": [L.Embedding(TOKENS, 4), L.GRU(6), L.Dense(2)],
     }
 
 
 NAMES = list(cases(MagicMock()))
-FUNCTIONAL = ("shrinking", "directions_all", "normalized")
+FUNCTIONAL = ("shrinking", "directions_all", "normalized", "masked_all", "masked_tokens")
 
 
 def drawn(rng, model):
@@ -74,6 +83,8 @@ def inputs(rng, name):
         x = rng.integers(1, TOKENS, size=(B, T))
     else:
         x = rng.normal(size=(B, T, INPUT)).astype(np.float32)
+    if "masked" in name:  # at the beginning, in the middle, at the end; and all steps of one
+        x[0, 0] = x[1, 2] = x[2, 3:] = x[3] = 0 if "tokens" in name else MASK
     return x
 
 
@@ -105,6 +116,15 @@ def answers(model, x):
     return found
 
 
+def weights_of_two(model, path):
+    """Save weights alone as Keras 2 did."""
+    import h5py
+    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
+    with h5py.File(path, "w") as file:
+        save_weights_to_hdf5_group(file, model)
+
+
 def main(folder):
     """Write NAME.keras, NAME.h5 and NAME.npz of all models, and functional ones of some."""
     os.environ["KERAS_BACKEND"] = "torch"
@@ -122,6 +142,8 @@ def main(folder):
             np.savez(folder / f"{each}.npz", **answers(model, inputs(rng, name)))
             for ending in ("keras", "h5"):
                 model.save(folder / f"{each}.{ending}")
+            model.save_weights(folder / f"{each}.weights.h5")
+            weights_of_two(model, folder / f"{each}.two.h5")
 
 
 if __name__ == "__main__":
