@@ -5,8 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import amplifier_files
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
+
+import crnn
 
 pytestmark = pytest.mark.no_backend
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
@@ -160,6 +164,65 @@ def test_grid_search(tmp_path, capsys):
     assert set(best) == {"cell", "hidden_size", "bidirectional", "lr"}
     assert accuracy == 1
     assert "33 trainings in" in capsys.readouterr().out
+
+
+def test_guitar_amp(tmp_path, capsys):
+    """A string, made and played, and the same again from its file."""
+    rng = np.random.default_rng(0)
+    model = amplifier_files.written(
+        tmp_path / "amp.nam", amplifier_files.nam_content(amplifier_files.random_lstm(rng)))
+    guitar_amp, dry, wet = example("guitar_amp"), str(tmp_path / "dry.wav"), tmp_path / "wet.wav"
+    string = guitar_amp.plucked(rng, 0.25, 48000)
+    guitar_amp.write(dry, string, 48000)
+    assert guitar_amp.main([str(model), str(wet), "--input", dry, "--block", "50"]) > 0
+    found, rate = guitar_amp.read(str(wet))
+    read, _ = guitar_amp.read(dry)
+    y, _ = crnn.from_nam(model)(read[:, None])
+    assert (rate, len(found)) == (48000, len(string))
+    np.testing.assert_allclose(found, y[:, 0].clip(-1, 1), rtol=0, atol=1e-4)
+    guitar_amp.main([str(model), str(wet), "--seconds", "0.1"])
+    assert "times as fast as it sounds" in capsys.readouterr().out
+
+
+def test_a_plucked_string_sounds_and_dies_away():
+    string = example("guitar_amp").plucked(np.random.default_rng(0), 1.0, 48000, pitch=100.0)
+    spectrum = abs(np.fft.rfft(string[:9600]))
+    assert spectrum.argmax() * 5 % 100 <= 5  # a multiple of the pitch
+    assert abs(string[-4800:]).max() < abs(string[:4800]).max() / 2
+
+
+def test_noise_suppressor(tmp_path, capsys):
+    """Of random weights: step by step it gives what it gives at once."""
+    rng, sizes = np.random.default_rng(0), {"vad": (24, 24), "noise": (90, 48),
+                                            "denoise": (114, 96)}
+    arrays = {"x_features": rng.normal(size=(5, 42)), "c_gains": np.zeros((5, 22))}
+    for name, inputs, outputs in (("input_dense", 42, 24), ("denoise_output", 96, 22)):
+        arrays |= {f"{name}.kernel": rng.normal(size=(inputs, outputs)) / 8,
+                   f"{name}.bias": rng.normal(size=outputs) / 8}
+    for name, (inputs, H) in sizes.items():
+        arrays |= {f"{name}_gru.kernel": rng.normal(size=(inputs, 3 * H)) / 8,
+                   f"{name}_gru.recurrent_kernel": rng.normal(size=(H, 3 * H)) / 16,
+                   f"{name}_gru.bias": rng.normal(size=3 * H) / 8}
+    save_file(arrays, tmp_path / "weights.safetensors")
+    noise_suppressor = example("noise_suppressor")
+    assert noise_suppressor.main([str(tmp_path / "weights.safetensors"), "--frames", "3"]) <= 1
+    assert "5 frames" in capsys.readouterr().out
+    suppressor = noise_suppressor.Suppressor(arrays, "float64")
+    whole = suppressor(arrays["x_features"])
+    steps = [suppressor.step(each) for each in arrays["x_features"]]
+    np.testing.assert_allclose(steps, whole, rtol=0, atol=1e-14)
+    assert whole.std() > 0.05
+
+
+def test_the_noise_suppressor_gives_the_gains_of_the_c_program(shared):
+    path = shared.parent / "models" / "rnnoise_v0_3gru_relu.safetensors"
+    if not path.exists():
+        pytest.skip("the published networks are not here")
+    noise_suppressor, arrays = example("noise_suppressor"), load_file(path)
+    suppressor = noise_suppressor.Suppressor(arrays, "float64")
+    gains = suppressor(arrays["x_features"].astype(float))
+    np.testing.assert_allclose(gains, arrays["expected_gains"], rtol=0, atol=1e-10)
+    assert noise_suppressor.main([str(path), "--frames", "3"]) < 1e-4
 
 
 def test_char_rnn(tmp_path):
