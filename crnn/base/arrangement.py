@@ -66,23 +66,29 @@ class TimeFirst:
 
 
 class BatchFirst(TimeFirst):
-    """Sequences (B, T, I), or (B, T) of tokens; a single one has no B."""
+    """Sequences (B, T, I), or (B, T) of tokens; a single one has no B.
+
+    Attributes
+    ----------
+    is_batch : bool
+        Whether there is an axis for the batch.
+    """
 
     def __init__(self, x, lengths, input_size):
         array = checks.plain_array(x, "x")
         is_tokens = array.dtype.kind in "iu" and array.ndim in (1, 2)
-        self._is_batch = array.ndim == (2 if is_tokens else 3)
+        self.is_batch = array.ndim == (2 if is_tokens else 3)
         if not is_tokens:
             check_features(array, input_size, batch_first=True)
         self._shape = array.shape[:2]
         super().__init__(self._swapped(array), lengths)
-        if self._is_batch and lengths is not None:
+        if self.is_batch and lengths is not None:
             self._check("lengths", checks.whole_array(lengths, "lengths").shape, self._shape[:1])
 
     def targets(self, targets, loss):
         array = checks.plain_array(targets, "targets")
         has_every_step = array.ndim == (2 if loss == "softmax" else 3)
-        if self._is_batch and not has_every_step:
+        if self.is_batch and not has_every_step:
             self._check("targets", array.shape[:1], self._shape[:1])
             return array
         return self.along(array, "targets")
@@ -93,15 +99,15 @@ class BatchFirst(TimeFirst):
 
     def along(self, array, name):
         array = checks.plain_array(array, name)
-        if self._is_batch:
+        if self.is_batch:
             self._check(name, array.shape[:2], self._shape)
         return self._swapped(array)
 
     def public(self, array):
-        return array.swapaxes(0, 1) if self._is_batch and array is not None else array
+        return array.swapaxes(0, 1) if self.is_batch and array is not None else array
 
     def _swapped(self, array):
-        return np.ascontiguousarray(array.swapaxes(0, 1)) if self._is_batch else array
+        return np.ascontiguousarray(array.swapaxes(0, 1)) if self.is_batch else array
 
     def _check(self, name, shape, wanted):
         if shape != wanted:

@@ -161,10 +161,11 @@ class Engine:
     def stepper(self, prepare):
         """Return what runs one time step at a time, on a state of its own.
 
-        It has ``step(x, out=None)``, ``reset(batch_size, states=None)``, ``state`` (a list for each
-        layer), ``batched``, ``batch_size``, and ``is_at_start``: whether it still is as `reset`
-        left it, without states, and follows learned ones. ``x, out = prepare(stepper, x, out)``
-        checks and converts.
+        It has ``step(x, out=None)``, ``run_block(x, out=None)`` with an axis for steps,
+        ``reset(batch_size, states=None)``, ``state`` (a list for each layer), ``batched``,
+        ``batch_size``, and ``is_at_start``: whether it still is as `reset` left it, without states,
+        and follows learned ones. ``x, out = prepare(stepper, x, out, of_block)`` checks and
+        converts.
         """
         return self._kernels.Stepper(self.weights, prepare)
 

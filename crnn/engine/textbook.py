@@ -90,7 +90,7 @@ class Engine:
 
     def stepper(self, prepare):
         """Return a `Stepper` on these passes."""
-        return Stepper(self._passes, prepare)
+        return Stepper(self._passes, prepare, self.output_size, self._dtype)
 
     def initial_states(self, batch_size):
         """Return what a batch begins with where no state is given, for each layer and direction."""
@@ -130,8 +130,10 @@ class Stepper:
     ----------
     passes : crnn.reference.Passes
     prepare : callable
-        ``x, out = prepare(stepper, x, out)`` checks the arguments of `step` and converts x to an
-        array of the dtype or of tokens.
+        ``x, out = prepare(stepper, x, out, of_block)`` checks the arguments of `step` or, if
+        ``of_block``, of `run_block`, and converts x to an array of the dtype or of tokens.
+    output_size : int
+    dtype : numpy.dtype
 
     Attributes
     ----------
@@ -144,8 +146,9 @@ class Stepper:
         Whether it still is as `reset` left it, without states; learned ones follow the parameters.
     """
 
-    def __init__(self, passes, prepare):
+    def __init__(self, passes, prepare, output_size, dtype):
         self._passes, self._prepare = passes, prepare
+        self._output_size, self._dtype = output_size, dtype
         self.reset(None)
 
     def reset(self, batch_size, states=None):
@@ -177,17 +180,42 @@ class Stepper:
         -------
         ndarray (B, O) or (O,)
         """
-        x, out = self._prepare(self, x, out)
+        x, out = self._prepare(self, x, out, False)
+        y = self._moved(x[None])[0]
+        return y if out is None else filled(out, y)
+
+    def run_block(self, x, out=None):
+        """Return y of time steps, one after the other, and move the state on.
+
+        Parameters
+        ----------
+        x : ndarray (T, B, I) or (T, I), or tokens (T, B) or (T,)
+        out : ndarray (T, B, O) or (T, O), optional
+            Where to put y.
+
+        Returns
+        -------
+        ndarray (T, B, O) or (T, O)
+        """
+        x, out = self._prepare(self, x, out, True)
+        y = self._moved(x)
+        return y if out is None else filled(out, y)
+
+    def _moved(self, x):
         features = () if x.dtype.kind in "iu" else (self._passes.layers[0].input_size,)
-        rows = x.reshape(self.batch_size, *features)
+        y = np.empty((len(x), self.batch_size, self._output_size), self._dtype)
         states = None if self.is_at_start else self._states
-        y, self._states = self._passes.step(rows, states)
-        self.is_at_start = False
-        y = y if self.batched else y[0]
-        if out is None:
-            return y
-        out[...] = y
-        return out
+        for t, rows in enumerate(x.reshape(len(x), self.batch_size, *features)):
+            y[t], states = self._passes.step(rows, states)
+        if len(x):
+            self._states, self.is_at_start = states, False
+        return y if self.batched else y[:, 0]
+
+
+def filled(out, y):
+    """Return out, filled with y."""
+    out[...] = y
+    return out
 
 
 def initial_states(passes, batch):

@@ -131,7 +131,9 @@ class Network:
         self._passes = ArrangedPasses(self.engine, configuration.batch_first)
         self._passes_over_arrays = self._passes if configuration.batch_first else self.engine
         self._gives_last = configuration.last
-        self._stream = None if configuration.bidirectional else Stream(self.engine)
+        self._stream = None
+        if not configuration.bidirectional:
+            self._stream = Stream(self.engine, None, configuration.batch_first)
         if type(self).step is Network.step and self._stream is not None:
             self.step = self._stream.step  # itself, unless a subclass has its own
 
@@ -667,6 +669,10 @@ class Network:
         """Run one time step on ``net.state``: `Stream.step` of a stream of the network's own."""
         return self._own_stream().step(x, out)
 
+    def run(self, x, out=None):
+        """Run a block of time steps on ``net.state``: `Stream.run` of the network's own stream."""
+        return self._own_stream().run(x, out)
+
     def _own_stream(self):
         if self._stream is None:
             raise NoStepsError(
@@ -695,7 +701,7 @@ class Network:
     def stream(self, batch_size=None):
         """Return a `Stream`: independent state over the same weights."""
         self._own_stream()
-        return Stream(self.engine, batch_size)
+        return Stream(self.engine, batch_size, self.batch_first)
 
     # --- copies and files ----------------------------------------------------------------------
 

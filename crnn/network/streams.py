@@ -5,6 +5,7 @@ import reprlib
 import numpy as np
 
 from crnn.base import checks
+from crnn.base.arrangement import BatchFirst
 from crnn.base.sequences import (
     check_kind,
     checked_rows,
@@ -26,6 +27,14 @@ class Stream:
     engine : Engine
     batch_size : int, optional
         None for one sequence, whose inputs and outputs have no axis for the batch.
+    batch_first : bool
+        Whether blocks have the batch before time.
+
+    Notes
+    -----
+    A stream serves one thread at a time; streams of one network serve as many threads as there are,
+    and wait for nothing that they share. A step holds the GIL, which it would take longer to give
+    up and get back; a block of `run`, and `step_many`, do not.
 
     Examples
     --------
@@ -40,8 +49,8 @@ class Stream:
     True
     """
 
-    def __init__(self, engine, batch_size=None):
-        self._engine = engine
+    def __init__(self, engine, batch_size=None, batch_first=False):
+        self._engine, self._batch_first = engine, batch_first
         self._stepper = engine.stepper(_Preparer(engine))
         self.step = self._stepper.step  # nothing stands between the caller and the compiled method
         self.reset(batch_size)
@@ -229,8 +238,61 @@ class Stream:
         ------
         TypeError, ValueError, IndexError
             If x or out is not as above, or a token is out of range. The state is then unchanged.
+        RuntimeError
+            If another thread is at work on this stream.
         """
         return self._stepper.step(x, out)
+
+    def run(self, x, out=None):
+        """Return the outputs of a block of time steps and move the state on.
+
+        The same bits as a `step` for each, in one call, during which other threads may run: as
+        sound or sensors bring them, some hundred samples at a time.
+
+        Parameters
+        ----------
+        x : array_like
+            (T, I) floats or (T,) integer tokens; for a batch (T, B, I) or (T, B), or with
+            ``batch_first`` (B, T, I) or (B, T). T may be 0.
+        out : ndarray, optional
+            Where to put the outputs: (T, O) or (T, B, O), of the network's dtype, C-contiguous.
+            With it, and an x that need not be converted, nothing is allocated.
+
+        Returns
+        -------
+        ndarray (T, O) or (T, B, O)
+            With ``batch_first`` (B, T, O).
+
+        Raises
+        ------
+        TypeError, ValueError, IndexError
+            If x or out is not as above, or a token is out of range. The state is then unchanged,
+            as it is after Ctrl-C.
+        RuntimeError
+            If another thread is at work on this stream.
+
+        Examples
+        --------
+        >>> import crnn
+        >>> import numpy as np
+        >>> net = crnn.LSTM(1, 8, 1, seed=0)
+        >>> stream, other = net.stream(), net.stream()
+        >>> sound = np.sin(np.arange(1024, dtype=np.float32))[:, None]
+        >>> blocks = [stream.run(block) for block in np.split(sound, 4)]
+        >>> samples = [other.step(sample) for sample in sound]
+        >>> bool((np.concatenate(blocks) == samples).all())
+        True
+        """
+        if not self._batch_first:
+            return self._stepper.run_block(x, out)
+        given = BatchFirst(x, None, self._engine.layers[0].input_size)
+        if out is None:
+            return given.public(self._stepper.run_block(given.x))
+        steps, *batch = given.x.shape[: 1 + given.is_batch]
+        checks.output_array(
+            out, (*batch, steps, self._engine.output_size), self._engine.parameters.dtype, x)
+        out[...] = given.public(self._stepper.run_block(given.x))
+        return out
 
 
 def _state_shapes(layers, rows):
@@ -249,7 +311,7 @@ def _described(account):
 
 
 class _Preparer:
-    """Checks the arguments of a step. It holds no stream, which would be a reference cycle."""
+    """Checks the arguments of steps. It holds no stream, which would be a reference cycle."""
 
     def __init__(self, engine):
         self._layers, self._skip = engine.layers, engine.skip
@@ -257,34 +319,49 @@ class _Preparer:
         self._dtype, self._initial_states = engine.parameters.dtype, engine.initial_states
         self._lookout = engine.lookout
 
-    def __call__(self, stepper, x, out):
-        """Convert what the loop cannot take as it is; called by the backend's Stepper."""
+    def __call__(self, stepper, x, out, of_block):
+        """Convert what the loop cannot take as it is; called by the backend's Stepper.
+
+        ``of_block`` says that x is many steps, along its first axis.
+        """
         array = given = checks.plain_array(x, "x")
-        is_tokens = array.dtype.kind in "iu" and array.ndim <= 1
+        axis = int(of_block)  # of the batch
+        is_tokens = array.dtype.kind in "iu" and axis <= array.ndim <= axis + 1
         check_kind(is_tokens, self._layers, self._skip)
         if is_tokens:
-            batch_size = len(array) if array.ndim else None
             array = checks.tokens(array, self._input_size)
         else:
-            if array.ndim not in (1, 2) or array.shape[-1] != self._input_size:
-                raise ValueError(
-                    f"x has shape {array.shape}; a step of this network, built with"
-                    f" input_size={self._input_size}, takes ({self._input_size},) or"
-                    f" (B, {self._input_size}) floats, a token, or (B,) tokens, which are integers"
-                )
-            batch_size = len(array) if array.ndim == 2 else None
+            if array.ndim - axis not in (1, 2) or array.shape[-1] != self._input_size:
+                raise ValueError(f"x has shape {array.shape}; {self._wanted(of_block)}")
             array = checks.real_array(array, "x", self._dtype, array.shape)
-        takes_batch = batch_size is not None and self._stands_for_any_batch(stepper)
+        batched = array.ndim > axis + (not is_tokens)
+        batch_size = array.shape[axis] if batched else None
+        takes_batch = batched and self._stands_for_any_batch(stepper)
         if is_tokens and takes_batch:
-            self._lookout.look_at_step(array)
+            self._look_at(array, of_block)
         if not takes_batch:
             _check_batch(stepper, batch_size)
         if out is not None:
-            each = () if batch_size is None else (batch_size,)
+            each = array.shape[: axis + batched]
             checks.output_array(out, (*each, self._output_size), self._dtype, given)
         if takes_batch:
             stepper.reset(batch_size)
         return array, out
+
+    def _wanted(self, of_block):
+        lead, what, tokens = ("T, ", "block", "(T,)") if of_block else ("", "step", "a token,")
+        alone = f"({lead}{self._input_size})" if of_block else f"({self._input_size},)"
+        batch = "(T, B)" if of_block else "(B,)"
+        return (
+            f"a {what} of this network, built with input_size={self._input_size}, takes {alone} or"
+            f" ({lead}B, {self._input_size}) floats, {tokens} or {batch} tokens, which are integers"
+        )
+
+    def _look_at(self, tokens, of_block):
+        if of_block:
+            self._lookout.look(tokens)
+        else:
+            self._lookout.look_at_step(tokens)
 
     def _stands_for_any_batch(self, stepper):
         if stepper.batched:

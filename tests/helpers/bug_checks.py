@@ -327,7 +327,7 @@ def check_each_alone(net, x, state, targets, options, last_only):
 
 
 def check_steps(module):
-    """One step at a time, against the whole sequence."""
+    """One step at a time, and a block of them, against the whole sequence."""
     rng = np.random.default_rng(4)
     for kind, tokens, options in (
         ("rnn-tanh", False, {}), ("rnn-tanh", True, {}),
@@ -336,15 +336,17 @@ def check_steps(module):
         ("lstm", False, {"num_layers": 2, "learn_state": True}),
     ):
         net = network(kind, I, H, O, rng=rng, **options)
-        stream = net.stream(B)
+        stream, other = net.stream(B), net.stream(B)
         net.vector = rng.uniform(-0.7, 0.7, net.num_parameters)
         x, state = input_for(rng, tokens), None if net.learn_state else state_for(net, rng)
         y, last = net(x, state)
         if state is not None:
-            stream.state = state
+            stream.state = other.state = state
         assert_close([stream.step(each) for each in x], y, rtol=1e-12)
-        for ours, theirs in zip(parts_of(stream.state), parts_of(last), strict=True):
-            assert_close(ours, theirs, rtol=1e-12)
+        assert_close(other.run(x), y, rtol=1e-12)
+        for each in (stream, other):
+            for ours, theirs in zip(parts_of(each.state), parts_of(last), strict=True):
+                assert_close(ours, theirs, rtol=1e-12)
 
 
 def check_apart(module):

@@ -51,6 +51,7 @@ STALE = "copy.stamp.item() != self.changes.item()"
 SHARE = "return W[x] if is_tokens(x) else x @ W\n"
 STEP = "new, tape = step(a[t, on], select(state, on), weights)"
 BACK = "da[t, on], dstate_prev, of_step = step_backward(reached, tape.steps[t], weights)"
+MOVED = "self._states, self.is_at_start = states, False"
 BUGS = [
     # forward
     Bug("bias dropped", "a = product(x, weights.W_xh) + weights.b_h",
@@ -215,16 +216,15 @@ BUGS = [
     Bug("the last outputs of both directions from the first", "whole[0, :, H:] = dh[:, H:]",
         "whole[0, :, H:] = dh[:, :H]", "ck"),
     # steps
-    Bug("a step forgets", "y, self._states = self._passes", "y, _ = self._passes", "s",
-        module=ENGINE),
-    Bug("a step keeps its old c", "y, self._states = self._passes.step(rows, states)",
-        "y, now = self._passes.step(rows, states)\n"
-        "        self._states = [(h, *c) for (h, *_), (_, *c) in"
-        " zip(now, self._states)]", "s", module=ENGINE),
-    Bug("a step keeps its old h", "y, self._states = self._passes.step(rows, states)",
-        "y, now = self._passes.step(rows, states)\n"
-        "        self._states = [(h, *c) for (_, *c), (h, *_) in"
-        " zip(now, self._states)]", "s", module=ENGINE),
+    Bug("a step forgets", MOVED, "self.is_at_start = False", "s", module=ENGINE),
+    Bug("a step keeps its old c", MOVED, "self.is_at_start = False\n"
+        "            self._states = [(h, *c) for (h, *_), (_, *c) in zip(states, self._states)]",
+        "s", module=ENGINE),
+    Bug("a step keeps its old h", MOVED, "self.is_at_start = False\n"
+        "            self._states = [(h, *c) for (_, *c), (h, *_) in zip(states, self._states)]",
+        "s", module=ENGINE),
+    Bug("a block forgets between its steps", "self._passes.step(rows, states)",
+        "self._passes.step(rows, states if t == 0 else self._states)", "s", module=ENGINE),
     Bug("states of a stream shared by its layers", "[[np.array(each) for each in state]"
         " for state in states]", "[[np.array(each) for each in states[0]] for _ in states]", "s",
         module=ENGINE),

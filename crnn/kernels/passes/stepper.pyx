@@ -1,8 +1,11 @@
-# One time step of a whole network, with everything that it touches held between calls: what a
-# stream runs. Pointers are held rather than memoryviews, which cost as much to acquire as a whole
-# step of a small network.
+# Time steps of a whole network, with everything that they touch held between calls: what a stream
+# runs. Pointers are held rather than memoryviews, which cost as much to acquire as a whole step of
+# a small network.
 
 cimport cython
+
+cdef enum:
+    LOOKED_WORK = 100000    # multiplications between looks for signals: some microseconds
 
 cdef struct StepLayer:
     Py_ssize_t inputs, hidden
@@ -11,7 +14,28 @@ cdef struct StepLayer:
     const real *b_h
     CellWeights cell
     StepTape tapes[2]           # of steps from the first of two states to the second, and back
+    Py_ssize_t states           # arrays of the state: h, and of an LSTM c
+    const real *initial[2]      # (H,): learned ones of these to begin with, or NULL for zeros
+    real *kept[2]               # (B, H): what they were when a block began
     Kind kind
+
+cdef struct Block:              # of steps, one after the other
+    const real *x               # (T, B, I), or NULL
+    const Py_ssize_t *tokens    # (T, B)
+    real *y                     # (T, B, O)
+    Py_ssize_t steps
+
+
+cdef inline Py_ssize_t steps_of(object a, bint of_block) noexcept:
+    return cnp.PyArray_DIM(<cnp.ndarray> a, 0) if of_block else 1
+
+
+cdef inline void begin_row(real *state, const real *initial, Py_ssize_t H) noexcept nogil:
+    # state (H,) = initial, or 0
+    if initial == NULL:
+        memset(state, 0, H * sizeof(real))
+    else:
+        memcpy(state, initial, H * sizeof(real))
 
 
 @cython.final
@@ -21,6 +45,7 @@ cdef class Stepper:
     cdef readonly Py_ssize_t batch_size
     cdef readonly bint batched
     cdef readonly bint is_at_start           # as `reset` left it, without states
+    cdef readonly bint is_busy               # whether a thread is at work on it without the GIL
     cdef Py_ssize_t inputs, outputs, depth
     cdef object weights                      # keeps alive what the pointers point to
     cdef const cnp.int64_t *changes          # how often parameters have changed
@@ -28,8 +53,12 @@ cdef class Stepper:
     cdef StepLayer *layers                   # from the input up
     cdef const real *W_hy                    # packed; NULL without a readout
     cdef const real *b_y
-    cdef list arrays                         # of each layer h, saved (2, B, H) and gates (B, G*H)
-    cdef bint now                            # which of the two are the states
+    cdef list arrays                         # of each layer h, saved (3, B, H) and gates (B, G*H)
+    cdef object tokens                       # (B,): those of one step of a block
+    cdef Py_ssize_t *own_tokens              # where they lie
+    cdef bint now                            # which of the first two are the states
+    cdef Block block                         # that runs
+    cdef double work                         # multiplications of a step of one sequence
     cdef object prepare
 
     def __cinit__(self, weights, prepare):
@@ -43,7 +72,8 @@ cdef class Stepper:
 
     def __init__(self, weights, prepare):
         cdef Py_ssize_t k
-        self.weights, self.change = weights, -1
+        learned = iter(weights.initial_states or ())
+        self.weights, self.change, self.work = weights, -1, weights.work(False)
         self.changes = <const cnp.int64_t *> cnp.PyArray_DATA(weights.changes)
         self.inputs, self.outputs = weights.input_size, weights.output_size
         for k in range(self.depth):
@@ -53,28 +83,39 @@ cdef class Stepper:
             self.layers[k].W_xh, self.layers[k].b_h = pointer(layer.W_xh), pointer(layer.b_h)
             self.layers[k].cell.b_hn = pointer(layer.b_hn)
             self.layers[k].cell.W_ch = pointer(layer.W_ch)
+            self.layers[k].states = layer.kind.num_states
+            for i, row in enumerate(next(learned, {}).values() if layer.kind.has_state else ()):
+                self.layers[k].initial[i] = pointer(row)
         self.b_y = pointer(weights.parameters["b_y"]) if weights.has_readout else NULL
         self.prepare = prepare
         self.reset(None)
 
     cdef inline bint is_fresh(self, bint floats) noexcept:
-        # whether the packed weights that a step needs are those of the parameters
+        # whether the packed weights that a step needs are those of the parameters, and no other
+        # thread is at work
         return self.change == self.changes[0] and not (
-            floats and self.layers[0].W_xh_packed == NULL)
+            self.is_busy or floats and self.layers[0].W_xh_packed == NULL)
 
-    cdef bint refresh(self, object x) except -1:
+    cdef bint refresh(self, object x, bint of_block) except -1:
         # looks for packed weights again; returns whether x is an array of floats. Others may change
         # parameters, and the state, while it packs: it is done when it finds nothing to do, and
         # what it returns holds then.
-        cdef bint floats = self.is_array(x, REAL_TYPE, self.inputs)
+        cdef bint floats = self.is_array(x, REAL_TYPE, self.inputs, of_block)
         while not self.is_fresh(floats):
             self.pack(floats)
-            floats = self.is_array(x, REAL_TYPE, self.inputs)
+            floats = self.is_array(x, REAL_TYPE, self.inputs, of_block)
         return floats
+
+    cdef int check_free(self) except -1:
+        if self.is_busy:
+            raise RuntimeError("another thread is at work on this stream; each thread needs a"
+                               " stream of its own, from net.stream()")
+        return 0
 
     cdef bint pack(self, bint floats) except -1:
         cdef cnp.int64_t change = self.changes[0]
         cdef Py_ssize_t k
+        self.check_free()
         for k in range(self.depth):
             packed = self.weights.layers[k].packed
             self.layers[k].cell.W_hh = pointer(packed("W_hh"))
@@ -84,7 +125,7 @@ cdef class Stepper:
         if self.b_y != NULL:
             self.W_hy = pointer(self.weights.packed("W_hy"))
         if self.is_at_start:
-            self.follow()
+            self.begin()
         self.change = change
         return True
 
@@ -94,32 +135,44 @@ cdef class Stepper:
         One sequence for None, else ``batch_size`` of them.
         """
         cdef Py_ssize_t k
+        self.check_free()
         rows = 1 if batch_size is None else batch_size
         arrays = [self.new_arrays(&self.layers[k], rows) for k in range(self.depth)]
-        for own, given in zip(arrays, states or self.learned()):
+        tokens = aligned_zeros((rows,), "intp")
+        for own, given in zip(self.states_in(arrays), states or ()):
             for array, value in zip(own, given):
                 array[0] = value
         # nothing has changed if memory runs out before, and from here on nothing can fail
-        self.arrays = arrays
+        self.arrays, self.tokens, self.own_tokens = arrays, tokens, indices(tokens)
         self.batched, self.batch_size, self.now = batch_size is not None, rows, False
         self.is_at_start = states is None
         for k in range(self.depth):
             self.point_states(k, 0)
             self.point_states(k, 1)
+        if self.is_at_start:
+            self.begin()
 
-    cdef list learned(self):
-        # for each layer the initial states, arrays (H,); empty where they are zeros
-        return [each.values() for each in self.weights.initial_states or ()]
+    cdef void begin(self) noexcept nogil:
+        # has the states be what a sequence begins with: zeros, or what has been learned
+        cdef Py_ssize_t k, i, b, H
+        for k in range(self.depth):
+            H = self.layers[k].hidden
+            for i in range(self.layers[k].states):
+                for b in range(self.batch_size):
+                    begin_row(self.now_of(k, i) + b * H, self.layers[k].initial[i], H)
 
-    cdef int follow(self) except -1:
-        # has a state that no step has moved yet follow learned ones, which may have changed
-        for own, rows in zip(self.arrays, self.learned()):
-            for array, row in zip(own, rows):
-                array[0] = row
-        return 0
+    cdef inline real *now_of(self, Py_ssize_t k, Py_ssize_t i) noexcept nogil:
+        # h or, for i = 1, c of layer k, (B, H)
+        cdef const StepTape *tape = &self.layers[k].tapes[self.now]
+        return <real *> (tape.saved_before if i else tape.before)
+
+    cdef inline real *next_of(self, Py_ssize_t k, Py_ssize_t i) noexcept nogil:
+        # where a step puts the same
+        cdef const StepTape *tape = &self.layers[k].tapes[self.now]
+        return tape.saved if i else tape.h
 
     cdef list new_arrays(self, const StepLayer *layer, rows):
-        cdef tuple shape = (2, rows, layer.hidden)
+        cdef tuple shape = (3, rows, layer.hidden)
         cdef object dtype = self.weights.dtype
         if not layer.kind.has_gates:
             return [aligned_zeros(shape, dtype), None, None]
@@ -137,83 +190,161 @@ cdef class Stepper:
         if layer.kind.has_gates:
             tape.saved_before = pointer(saved) + now * size
             tape.saved, tape.gates = pointer(saved) + (not now) * size, pointer(gates)
+        layer.kept[0] = pointer(h) + 2 * size
+        layer.kept[1] = pointer(saved) + 2 * size if layer.kind.has_c else NULL
 
     @property
     def state(self):
-        """Copies of the states: for each layer h, and of an LSTM c, in a list."""
+        """Copies of the states: for each layer that has one h, and of an LSTM c, in a list."""
+        self.check_free()
         if self.is_at_start:
-            self.follow()
-        return [[each[int(self.now)].copy() for each in self.states_of(k)]
-                for k in range(self.depth)]
+            self.begin()
+        return [[each[int(self.now)].copy() for each in own]
+                for own in self.states_in(self.arrays)]
 
-    cdef list states_of(self, Py_ssize_t k):
-        return self.arrays[k][: 2 if self.layers[k].kind.has_c else 1]
+    cdef list states_in(self, list arrays):
+        # those of each layer that are its state
+        return [own[: self.layers[k].states] for k, own in enumerate(arrays)
+                if self.layers[k].states]
 
-    cdef inline bint is_array(self, object a, int type_number, Py_ssize_t columns) noexcept:
+    # --- what is ready is taken: of_block says that there is an axis for steps, before all others
+
+    cdef inline bint is_array(
+        self, object a, int type_number, Py_ssize_t columns, bint of_block
+    ) noexcept:
         # an aligned, C-contiguous native array of this type with one row of `columns` (or, for
         # columns = 0, one number) for each sequence
-        cdef int axes = self.batched + (columns > 0)
+        cdef int axes = of_block + self.batched + (columns > 0)
         if not is_ready(a, type_number):
             return False
         if cnp.PyArray_NDIM(<cnp.ndarray> a) != axes:
             return False
-        if self.batched and cnp.PyArray_DIM(<cnp.ndarray> a, 0) != self.batch_size:
+        if self.batched and cnp.PyArray_DIM(<cnp.ndarray> a, of_block) != self.batch_size:
             return False
         return columns == 0 or cnp.PyArray_DIM(<cnp.ndarray> a, axes - 1) == columns
 
-    cdef bint is_tokens(self, object a) noexcept:
-        cdef Py_ssize_t b
-        cdef const Py_ssize_t *tokens
-        if not self.is_array(a, cnp.NPY_INTP, 0):
+    cdef bint is_tokens(self, object a, bint of_block) noexcept:
+        if not self.is_array(a, cnp.NPY_INTP, 0, of_block):
             return False
-        tokens = indices(a)
-        for b in range(self.batch_size):
-            if not 0 <= tokens[b] < self.inputs:
+        return self.are_known(indices(a), self.batch_size * steps_of(a, of_block))
+
+    cdef bint are_known(self, const Py_ssize_t *tokens, Py_ssize_t n) noexcept nogil:
+        # whether all n tokens are in range
+        cdef Py_ssize_t i
+        for i in range(n):
+            if not 0 <= tokens[i] < self.inputs:
                 return False
         return True
 
-    cdef inline bint takes(self, object x, object out, bint floats) noexcept:
+    cdef inline bint takes(self, object x, object out, bint floats, bint of_block) noexcept:
         # whether the loop can take these as they are; floats: x is_array of them
-        if not (floats or self.is_tokens(x)):
+        if not (floats or self.is_tokens(x, of_block)):
             return False
         return out is None or (
-            self.is_array(out, REAL_TYPE, self.outputs)
-            and cnp.PyArray_ISWRITEABLE(<cnp.ndarray> out) and self.are_apart(x, out, floats))
+            self.is_array(out, REAL_TYPE, self.outputs, of_block)
+            and steps_of(out, of_block) == steps_of(x, of_block)
+            and cnp.PyArray_ISWRITEABLE(<cnp.ndarray> out)
+            and self.are_apart(x, out, floats, steps_of(x, of_block)))
 
-    cdef inline bint are_apart(self, object x, object out, bint floats) noexcept:
+    cdef inline bint are_apart(
+        self, object x, object out, bint floats, Py_ssize_t steps
+    ) noexcept:
         cdef Py_ssize_t x_bytes = sizeof(Py_ssize_t), out_bytes = self.outputs * sizeof(real)
         cdef char *x_start = <char *> cnp.PyArray_DATA(<cnp.ndarray> x)
         cdef char *out_start = <char *> cnp.PyArray_DATA(<cnp.ndarray> out)
         if floats:
             x_bytes = self.inputs * sizeof(real)
-        return (x_start + self.batch_size * x_bytes <= out_start
-                or out_start + self.batch_size * out_bytes <= x_start)
+        return (x_start + steps * self.batch_size * x_bytes <= out_start
+                or out_start + steps * self.batch_size * out_bytes <= x_start)
 
-    cdef object new_output(self):
-        cdef cnp.npy_intp[2] shape
-        shape[0] = self.batch_size
-        shape[1] = self.outputs
+    cdef inline object new_output(self, Py_ssize_t steps, bint of_block):
+        cdef cnp.npy_intp[3] shape
+        cdef int axes = 0
+        if of_block:
+            shape[axes] = steps
+            axes += 1
         if self.batched:
-            return cnp.PyArray_SimpleNew(2, shape, REAL_TYPE)
-        return cnp.PyArray_SimpleNew(1, &shape[1], REAL_TYPE)
+            shape[axes] = self.batch_size
+            axes += 1
+        shape[axes] = self.outputs
+        return cnp.PyArray_SimpleNew(axes + 1, shape, REAL_TYPE)
 
     def step(self, x, out=None):
         """One time step; what is not ready for the loop goes through ``prepare`` first."""
-        cdef bint floats = self.is_array(x, REAL_TYPE, self.inputs)
+        return self.move(x, out, False)
+
+    def run_block(self, x, out=None):
+        """Time steps one after the other, without the GIL: all, or none if a signal interrupts."""
+        return self.move(x, out, True)
+
+    cdef inline object move(self, object x, object out, bint of_block):
+        cdef bint floats = self.is_array(x, REAL_TYPE, self.inputs, of_block)
         if not self.is_fresh(floats):
-            floats = self.refresh(x)
-        if not self.takes(x, out, floats):
-            x, out = self.prepare(self, x, out)
-            floats = self.refresh(x)
-            if not self.takes(x, out, floats):
+            floats = self.refresh(x, of_block)
+        if not self.takes(x, out, floats, of_block):
+            x, out = self.prepare(self, x, out, of_block)
+            floats = self.refresh(x, of_block)
+            if not self.takes(x, out, floats, of_block):
                 raise RuntimeError("the stream was changed while x was being converted")
         if out is None:
-            out = self.new_output()
-        self.run(pointer(out), pointer(x) if floats else NULL, indices(x))
-        self.now, self.is_at_start = not self.now, False
+            out = self.new_output(steps_of(x, of_block), of_block)
+        if of_block:
+            self.block.x, self.block.tokens = pointer(x) if floats else NULL, indices(x)
+            self.block.y, self.block.steps = pointer(out), steps_of(x, True)
+            self.run_steps()
+        else:
+            self.run(pointer(out), pointer(x) if floats else NULL, indices(x))
+            self.now, self.is_at_start = not self.now, False
         return out
 
-    cdef void run(self, real *y, const real *x, const Py_ssize_t *tokens) noexcept:
+    cdef int run_steps(self) except -1:
+        # all of the block
+        cdef Py_ssize_t one = 1
+        cdef bint was_at_start = self.is_at_start
+        self.keep(False)
+        self.is_busy = True
+        try:
+            run_tasks(<Task> run_block_part, <void *> self, &one, 1, 1)
+        except BaseException:
+            self.keep(True)
+            self.is_at_start = was_at_start
+            raise
+        finally:
+            self.is_busy = False
+        return 0
+
+    cdef void keep(self, bint back) noexcept nogil:
+        # copies the states to where they are kept, or back
+        cdef Py_ssize_t k, i, size
+        for k in range(self.depth):
+            size = self.batch_size * self.layers[k].hidden * sizeof(real)
+            for i in range(self.layers[k].states):
+                if back:
+                    memcpy(self.now_of(k, i), self.layers[k].kept[i], size)
+                else:
+                    memcpy(self.layers[k].kept[i], self.now_of(k, i), size)
+
+    cdef void run_part(self, Pulse *pulse) noexcept nogil:
+        cdef Py_ssize_t t, n = self.batch_size
+        cdef Py_ssize_t every = max(1, <Py_ssize_t> (LOOKED_WORK / (1 + n * self.work)))
+        cdef const real *x = self.block.x
+        for t in range(self.block.steps):
+            if t % every == 0 and must_stop(pulse):
+                return
+            if x == NULL:
+                self.take_tokens(self.block.tokens + t * n)
+            self.run(self.block.y + t * n * self.outputs, x, self.own_tokens)
+            self.now, self.is_at_start = not self.now, False
+            if x != NULL:
+                x += n * self.inputs
+
+    cdef void take_tokens(self, const Py_ssize_t *tokens) noexcept nogil:
+        # they were in range, but somebody may have changed them since
+        cdef Py_ssize_t b
+        for b in range(self.batch_size):
+            self.own_tokens[b] = min(max(tokens[b], 0), self.inputs - 1)
+
+    cdef void run(self, real *y, const real *x, const Py_ssize_t *tokens) noexcept nogil:
         # from x or, if it is NULL, from tokens
         cdef Py_ssize_t _k, width
         cdef bint now = self.now
@@ -234,3 +365,9 @@ cdef class Stepper:
             linear_rows(y, x, self.W_hy, self.b_y, rows.n, rows.H, self.outputs, False)
         else:
             memcpy(y, x, rows.n * rows.H * sizeof(real))
+
+
+cdef void run_block_part(
+    Stepper stepper, Py_ssize_t phase, Py_ssize_t part, Pulse *pulse
+) noexcept nogil:
+    stepper.run_part(pulse)
