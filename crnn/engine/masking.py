@@ -12,6 +12,7 @@ from crnn.base import checks
 from crnn.base.losses import checked_loss
 from crnn.base.sequences import check_kind, checked_sequence, valid_steps
 from crnn.base.weights import Weighting
+from crnn.engine.textbook import filled
 from crnn.reference.network import Passes
 
 
@@ -232,14 +233,16 @@ class _Top:
     Attributes
     ----------
     directions : {1, 2}
+    output_size : int
+    dtype : numpy.dtype
     """
 
     def __init__(self, engine):
         activation = "linear" if engine.readout is None else engine.readout.activation
         self._passes = Passes(engine.layers, engine.parameters, activation)
         layer = engine.layers[self._passes.body - 1]
-        self.directions, self._size, self._dtype = (
-            layer.directions, layer.output_size, engine.parameters.dtype)
+        self.directions, self._size = layer.directions, layer.output_size
+        self.output_size, self.dtype = engine.output_size, engine.parameters.dtype
 
     def outputs_in(self, states):
         """Return the outputs in a state (B, O)."""
@@ -248,7 +251,7 @@ class _Top:
 
     def outputs_of_zeros(self):
         """Return the outputs where the layer puts out 0 (O,)."""
-        return self._passes.outputs(np.zeros((1, 1, self._size), self._dtype))[0, 0]
+        return self._passes.outputs(np.zeros((1, 1, self._size), self.dtype))[0, 0]
 
 
 class MaskedStepper:
@@ -287,11 +290,29 @@ class MaskedStepper:
 
     def step(self, x, out=None):
         """As `Stepper.step`."""
-        x, out = self._prepare(self, x, out)
+        x, out = self._prepare(self, x, out, False)
         self._mask.check_kind(x.dtype.kind in "iu")
+        return filled(out, self._stepped(x))
+
+    def run_block(self, x, out=None):
+        """As `Stepper.run_block`."""
+        x, out = self._prepare(self, x, out, True)
+        self._mask.check_kind(x.dtype.kind in "iu")
+        batch = (self.batch_size,) if self.batched else ()
+        y = np.empty((len(x), *batch, self._top.output_size), self._top.dtype)
+        was_at_start, before = self.is_at_start, self.state
+        try:
+            for t, row in enumerate(x):
+                y[t] = self._stepped(row)
+        except BaseException:  # all of the block, or none
+            self.reset(self.batch_size if self.batched else None, None if was_at_start else before)
+            raise
+        return filled(out, y)
+
+    def _stepped(self, x):
         is_step = self._mask.is_step(x)
         if is_step.all():
-            return self._stepper.step(x, out)
+            return self._stepper.step(x)
         before = self._stepper.state
         y = self._top.outputs_in(before)
         y = y if self.batched else y[0]
@@ -302,7 +323,4 @@ class MaskedStepper:
                 for array, kept in zip(own, old, strict=True):
                     array[~is_step] = kept[~is_step]
             self._stepper.reset(self.batch_size, after)
-        if out is None:
-            return y
-        out[...] = y
-        return out
+        return y

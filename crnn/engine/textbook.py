@@ -181,8 +181,7 @@ class Stepper:
         ndarray (B, O) or (O,)
         """
         x, out = self._prepare(self, x, out, False)
-        y = self._moved(x[None])[0]
-        return y if out is None else filled(out, y)
+        return filled(out, self._moved(x[None])[0])
 
     def run_block(self, x, out=None):
         """Return y of time steps, one after the other, and move the state on.
@@ -198,8 +197,7 @@ class Stepper:
         ndarray (T, B, O) or (T, O)
         """
         x, out = self._prepare(self, x, out, True)
-        y = self._moved(x)
-        return y if out is None else filled(out, y)
+        return filled(out, self._moved(x))
 
     def _moved(self, x):
         features = () if x.dtype.kind in "iu" else (self._passes.layers[0].input_size,)
@@ -213,7 +211,9 @@ class Stepper:
 
 
 def filled(out, y):
-    """Return out, filled with y."""
+    """Return out, filled with y, or y if it is None."""
+    if out is None:
+        return y
     out[...] = y
     return out
 

@@ -196,6 +196,11 @@ def test_streams_leave_out_the_same_steps(rng, cell, tokens, learn_state):
     for b in range(B):
         net.reset()
         close(np.array([net.step(each) for each in x[:, b]]), y[:, b])
+    blocks = net.stream(B)
+    close(np.concatenate([blocks.run(x[:2]), blocks.run(x[2:], np.empty((T - 2, B, O)))]), y)
+    for one, two in zip(arrays(blocks.state), arrays(end), strict=True):
+        for own, other in zip(one, two, strict=True):
+            close(own, other)
     stream.reset(rows=[1])
     nothing = np.zeros(B, int) if tokens else np.full((B, I), -1.5)
     expected = y[-1].copy()
