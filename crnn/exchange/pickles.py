@@ -1,9 +1,10 @@
 """Pickles, read without running anything that they name.
 
 A pickle is a list of instructions for a machine with a stack. This one follows those that build
-plain values: numbers, texts, lists, tuples, dicts. What a pickle would have Python import and call
-becomes a `Made`, of which only the name is kept, unless the caller has a function of its own in the
-place of that name. Pickle's own module, which does import and call, is not used.
+plain values, of protocol 2 and above: numbers, texts, lists, tuples, dicts. What a pickle would
+have Python import and call becomes a `Made`, of which only the name is kept, unless the caller has
+a function of its own in the place of that name. Pickle's own module, which does import and call, is
+not used.
 """
 
 import pickletools
@@ -13,13 +14,15 @@ CONSTANTS = {
     "NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": (),
 }
 VALUES = {
-    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING",
-    "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
-    "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
+    "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "BINSTRING",
+    "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "BINUNICODE",
+    "SHORT_BINUNICODE", "BINUNICODE8",
 }
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-PUTS, GETS = {"PUT", "BINPUT", "LONG_BINPUT"}, {"GET", "BINGET", "LONG_BINGET"}
+PUTS, GETS = {"BINPUT", "LONG_BINPUT"}, {"BINGET", "LONG_BINGET"}
 SKIPPED = {"PROTO", "FRAME"}
+FOLLOWED = VALUES | CONSTANTS.keys() | PUTS | GETS | TUPLES.keys() | SKIPPED  # and methods
+CODES = {each.code.encode("latin-1"): each for each in pickletools.opcodes}
 KEYS = (str, int, float, type(None))  # others can take for ever to hash
 
 
@@ -72,7 +75,7 @@ def load(file, calls, persistent):
         It is no whole pickle, or one with instructions that no program writes for plain values.
     """
     try:
-        return _Machine(calls, persistent).run(pickletools.genops(file))
+        return _Machine(calls, persistent).run(file)
     except (IndexError, KeyError, AttributeError, TypeError, OverflowError) as error:
         raise ValueError(f"its instructions do not fit together: {error!r}") from None
 
@@ -82,11 +85,20 @@ class _Machine:
         self.calls, self.persistent = calls, persistent
         self.stack, self.memo = [], {}
 
-    def run(self, instructions):
-        for code, argument, _ in instructions:
-            if code.name == "STOP":
+    def run(self, file):
+        """Follow instructions up to the last one, and return what is then on the stack."""
+        while letter := file.read(1):
+            code = CODES.get(letter)
+            name = "none at all" if code is None else code.name
+            if name == "STOP":
                 return self.stack.pop()
-            self.follow(code.name, argument)
+            if name == "GLOBAL":
+                module, own = (file.readline().decode("utf-8", "replace") for _ in range(2))
+                self.stack.append(Named(f"{module.strip()}.{own.strip()}"))
+                continue
+            if name not in FOLLOWED and not hasattr(self, f"do_{name.lower()}"):
+                raise ValueError(f"it has the instruction {name}, which is not followed")
+            self.follow(name, None if code.arg is None else code.arg.reader(file))
         raise ValueError("it has no end")
 
     def follow(self, name, argument):
@@ -102,13 +114,7 @@ class _Machine:
         elif name in TUPLES:
             stack.append(tuple(self.popped(TUPLES[name])))
         elif name not in SKIPPED:
-            method = getattr(self, f"do_{name.lower()}", None)
-            if method is None:
-                raise ValueError(f"it has the instruction {name}, which is not followed")
-            if name in ("GLOBAL", "INST", "PERSID"):
-                method(argument)
-            else:
-                method()
+            getattr(self, f"do_{name.lower()}")()
 
     def popped(self, count):
         """Take this many values off the stack."""
@@ -200,9 +206,6 @@ class _Machine:
     def do_setitems(self):
         self.add_items(self.marked())
 
-    def do_global(self, argument):
-        self.stack.append(Named(argument.replace(" ", ".", 1)))
-
     def do_stack_global(self):
         module, name = self.popped(2)
         self.stack.append(Named(f"{module}.{name}"))
@@ -221,15 +224,9 @@ class _Machine:
         named, *arguments = self.marked()
         self.stack.append(self.call(named, arguments))
 
-    def do_inst(self, argument):
-        self.stack.append(self.call(Named(argument.replace(" ", ".", 1)), self.marked()))
-
     def do_build(self):
         """Take off the stack the attributes that an object would be given."""
         self.popped(1)
-
-    def do_persid(self, argument):
-        self.stack.append(self.persistent(argument))
 
     def do_binpersid(self):
         self.stack.append(self.persistent(*self.popped(1)))

@@ -11,6 +11,12 @@ from crnn.layers import Dropout
 def read(source, *, layers=None, activations=None, nonlinearity=None, initial_state=None,
          last=False, batch_first=None, dtype=None):
     """Return the `Description` of a network of PyTorch's; see `crnn.from_torch`."""
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are read as they are
+        return _described(source, layers, activations, nonlinearity, initial_state, last,
+                          batch_first, dtype)
+
+
+def _described(source, layers, activations, nonlinearity, initial_state, last, batch_first, dtype):
     origin = torch_sources.opened(source)
     states = _states(initial_state)
     names = {each for each in states if isinstance(each, str)}

@@ -296,6 +296,15 @@ def test_biases_are_added_in_the_dtype_that_is_asked_for():
     np.testing.assert_array_equal(net.parameters["b_h_l0"], sums.detach().numpy())
 
 
+def test_weights_that_are_no_numbers_are_read_as_they_are():
+    signalling = np.full(20, 0x7F800001, np.uint32).view(np.float32)  # converting it may warn
+    state = {"weight_ih_l0": np.full((20, 3), np.inf), "weight_hh_l0": np.full((20, 5), 1e300),
+             "bias_ih_l0": signalling, "bias_hh_l0": signalling}
+    net = crnn.from_torch(state, dtype="float32")
+    assert np.isinf(net.parameters["W_hh_l0"]).all()
+    assert np.isnan(net.parameters["b_h_l0"]).all()
+
+
 def test_the_order_where_names_are_sorted(tmp_path):
     """As in safetensors files: fc comes before lstm, and only widths can tell."""
     for inputs, fits in ((3, True), (2, False)):

@@ -6,6 +6,7 @@ import random
 import sys
 import tempfile
 import time
+import warnings
 
 from crnn.files.disk import FormatError
 from crnn.files.printable import printable
@@ -35,7 +36,9 @@ def try_file(read, path, make_network):
     """
     begin, description = time.process_time(), None
     try:
-        description = read(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            description = read(path)
     except ValueError as error:
         if not (isinstance(error, FormatError) or "layers=" in str(error)
                 or "activations=" in str(error) or "nonlinearity=" in str(error)):
