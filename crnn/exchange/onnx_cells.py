@@ -7,6 +7,7 @@ as i, o, f; and two biases, of the input's side and of the state's.
 import numpy as np
 
 from crnn import layers
+from crnn.exchange.onnx_folding import compact
 from crnn.exchange.onnx_values import (
     ALL,
     BLOCKS,
@@ -58,20 +59,20 @@ def recurrent(node, *inputs):
         If the shapes of the weights do not fit together.
     """
     given = dict(zip(INPUTS, inputs, strict=False))
-    directions = _directions(node)
+    directions, batch_first = _directions(node), _layout(node) == 1
     weights, H, input_size = _weights(node, given, len(directions))
     layer = _layer(node, H, directions, "P" in weights)
-    stage = Stage(layer, (1 + layer.bidirectional) * H, (node.name,),
-                  lone_reverse=directions == ("_reverse",), batch_first=_layout(node) == 1)
-    x, stage.time, stage.batch = _read_input(node, given["X"], input_size, stage.batch_first)
+    x, time, batch = _read_input(node, given["X"], input_size, batch_first)
     source = with_features(x, input_size)
     below, when, columns = resolved(source)
     if when != ALL:
         raise Inexpressible(f"it reads only {when} of the layer below")
-    stage.source = below
+    stage = Stage(
+        layer, (1 + layer.bidirectional) * H, (node.name,), below, time=time, batch=batch,
+        lone_reverse=directions == ("_reverse",), batch_first=batch_first)
     for number, end in enumerate(directions):
         found = _direction(node.op, weights, number, layer)
-        found["W_xh"] = scattered(found["W_xh"], columns, below.width)
+        found["W_xh"] = scattered(found["W_xh"], columns, below.width, node.spend)
         stage.weights |= {name + end: each for name, each in found.items()}
     if stage.lone_reverse:
         stage.weights = _zeros_like(stage.weights) | stage.weights
@@ -81,10 +82,11 @@ def recurrent(node, *inputs):
     return _outputs(node, stage, directions)
 
 
-def scattered(matrix, columns, width):
+def scattered(matrix, columns, width, spend):
     """Return a matrix (width, n) that multiplies some columns of the input, and others by 0."""
     if columns is None:
         return matrix
+    spend(width * matrix.shape[1] * matrix.itemsize)
     wide = np.zeros((width, matrix.shape[1]), matrix.dtype)
     np.add.at(wide, columns, matrix)
     return wide
@@ -118,6 +120,7 @@ def _weights(node, given, directions):
             raise Inexpressible(f"its {name} is no constant in the file ({reason})")
         if value.dtype.kind != "f":
             raise FormatError(f"{node}: {name} holds {value.dtype} numbers")
+        node.spend(value.nbytes)  # what repeats takes its memory from here on
         found[name] = value
     G = len(ORDERS[node.op])
     shapes = {name: each.shape for name, each in found.items()}
@@ -219,11 +222,9 @@ def _read_lengths(lengths, stage, source):
         return
     if isinstance(lengths, np.ndarray):
         steps = source.shape[1 if stage.batch_first else 0]
-        if not (lengths == steps).all():
+        if not (compact(lengths) == steps).all():
             stage.lengths = "constants"
-            stage.problems += (
-                f"sequence_lens are the constants {lengths.reshape(-1)[:8].tolist()}, which are for"
-                " the call to say",)
+            stage.problems += ("sequence_lens are constants, which are for the call to say",)
     elif _is_given(lengths):
         stage.lengths = _words(lengths)
     else:

@@ -11,6 +11,8 @@ import numpy as np
 from crnn.exchange.onnx_tensors import TYPES
 from crnn.exchange.onnx_values import Inexpressible
 
+MOST_SIZES = 64  # in a shape
+
 
 def fold(node, arrays):
     """Return the outputs of a node, a list of arrays.
@@ -27,8 +29,7 @@ def fold(node, arrays):
     """
     if node.op not in FOLDS:
         raise Inexpressible("crnn does not compute it")
-    with np.errstate(all="ignore"):
-        found = FOLDS[node.op](node, *arrays)
+    found = FOLDS[node.op](node, *arrays)
     return found if isinstance(found, list) else [found]
 
 
@@ -39,9 +40,16 @@ def whole_numbers(array):
     ------
     Inexpressible
     """
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or array.size > 64:
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or array.size > MOST_SIZES:
         raise Inexpressible("its sizes or places are not known whole numbers")
     return [int(each) for each in array.reshape(-1)]
+
+
+def compact(array):
+    """Return an array with one place along axes along which it only repeats."""
+    repeats = [stride == 0 and size > 1
+               for stride, size in zip(array.strides, array.shape, strict=True)]
+    return array[tuple(slice(0, 1) if each else slice(None) for each in repeats)]
 
 
 def axes_of(node, arrays, place):
@@ -79,13 +87,6 @@ def _equal_sizes(size, count):
     return [each] * (count - 1) + [size - each * (count - 1)]
 
 
-def _compact(array):
-    """Return an array with one place along axes along which it only repeats."""
-    repeats = [stride == 0 and size > 1
-               for stride, size in zip(array.strides, array.shape, strict=True)]
-    return array[tuple(slice(0, 1) if each else slice(None) for each in repeats)]
-
-
 def _constant(node):
     attributes = node.attributes
     for name, dtype in (("value_float", np.float32), ("value_floats", np.float32),
@@ -112,11 +113,11 @@ def _concat(node, *arrays):
     shape[axis] = sum(each.shape[axis] for each in arrays)
     small = []
     for each in arrays:  # repeated along the other axes: once will do
-        compact = _compact(each)
-        small.append(np.broadcast_to(compact, [
+        once = compact(each)
+        small.append(np.broadcast_to(once, [
             have if place == axis % each.ndim else want
             for place, (have, want) in enumerate(zip(
-                each.shape, np.broadcast_shapes(*[_others(_compact(one), axis) for one in arrays]),
+                each.shape, np.broadcast_shapes(*[_others(compact(one), axis) for one in arrays]),
                 strict=True))]))
     node.spend(sum(each.nbytes for each in small))
     return np.broadcast_to(np.concatenate(small, axis), shape)
@@ -131,7 +132,7 @@ def _reshape(node, x, shape):
     sizes = whole_numbers(shape)
     if not node.attributes.get("allowzero"):
         sizes = [x.shape[place] if size == 0 else size for place, size in enumerate(sizes)]
-    small = _compact(x)
+    small = compact(x)
     if small.size == 1 and -1 not in sizes and math.prod(sizes) == x.size:
         return np.broadcast_to(small.reshape(()), sizes)
     node.spend(0 if x.flags.c_contiguous else x.nbytes)
@@ -151,7 +152,7 @@ def _cast(node, x):
     to = node.attributes["to"]
     if to not in TYPES or to == 16:
         raise Inexpressible("it makes another kind of numbers")
-    small = _compact(x)
+    small = compact(x)
     node.spend(small.size * 8)
     cast = small.astype(np.dtype(TYPES[to][0]).newbyteorder("="))
     return np.broadcast_to(cast, x.shape)
@@ -197,7 +198,7 @@ def _range(node, start, limit, step):
 
 def _arithmetic(function):
     def folded(node, *arrays):
-        small = [_compact(each) for each in arrays]
+        small = [compact(each) for each in arrays]
         node.spend(math.prod(np.broadcast_shapes(*[each.shape for each in small])) * 8)
         found = function(*small)
         return np.broadcast_to(found, np.broadcast_shapes(*[each.shape for each in arrays]))
@@ -258,7 +259,7 @@ FOLDS = {
     "Sqrt": _arithmetic(np.sqrt),
     "ReduceProd": lambda node, x, *rest: (
         np.prod(x, keepdims=bool(node.attributes.get("keepdims", 1)))
-        if axes_of(node, (x, *rest), 1) in (None, [0]) and x.ndim == 1
+        if axes_of(node, (x, *rest), 1) in (None, [0]) and x.ndim == 1 and x.size <= MOST_SIZES
         else _not_a_vector()),
     "DequantizeLinear": _dequantize,
 }

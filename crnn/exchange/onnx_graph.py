@@ -146,7 +146,7 @@ class Walk:
         attributes = self._attributes(message, outer_attributes)
         count = len(message.output)
         domain, op = message.domain, message.op_type
-        node = Node(op, name, attributes, opsets.get("", 0), count, self._spend)
+        node = Node(op, name, attributes, opsets.get("", 0), count, self.spend)
         self.operators[name] = op
         function = self._functions.get((domain, op))
         if function is not None:
@@ -158,7 +158,8 @@ class Walk:
         if op == "If":
             return self._branches(node, inputs, values, opsets, depth, outer_attributes)
         try:
-            found = self._computed(node, inputs)
+            with np.errstate(all="ignore"):
+                found = self._computed(node, inputs)
         except FormatError:
             raise
         except Inexpressible as reason:
@@ -207,7 +208,8 @@ class Walk:
             found[each.name] = _value(each)
         return found
 
-    def _spend(self, size):
+    def spend(self, size):
+        """Count bytes that are about to be taken; Inexpressible if they are too many."""
         self._bytes_left -= size
         if self._bytes_left < 0:
             raise Inexpressible("it would take far more memory than the file")
@@ -221,9 +223,12 @@ class Walk:
 
     def _branches(self, node, inputs, values, opsets, depth, outer_attributes):
         """Return what an If puts out: of the branch that is known to be taken, or of equal ones."""
-        (condition,) = inputs
         names = ["then_branch", "else_branch"]
-        if isinstance(condition, np.ndarray):
+        if len(inputs) != 1 or not all(hasattr(node.attributes.get(each), "node")
+                                       for each in names):
+            raise FormatError(f"{node} has not one condition and two branches")
+        (condition,) = inputs
+        if isinstance(condition, np.ndarray) and condition.size == 1:
             names = names[:1] if condition.all() else names[1:]
         found = []
         for name in names:

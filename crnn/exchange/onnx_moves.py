@@ -9,6 +9,7 @@ from crnn.exchange.onnx_values import (
     BLOCKS,
     COLUMNS,
     END,
+    MOST_AXES,
     START,
     Atom,
     Inexpressible,
@@ -34,7 +35,7 @@ def move(node, inputs):
 
 def _with(signal, axes, parts=None):
     parts = signal.parts if parts is None else parts
-    if not parts:
+    if not parts and len(axes) <= MOST_AXES:
         return Signal(tuple(axes), (), signal.stage)
     return signal_of(axes, parts)
 

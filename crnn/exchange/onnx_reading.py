@@ -10,8 +10,10 @@ from crnn.exchange.onnx_stateless import chosen
 from crnn.exchange.onnx_values import (
     ALL,
     CELL,
+    END,
     FINAL,
     PRIMES,
+    START,
     Inexpressible,
     Signal,
     Unknown,
@@ -105,7 +107,7 @@ def _top(walk):
     found, states, failed, left_out = {}, {}, {}, []
     for name, value in walk.outputs.items():
         try:
-            stage, when = _meaning(value)
+            stage, when = _meaning(value, walk.spend)
         except Inexpressible as reason:
             failed[name] = reason
             continue
@@ -113,6 +115,8 @@ def _top(walk):
             left_out.append(f"the output {name!r}, which depends on no layer")
         elif _is_state(value):
             states[name] = stage, when
+        elif when in (END, START):
+            failed[name] = _one_step(stage, when)
         else:
             found[name] = stage, when
     for name, reason in failed.items():
@@ -123,7 +127,7 @@ def _top(walk):
     if not found:
         raise FormatError(f"no output is what a layer puts out; {_advice(walk)}")
     name, (stage, when) = max(found.items(), key=lambda each: (
-        len(each[1][0].chain()), each[1][1] == ALL))
+        each[1][0].depth, each[1][1] == ALL))
     for other, (top, read) in found.items():
         if not set(_made_of_nodes(top)) <= set(stage.chain()):
             raise FormatError(
@@ -133,27 +137,36 @@ def _top(walk):
     return stage, when == FINAL, left_out
 
 
+def _one_step(stage, when):
+    names = [each.names[0] for each in stage.chain()[1:]]
+    return (
+        f"it reads {when} where it lies, which is not the last one of each direction, or of each"
+        f" sequence where they have lengths; layers={names[:MOST_NAMED]!r} gives the outputs of all"
+        f" steps, and of these it is {'y[-1]' if when == END else 'y[0]'}"
+    )
+
+
 def _made_of_nodes(top):
     return [each for each in top.chain() if each.names != CHOICE]
 
 
-def _meaning(value):
+def _meaning(value, spend):
     """Return the stage of an output and when it is read; None, ALL if it depends on no layer."""
     if isinstance(value, Unknown):
         raise Inexpressible(value.reason)
     if not isinstance(value, Signal) or not value.parts:
         return None, ALL
     if _is_state(value) and len({each.stage for each in value.parts}) > 1:  # of several layers
-        top = max((each.stage for each in value.parts), key=lambda each: len(each.chain()))
-        return _whole(top), value.parts[0].when
+        top = max((each.stage for each in value.parts), key=lambda each: each.depth)
+        return _whole(top, spend), value.parts[0].when
     stage, when, columns = resolved(_laid_out(value))
-    return (stage if columns is None else chosen(stage, columns, CHOICE)), when
+    return (stage if columns is None else chosen(stage, columns, CHOICE, spend)), when
 
 
-def _whole(stage):
+def _whole(stage, spend):
     """Return a stage that puts out what the layer in the file does."""
     if stage.lone_reverse:
-        return chosen(stage, np.arange(stage.layer.size, stage.width), CHOICE)
+        return chosen(stage, np.arange(stage.layer.size, stage.width), CHOICE, spend)
     return stage
 
 
@@ -205,7 +218,8 @@ def _chosen_chain(walk, names):
             f"the nodes {sorted(wanted)} are not one upon another in what crnn can express;"
             f" {_candidates(walk, known)}")
     top = _whole(min(found, key=lambda stage: (
-        len(stage.chain()), not stage.biased, getattr(stage.layer, "activation", "") != "linear")))
+        stage.depth, not stage.biased, getattr(stage.layer, "activation", "") != "linear")),
+        walk.spend)
     chain = top.chain()
     lowest = min(place for place, stage in enumerate(chain) if wanted & set(stage.names))
     return chain[lowest - 1 :]
@@ -271,7 +285,7 @@ def _left_out(walk, used, stages, names):
              for each in stages if each.lengths]
     found += [f"Dropout {name!r}" for name, op in walk.operators.items() if op == "Dropout"]
     if names is not None:
-        found += [f"{each.names[0]}: {problem}" for each in stages for problem in each.problems]
+        found += [f"{each.names[0]!r}: {problem}" for each in stages for problem in each.problems]
         found += [f"{op} {name!r}" for name, op in walk.operators.items()
                   if name not in used and op not in MERELY and op != "Dropout"]
     return list(dict.fromkeys(found))

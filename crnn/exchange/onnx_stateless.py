@@ -21,24 +21,25 @@ from crnn.exchange.onnx_values import (
 
 def product(node, x, W):
     """Return x @ W as a dense layer without a bias."""
-    return _dense(node, x, _matrix(W), None)
+    return _dense(node, x, _matrix(node, W), None)
 
 
 def general_product(node, x, W, bias=None):
     """Return a Gemm, alpha * x @ W + beta * bias, as a dense layer."""
     if node.attributes.get("transA"):
         raise Inexpressible("it transposes what layers put out")
-    W = _matrix(W)
+    W = _matrix(node, W)
     W = W.T if node.attributes.get("transB") else W
     alpha, beta = (W.dtype.type(node.attributes.get(name, 1)) for name in ("alpha", "beta"))
     return _dense(node, x, W if alpha == 1 else alpha * W, bias, beta)
 
 
-def _matrix(W):
+def _matrix(node, W):
     if not isinstance(W, np.ndarray):
         raise Inexpressible("it multiplies two things that depend on the input")
     if W.ndim != 2 or W.dtype.kind != "f" or 0 in W.shape:
         raise Inexpressible(f"it multiplies by {W.dtype} numbers of the shape {W.shape}")
+    node.spend(W.nbytes)
     return W
 
 
@@ -48,7 +49,7 @@ def _dense(node, x, W, bias, beta=1):
     x = with_features(x, W.shape[0])
     below, when, columns = resolved(x)
     size = W.shape[1]
-    weights = {"W_xh": scattered(W, columns, below.width)}
+    weights = {"W_xh": scattered(W, columns, below.width, node.spend)}
     weights["b_h"] = np.zeros(size, W.dtype) if bias is None else beta * _bias(bias, size)
     stage = Stage(layers.Dense(size), size, (node.name,), below, weights, below.time, below.batch,
                   biased=bias is not None)
@@ -119,7 +120,7 @@ def activation(node, x):
     if name == "softmax":
         _check_softmax(node, x)
         if columns is not None:
-            below, columns = chosen(below, columns, (node.name,)), None
+            below, columns = chosen(below, columns, (node.name,), node.spend), None
     plain = isinstance(below.layer, layers.Dense) and below.layer.activation == "linear"
     if plain:
         stage = _instead(below, node, layers.Dense(below.width, name))
@@ -141,11 +142,12 @@ def _check_softmax(node, x):
         raise Inexpressible("it is not over the features")
 
 
-def chosen(below, columns, names):
+def chosen(below, columns, names, spend):
     """Return a dense layer that lets some columns of a stage through, as they are."""
     dtype = next((each.dtype for one in below.chain()[::-1]
                            for each in one.weights.values()), np.dtype(np.float32))
-    W = scattered(np.eye(len(columns), dtype=dtype), columns, below.width)
+    spend(len(columns) ** 2 * dtype.itemsize)
+    W = scattered(np.eye(len(columns), dtype=dtype), columns, below.width, spend)
     return Stage(layers.Dense(len(columns)), len(columns), names, below,
                  {"W_xh": W, "b_h": np.zeros(len(columns), dtype)}, below.time, below.batch,
                  biased=True)
@@ -157,6 +159,7 @@ def table(node, rows, tokens):
         raise Inexpressible("it takes numbers by what depends on the input, from no table")
     if tokens.parts:
         raise Inexpressible("its tokens are what layers put out")
+    node.spend(rows.nbytes)
     size = rows.shape[1]
     stage = Stage(layers.Embedding(size), size, (node.name,), tokens.stage, {"W_xh": rows})
     return signal_of((*tokens.axes, (Atom(size, COLUMNS),)), [Part(stage, 0, size)])
@@ -165,7 +168,7 @@ def table(node, rows, tokens):
 def one_hot(node, tokens, depth, values):
     """Return a OneHot of an input, which tokens mean to crnn."""
     alike = all(isinstance(each, np.ndarray) for each in (depth, values)) and (
-        values.tolist() == [0, 1] and not tokens.parts)
+        values.shape == (2,) and values.tolist() == [0, 1] and not tokens.parts)
     if not alike or node.attributes.get("axis", -1) not in (-1, len(tokens.axes)):
         raise Inexpressible("it is not what tokens mean to crnn")
     size = tokens.stage.width = int(depth.reshape(-1)[0])

@@ -17,6 +17,7 @@ import numpy as np
 
 from crnn import layers
 
+MOST_AXES, MOST_PARTS, MOST_LAYERS, MOST_COLUMNS = 32, 1024, 1000, 2**22
 AXIS, BLOCKS, COLUMNS = "axis", "blocks", "columns"  # the roles of atoms
 ALL, FINAL, CELL = "all steps", "the last state", "the last cell"  # when a part is read ...
 END, START = "the last step", "the first step"  # ... as it lies, whatever the direction
@@ -78,8 +79,14 @@ class Stage:
         What sequence_lens are, in words, where there are any.
     foreign : str or None
         Of an input that is none of the graph: why not.
+    batch_first : bool
+        Of a recurrent layer: whether the node has the batch first.
     problems : tuple of str
         What crnn cannot say of it; the caller would have to.
+    pairs : dict of Stage to Stage
+        The bidirectional stages that it is part of, by the other part.
+    depth : int
+        How many stages are below it.
     """
 
     layer: object
@@ -98,6 +105,13 @@ class Stage:
     foreign: str | None = None
     problems: tuple = ()
     pairs: dict = field(default_factory=dict)
+    depth: int = 0
+
+    def __post_init__(self):
+        if self.source is not None:
+            self.depth = self.source.depth + 1
+        if self.depth > MOST_LAYERS:
+            raise Inexpressible(f"there are more than {MOST_LAYERS} layers")
 
     @property
     def is_recurrent(self):
@@ -180,6 +194,8 @@ def signal_of(axes, parts):
     Inexpressible
         If the columns are apart from blocks in the same axis.
     """
+    if len(axes) > MOST_AXES or not 0 < len(parts) <= MOST_PARTS:
+        raise Inexpressible(f"there are {len(axes)} axes and {len(parts)} parts")
     arranged = []
     for axis in axes:
         roles = [atom.role for atom in axis]
@@ -233,7 +249,7 @@ def resolved(signal):
     -------
     stage : Stage
     when : str
-        ALL, FINAL or CELL.
+        END and START only where these are not the last state.
     columns : ndarray or None
         None: all, in their order.
 
@@ -241,31 +257,43 @@ def resolved(signal):
     ------
     Inexpressible
     """
-    parts = [Part(each.stage, each.start, each.stop, _meaning(each)) for each in signal.parts]
+    parts = signal.parts
     stages = list(dict.fromkeys(each.stage for each in parts))
-    if len(stages) == 2:
-        pair = _pair(*stages)
-        parts = [Part(pair, each.start, each.stop, each.when) for each in parts]
-        stages = [pair]
-    if len(stages) > 1:
+    if len(stages) > 2:
         raise Inexpressible("it puts the outputs of several layers beside each other")
-    whens = {each.when for each in parts}
-    if len(whens) > 1:
-        raise Inexpressible(f"it puts {' and '.join(sorted(whens))} beside each other")
-    columns = np.concatenate([np.arange(each.start, each.stop) for each in parts])
-    is_whole = np.array_equal(columns, np.arange(stages[0].width))
-    return stages[0], whens.pop(), None if is_whole else columns
+    stage = _pair(*stages) if len(stages) == 2 else stages[0]
+    return stage, _when(parts), _columns(parts, stage.width)
+
+
+def _when(parts):
+    """Return when all parts are read: the last state, or a step as it lies, or what else."""
+    as_they_lie = {each.when for each in parts}
+    whens = {_meaning(each) for each in parts}
+    for found in (whens, as_they_lie):
+        if len(found) == 1:
+            return found.pop()
+    raise Inexpressible(f"it puts {' and '.join(sorted(whens))} beside each other")
+
+
+def _columns(parts, width):
+    """Return the places of the features of parts of one stage; None if they are all, in order."""
+    starts = [each.start for each in parts]
+    stops = [each.stop for each in parts]
+    if [*stops[:-1], width] == [*starts[1:], stops[-1]] and starts[0] == 0:
+        return None
+    if sum(each.width for each in parts) > MOST_COLUMNS:
+        raise Inexpressible(f"it reads more than {MOST_COLUMNS} features out of their order")
+    return np.concatenate([np.arange(each.start, each.stop) for each in parts])
 
 
 def _meaning(part):
-    """Return when a part is read, with the last step of its own direction as FINAL."""
+    """Return when a part is read, with the last step of its own direction as FINAL.
+
+    Where sequences have lengths of their own, some have ended before the last step.
+    """
     if part.when not in (END, START):
         return part.when
     below = part.stage.recurrent_below()
-    if below.lengths:
-        raise Inexpressible(
-            f"it reads {part.when} of sequences that have lengths of their own, where some have"
-            " ended")
     H = below.layer.size
     if not below.layer.bidirectional:
         own = END
@@ -275,11 +303,7 @@ def _meaning(part):
         own = END
     else:
         own = None
-    if part.when != own:
-        raise Inexpressible(
-            f"it reads {part.when} where it lies, which is not the last one of each direction; of"
-            " the outputs of all steps, that step is y[-1] or y[0]")
-    return FINAL
+    return FINAL if part.when == own and not below.lengths else part.when
 
 
 def _pair(first, second):

@@ -20,7 +20,7 @@ def constant(name, array):
     """Return an initialiser; floats as float32."""
     array = np.asarray(array)
     array = array.astype(np.float32) if array.dtype.kind == "f" else array
-    return onnx.numpy_helper.from_array(np.ascontiguousarray(array), name)
+    return onnx.numpy_helper.from_array(np.array(array, order="C"), name)
 
 
 def node(op, inputs, outputs, **attributes):
