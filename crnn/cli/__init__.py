@@ -8,7 +8,7 @@ import sys
 import numpy.random  # noqa: F401
 
 from crnn._version import __version__
-from crnn.cli import classify, commands, forecast, train
+from crnn.cli import classify, commands, convert, forecast, train
 from crnn.cli.options import Parser
 from crnn.cli.together import end
 from crnn.files.printable import printable
@@ -68,4 +68,5 @@ def parser():
     classify.add_command(subparsers)
     forecast.add_command(subparsers)
     commands.add_commands(subparsers)
+    convert.add_command(subparsers)
     return top

@@ -4,6 +4,7 @@ import itertools
 import math
 
 from crnn import text
+from crnn.cli.convert import add_reading, read_network, reader_of
 from crnn.cli.material import lines_in_order
 from crnn.cli.options import HelpFormatter, count, encoding, probability, temperature, whole
 from crnn.cli.screen import counted, say, write
@@ -122,30 +123,24 @@ def evaluate(options):
 
 
 def _add_info(subparsers):
-    _add_command(subparsers, "info", info, "show what is in a model file")
+    command = _add_command(subparsers, "info", info, "show what is in a model file")
+    command.description += " It may be another program's, too: see 'crnn convert --help'."
+    add_reading(command)
 
 
 def info(options):
     """``crnn info``."""
+    if reader_of(options.model):
+        net = read_network(options.model, options)
+        _info_of_network(options.model, net)
+        _print_below(net.metadata.items())
+        return
     content = kinds.read(options.model, kinds.NETWORK, kinds.MODEL, kinds.FORECASTER)
     if content.kind == kinds.FORECASTER:
         _info_of_forecaster(options.model, fitted_from(options.model, content))
         return
     net = network_from(options.model, content)
-    rows = [("part", "shape", "numbers", "bytes")]
-    for name, view in net.parameters.items():
-        shape = " x ".join(str(size) for size in view.shape)
-        rows.append((name, shape, f"{view.size:,}", f"{view.nbytes:,}"))
-    rows.append(("together", "", f"{net.num_parameters:,}", f"{net.vector.nbytes:,}"))
-    say(f"{options.model}: {net!r}")
-    outputs = "no readout" if net.output_size is None else f"{net.output_size} outputs"
-    layers = f"{net.num_layers} layer{'s' * (net.num_layers > 1)}"
-    directions = " in each of two directions" * net.bidirectional
-    widths = net.hidden_size if isinstance(net.hidden_size, tuple) else (net.hidden_size,)
-    hidden = ", ".join(map(str, widths))
-    say(f"{net.input_size} inputs, {layers} of {hidden} hidden units{directions}, {outputs}")
-    say()
-    _print_table(rows)
+    _info_of_network(options.model, net)
     if content.kind == kinds.MODEL:
         _, vocabulary, training = text.model_from(options.model, content)
         say()
@@ -154,6 +149,24 @@ def info(options):
         say(f"vocabulary of {counted(len(vocabulary), vocabulary.unit)}: {shown}")
         _print_below((name.replace("_", " "), str(value)) for name, value in training.items())
     _print_below(content.metadata.items())
+
+
+def _info_of_network(path, net):
+    """Print what a network is made of."""
+    rows = [("part", "shape", "numbers", "bytes")]
+    for name, view in net.parameters.items():
+        shape = " x ".join(str(size) for size in view.shape)
+        rows.append((name, shape, f"{view.size:,}", f"{view.nbytes:,}"))
+    rows.append(("together", "", f"{net.num_parameters:,}", f"{net.vector.nbytes:,}"))
+    say(f"{path}: {net!r}")
+    outputs = "no readout" if net.output_size is None else f"{net.output_size} outputs"
+    layers = f"{net.num_layers} layer{'s' * (net.num_layers > 1)}"
+    directions = " in each of two directions" * net.bidirectional
+    widths = net.hidden_size if isinstance(net.hidden_size, tuple) else (net.hidden_size,)
+    hidden = ", ".join(map(str, widths))
+    say(f"{net.input_size} inputs, {layers} of {hidden} hidden units{directions}, {outputs}")
+    say()
+    _print_table(rows)
 
 
 def _info_of_forecaster(path, fitted):

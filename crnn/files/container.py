@@ -157,6 +157,15 @@ def check_kind(path: PathLike) -> None:
     _pop_metadata(path, _parse_header(path, head[8:]))
 
 
+def is_own(path: PathLike) -> bool:
+    """Return whether a file begins as one that `write` made; OSError if it cannot be read."""
+    try:
+        check_kind(path)
+    except FormatError:
+        return False
+    return True
+
+
 def _read_head(path: PathLike, file: BinaryIO, size: int) -> bytes:
     """The length of the header and the header, the length held against the file's size first."""
     prefix = file.read(8)
