@@ -82,7 +82,13 @@ def read_network(path, options):
         arguments[name] = dict(_pairs(value)) if name == "activations" else value
     if reader is None:
         return network_from(path, kinds.read(path, kinds.NETWORK, kinds.MODEL))
-    return getattr(foreign, reader)(path, **arguments)
+    try:
+        return getattr(foreign, reader)(path, **arguments)
+    except ValueError as error:
+        named = [_option(name) for name in OWN_OPTIONS if f"{name}=" in str(error)]
+        if not named:
+            raise
+        raise type(error)(f"{error}; here by {' and '.join(map(_usage, named))}") from error
 
 
 def reader_of(path):
@@ -96,6 +102,10 @@ def reader_of(path):
 
 def _option(name):
     return "--activation" if name == "activations" else f"--{name}"
+
+
+def _usage(option):
+    return f"{option} NAME,NAME" if option == "--layers" else option
 
 
 def _pairs(values):
