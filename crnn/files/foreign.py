@@ -5,8 +5,8 @@ BEGINNINGS = (
     (b"\xff\xd8\xff", "a JPEG picture"),
     (b"GIF8", "a GIF picture"),
     (b"%PDF", "a PDF document"),
-    (b"PK\x03\x04", "a zip archive, as .npz, .keras and PyTorch's .pt files are: see crnn.from_keras,"
-     " crnn.from_torch"),
+    (b"PK\x03\x04", "a zip archive, as .npz, .keras and PyTorch's .pt files are: see"
+     " crnn.from_keras, crnn.from_torch"),
     (b"\x1f\x8b", "a gzip archive"),
     (b"\x89HDF", "an HDF5 file, as Keras's .h5 files are, which crnn.from_keras reads"),
     (b"\x93NUMPY", "an array of NumPy's, .npy"),
