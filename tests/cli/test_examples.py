@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import amplifier_files
+import keras_h5
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -52,6 +53,24 @@ def test_help(name):
                           capture_output=True, check=True)
     assert done.stdout.startswith(f"usage: {name}.py")
     assert "--seed" in done.stdout
+
+
+def test_keras_to_c(tmp_path):
+    pytest.importorskip("h5py")
+    rng = np.random.default_rng(0)
+
+    def drawn(*shape):
+        return rng.uniform(-0.5, 0.5, shape).astype(np.float32)
+
+    path = tmp_path / "model.h5"
+    keras_h5.write(path, [
+        keras_h5.layer("LSTM", [drawn(3, 20), drawn(5, 20), drawn(20)], units=5),
+        keras_h5.layer("Dense", [drawn(5, 2), drawn(2)], units=2, activation="sigmoid"),
+    ])
+    for weights, tolerance in (("float", 1e-6), ("int8", 0.02)):
+        difference = example("keras_to_c").main(
+            [str(path), str(tmp_path / "net.h"), "--weights", weights, "--steps", "50"])
+        assert difference is None or difference < tolerance
 
 
 def test_adding(tmp_path, capsys):
