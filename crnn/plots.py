@@ -16,6 +16,7 @@ from crnn.files import disk
 from crnn.files.printable import printable, shortened
 from crnn.network.network import Network
 from crnn.network.prediction import PROBABILITIES
+from crnn.network.sequential import Sequential
 from crnn.training.metrics import confusions
 
 MOST_COUNTS = 30  # classes of a confusion matrix whose names and counts are shown
@@ -400,13 +401,11 @@ def _states(net, x, layer):
     """Return the hidden states of a layer over one sequence, (T, D * H)."""
     checks.option("net", net, Network, "a network")
     layer = checks.whole_number(layer, "layer", -net.num_layers, net.num_layers - 1)
-    layer %= net.num_layers
-    widths = net.hidden_size
-    widths = widths[: layer + 1] if isinstance(widths, tuple) else (widths,) * (layer + 1)
-    below = {"hidden_size": widths, "output_size": None, "num_layers": layer + 1, "dropout": 0.0}
-    config = net.config() | below
-    del config["cell"]
-    part = type(net)(**config, backend=net.backend)  # the layers up to this one, without a readout
+    layers = net.without_dropout().description().layers
+    recurrent = [place for place, each in enumerate(layers) if hasattr(each, "bidirectional")]
+    part = Sequential(
+        net.input_size, layers[: recurrent[layer] + 1], learn_state=net.learn_state,
+        dtype=net.dtype, seed=0, backend=net.backend)
     part.vector = net.vector[: part.num_parameters]
     states, _ = part(x)
     if states.ndim != 2 or not states.size:

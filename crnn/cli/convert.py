@@ -2,12 +2,10 @@
 
 import os
 
-from safetensors.numpy import save
-
 from crnn.cli.options import HelpFormatter
 from crnn.cli.screen import say
 from crnn.files import disk, kinds
-from crnn.files.container import is_own
+from crnn.files.container import is_own, write_tensors
 from crnn.network import foreign
 from crnn.network.saving import network_from
 
@@ -143,6 +141,6 @@ def convert(options):
     elif kind == "c":
         net.to_c(options.output, name=options.name, weights=options.weights)
     else:
-        disk.write_bytes(options.output, save(net.to_torch()))
+        write_tensors(options.output, net.to_torch())
     size = os.path.getsize(options.output)
     say(f"{options.output}: {net.num_parameters:,} parameters, {size:,} bytes")

@@ -64,6 +64,11 @@ def write(path: PathLike, tensors: Mapping[str, np.ndarray], metadata: Mapping[s
     write_bytes(path, _sealed(_header(json.loads(data[8:end]), metadata), data[end:]))
 
 
+def write_tensors(path: PathLike, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write arrays as a plain safetensors file, which is none of crnn's, for other programs."""
+    write_bytes(path, safetensors.numpy.save(dict(tensors)))
+
+
 def _reserve(size: int) -> None:
     """Raise MemoryError if there is no room for so many bytes, where safetensors would crash."""
     np.empty(size, np.uint8)
