@@ -158,9 +158,10 @@ def _described(layers, chain, names, version, arrays):
             found.add(layer)
         made = found.description()
     except CannotError as error:
-        known = [each.name for each in layers if each.kind in Chain.READERS]
-        raise ValueError(f"{error}; what crnn can express of it you get by their names, as in"
-                         f" layers={reprlib.repr(known)}") from None
+        known = [each.name for each in layers
+                 if each.kind in Chain.READERS and each.kind != "InputLayer"]
+        raise ValueError(f"{error}; name the layers that are to be taken, one after the other, as"
+                         f" in layers={reprlib.repr(known)}") from None
     made.left_out += [f"{each}, which was not asked for" for each in layers
                       if each.kind != "InputLayer" and each.name not in (names or by_name)]
     return made

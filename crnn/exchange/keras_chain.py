@@ -188,6 +188,8 @@ class Chain:
             return
         self._settle()
         below = self._layers[-1] if self._layers else None
+        if below is None or isinstance(below, Masking):
+            raise CannotError(f"has {layer} as the first layer; crnn has one above a layer alone")
         if isinstance(below, Dense) and below.activation == "linear":
             self._layers[-1] = Dense(below.size, f)
         else:

@@ -7,6 +7,7 @@ from crnn.exchange.keras_models import KerasLayer
 from crnn.layers import GRU, LSTM, RNN, Dense, Embedding, Masking
 
 ACTIVATIONS = ("linear", "tanh", "relu", "sigmoid", "softmax")  # of one meaning in all versions
+OTHER_NAMES = {None: "linear", "softmax_v2": "softmax"}  # which TensorFlow's Keras writes, too
 HARD_SIGMOIDS = {2: "hard_sigmoid_0.2", 3: "hard_sigmoid"}  # by the first number of the version
 GATES = ("sigmoid", *HARD_SIGMOIDS.values())
 RECURRENT = ("SimpleRNN", "GRU", "LSTM", "CuDNNGRU", "CuDNNLSTM")
@@ -50,8 +51,8 @@ def activation(layer, key, version):
         Of Keras: 2 and 3 have two functions by the name of hard_sigmoid.
     """
     name = setting(layer, key)
-    if name is None:
-        return "linear"
+    if name is None or isinstance(name, str):
+        name = OTHER_NAMES.get(name, name)
     if name == "hard_sigmoid":
         if version is None:
             raise ValueError(f"has 'hard_sigmoid' as the {key} of {layer}, but no keras_version:"

@@ -107,6 +107,13 @@ def dense(rng, inputs, outputs, **config):
     return layer("Dense", arrays(rng, (inputs, outputs), (outputs,)), units=outputs, **config)
 
 
+def test_softmax_by_the_name_that_tensorflow_gives_it(rng, path, x):
+    weights = layer("LSTM", arrays(rng, (INPUTS, 4 * H), (H, 4 * H), (4 * H,)), units=H)
+    last = arrays(rng, (H, OUTPUTS), (OUTPUTS,))
+    write(path, [weights, layer("Dense", last, units=OUTPUTS, activation="softmax_v2")])
+    assert crnn.from_keras(path).layers[-1] == crnn.layers.Dense(OUTPUTS, "softmax")
+
+
 def test_a_list_of_layers_is_a_configuration_too(rng, path, x):
     layers = [layer("LSTM", arrays(rng, (INPUTS, 4 * H), (H, 4 * H), (4 * H,)), units=H),
               dense(rng, H, OUTPUTS)]
@@ -147,7 +154,7 @@ def test_a_graph_that_is_none_is_refused_and_its_parts_are_not(rng, path, x):
                                          units=H), dense(rng, H, OUTPUTS), layer("Add")]
     write(path, layers, config=graph(layers, (0, 1), (1, 2), (1, 3), (2, 3)))
     with pytest.raises(crnn.FormatError, match=r"no chain: the layer 'layer_3' \(Add\) reads more"
-                       r".*layers=\['layer_0', 'layer_1', 'layer_2'\]"):
+                       r".*layers=\['layer_1', 'layer_2'\]"):
         crnn.from_keras(path)
     y = answered(path, x, layers=["layer_1", "layer_2"])
     write(path, layers[1:3])
@@ -203,6 +210,8 @@ OTHERS = {
     "directions that both go there": (
         [layer("Bidirectional", merge_mode="concat", layer=INNER, backward_layer=INNER)],
         "two layers that differ"),
+    "an activation as the first layer": (
+        [layer("Activation", activation="tanh")], "as the first layer"),
     "the time first": ([layer("LSTM", units=H, time_major=True)], "time_major"),
     "no arrays": ([layer("LSTM", units=H)], r"arrays of the shapes \[\].*is the model built"),
     "units that are no number": ([layer("LSTM", units="5")], "size must be a whole number"),
