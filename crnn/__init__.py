@@ -25,7 +25,7 @@ from crnn.network.prediction import softmax
 from crnn.network.saving import load
 from crnn.network.scaling import Scaler
 from crnn.network.sequential import Sequential
-from crnn.network.streams import Stream
+from crnn.network.streams import Stream, step_many
 from crnn.training.bucketing import batches
 from crnn.training.evaluation import evaluate
 from crnn.training.fit import fit
@@ -75,6 +75,7 @@ __all__ = [
     "reference",
     "set_num_threads",
     "softmax",
+    "step_many",
     "text",
     "threads",
 ]

@@ -60,7 +60,7 @@ class Engine:
         self.updates = self._kernels = kernels(parameters.backend, parameters.dtype)
         self.weights = PackedWeights(self._kernels, layers, parameters)
         self.output_size = self.weights.output_size
-        self._plans = Plans()
+        self._plans, self._together = Plans(), []
 
     # --- passes ---------------------------------------------------------------------------------
 
@@ -168,6 +168,18 @@ class Engine:
         converts.
         """
         return self._kernels.Stepper(self.weights, prepare)
+
+    def step_together(self, steppers, x, y):
+        """Step all of some steppers, at least one, with x one after the other, and fill y.
+
+        Return -1, or, and then none has moved, the number of the first that cannot: of other
+        weights or another batch size than the first, at work in another thread, or there before.
+        """
+        together = self._together.pop() if self._together else (
+            self._kernels.Together(self.weights))  # another thread has the last one
+        refused = together.step(steppers, x, y)
+        self._together.append(together)
+        return refused
 
     def initial_states(self, batch_size):
         """Return what a batch begins with where no state is given, for each layer and direction."""

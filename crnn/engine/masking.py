@@ -12,7 +12,7 @@ from crnn.base import checks
 from crnn.base.losses import checked_loss
 from crnn.base.sequences import check_kind, checked_sequence, valid_steps
 from crnn.base.weights import Weighting
-from crnn.engine.textbook import filled
+from crnn.engine.textbook import filled, step_each
 from crnn.reference.network import Passes
 
 
@@ -99,6 +99,11 @@ class MaskedEngine:
     def stepper(self, prepare):
         """Return what runs one time step at a time, as `compiled.Engine.stepper` does."""
         return MaskedStepper(self._engine.stepper(prepare), prepare, self.mask, self._top)
+
+    def step_together(self, steppers, x, y):
+        """As `compiled.Engine.step_together`."""
+        self.mask.check_kind(x.dtype.kind in "iu")
+        return step_each(steppers, lambda each: each.top is self._top, x, y)
 
     def initial_states(self, batch_size):
         """As `compiled.Engine.initial_states`."""
@@ -266,10 +271,15 @@ class MaskedStepper:
         As a stepper takes it.
     mask : MaskSpec
     top : _Top
+
+    Attributes
+    ----------
+    top
+        As given. The others are those of `Stepper`.
     """
 
     def __init__(self, stepper, prepare, mask, top):
-        self._stepper, self._prepare, self._mask, self._top = stepper, prepare, mask, top
+        self._stepper, self._prepare, self._mask, self.top = stepper, prepare, mask, top
         self.reset = stepper.reset
 
     @property
@@ -299,7 +309,7 @@ class MaskedStepper:
         x, out = self._prepare(self, x, out, True)
         self._mask.check_kind(x.dtype.kind in "iu")
         batch = (self.batch_size,) if self.batched else ()
-        y = np.empty((len(x), *batch, self._top.output_size), self._top.dtype)
+        y = np.empty((len(x), *batch, self.top.output_size), self.top.dtype)
         was_at_start, before = self.is_at_start, self.state
         try:
             for t, row in enumerate(x):
@@ -314,7 +324,7 @@ class MaskedStepper:
         if is_step.all():
             return self._stepper.step(x)
         before = self._stepper.state
-        y = self._top.outputs_in(before)
+        y = self.top.outputs_in(before)
         y = y if self.batched else y[0]
         if is_step.any():
             y[is_step] = self._stepper.step(x)[is_step]

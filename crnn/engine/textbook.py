@@ -92,6 +92,14 @@ class Engine:
         """Return a `Stepper` on these passes."""
         return Stepper(self._passes, prepare, self.output_size, self._dtype)
 
+    def step_together(self, steppers, x, y):
+        """Step all of some steppers, at least one, with x one after the other, and fill y.
+
+        Return -1, or, and then none has moved, the number of the first that cannot: of other passes
+        or another batch size than the first, or there before.
+        """
+        return step_each(steppers, lambda each: each.passes is self._passes, x, y)
+
     def initial_states(self, batch_size):
         """Return what a batch begins with where no state is given, for each layer and direction."""
         return initial_states(self._passes, batch_size)
@@ -137,6 +145,8 @@ class Stepper:
 
     Attributes
     ----------
+    passes
+        As given.
     state : list of list of ndarray (B, H)
         For each layer h and, of an LSTM, c: copies.
     batch_size : int
@@ -147,7 +157,7 @@ class Stepper:
     """
 
     def __init__(self, passes, prepare, output_size, dtype):
-        self._passes, self._prepare = passes, prepare
+        self.passes, self._prepare = passes, prepare
         self._output_size, self._dtype = output_size, dtype
         self.reset(None)
 
@@ -157,14 +167,14 @@ class Stepper:
         One sequence for None, else ``batch_size`` of them.
         """
         rows = 1 if batch_size is None else batch_size
-        own = initial_states(self._passes, rows) if states is None else copies(states)
+        own = initial_states(self.passes, rows) if states is None else copies(states)
         self._states, self.is_at_start = own, states is None
         self.batched, self.batch_size = batch_size is not None, rows
 
     @property
     def state(self):
         if self.is_at_start:  # parameters may have changed since
-            self._states = initial_states(self._passes, self.batch_size)
+            self._states = initial_states(self.passes, self.batch_size)
         return copies(self._states)
 
     def step(self, x, out=None):
@@ -200,14 +210,26 @@ class Stepper:
         return filled(out, self._moved(x))
 
     def _moved(self, x):
-        features = () if x.dtype.kind in "iu" else (self._passes.layers[0].input_size,)
+        features = () if x.dtype.kind in "iu" else (self.passes.layers[0].input_size,)
         y = np.empty((len(x), self.batch_size, self._output_size), self._dtype)
         states = None if self.is_at_start else self._states
         for t, rows in enumerate(x.reshape(len(x), self.batch_size, *features)):
-            y[t], states = self._passes.step(rows, states)
+            y[t], states = self.passes.step(rows, states)
         if len(x):
             self._states, self.is_at_start = states, False
         return y if self.batched else y[:, 0]
+
+
+def step_each(steppers, is_own, x, y):
+    """Step all of some steppers, one after the other; as `Engine.step_together`."""
+    size, seen = (steppers[0].batched, steppers[0].batch_size), set()
+    for number, each in enumerate(steppers):
+        if not is_own(each) or (each.batched, each.batch_size) != size or each in seen:
+            return number
+        seen.add(each)
+    for each, rows, own in zip(steppers, x, y, strict=True):
+        own[...] = each.step(rows)
+    return -1
 
 
 def filled(out, y):

@@ -25,7 +25,8 @@ and so on say what ``real`` is, include this file, and are compiled with differe
     - ``arguments.pyx``    what a pass is given and what it gives
     - ``pass.pyx``         all layers and the readout, phase by phase
     - ``schedules.pyx``    how threads share the phases
-    - ``stepper.pyx``      one time step of a whole network, for streams
+    - ``stepper.pyx``      time steps of a whole network, for streams
+    - ``together.pyx``     a time step of many streams at once
 
 A file uses only what those before it define. What does not depend on ``real`` is in modules of its
 own: ``cpu.pyx``, ``memory.pyx``, and ``pool.pyx``, the threads.
@@ -37,8 +38,16 @@ memoryviews: taking a slice counts references, once a time step, with the GIL re
 """
 
 cimport numpy as cnp
-from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
+from cpython.pycapsule cimport PyCapsule_New
 
+from crnn.kernels cimport (
+    REAL_TIME,
+    CHANGED,
+    REFUSED,
+    STEPPED,
+    RealTime,
+)
 from crnn.kernels.pool cimport (
     Pulse,
     Task,
@@ -117,3 +126,4 @@ include "passes/arguments.pyx"
 include "passes/pass.pyx"
 include "passes/schedules.pyx"
 include "passes/stepper.pyx"
+include "passes/together.pyx"

@@ -294,6 +294,117 @@ class Stream:
         out[...] = given.public(self._stepper.run_block(given.x))
         return out
 
+    def real_time(self):
+        """Return a capsule for ``from crnn.kernels cimport real_time``, which see.
+
+        Raises
+        ------
+        TypeError
+            If its steps are not compiled: with backend="reference", or a mask.
+        RuntimeError
+            If another thread is at work on this stream.
+        """
+        if not hasattr(self._stepper, "real_time"):
+            raise TypeError(
+                "a network with a mask, or with backend='reference', has no steps without Python")
+        return self._stepper.real_time()
+
+
+def step_many(streams, x, out=None):
+    """Step many streams of one network at once, each on a state of its own.
+
+    It is for servers whose streams come and go: the same as a `Stream.step` of each, with the same
+    bits, but two to four times as fast as many calls. In threads if that pays; all streams have
+    moved on afterwards or, after an error or Ctrl-C, none.
+
+    Parameters
+    ----------
+    streams : list of Stream
+        At least one, in any order, all of one network and batch size.
+    x : array_like
+        What each takes, one after the other: (N, I) floats or (N,) tokens; of streams of a batch
+        (N, B, I) or (N, B).
+    out : ndarray, optional
+        Where to put the outputs, of the network's dtype, C-contiguous.
+
+    Returns
+    -------
+    ndarray (N, O) or (N, B, O)
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        If an argument is not as above, a stream is there twice, or a token is out of range.
+    RuntimeError
+        If another thread is at work on one of them.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> net = crnn.GRU(3, 5, 2, seed=0)
+    >>> callers = {name: net.stream() for name in ("Ann", "Bob", "Cy")}
+    >>> y = crnn.step_many(callers.values(), np.ones((3, 3), np.float32))
+    >>> some = [callers["Cy"], callers["Ann"]]
+    >>> y = crnn.step_many(some, np.zeros((2, 3), np.float32))
+    >>> y.shape
+    (2, 2)
+    """
+    streams = list(streams)
+    if not streams:
+        raise ValueError("there are no streams; at least one is wanted")
+    steppers = [each._stepper for each in streams if type(each) is Stream]
+    if len(steppers) < len(streams):
+        number = next(k for k, each in enumerate(streams) if type(each) is not Stream)
+        raise TypeError(
+            f"streams[{number}] is a {type(streams[number]).__name__}; a stream, from net.stream(),"
+            " is wanted"
+        )
+    first, engine = streams[0], streams[0]._engine
+    batch = () if first.batch_size is None else (first.batch_size,)
+    array = _of_many(x, (len(streams), *batch), engine)
+    dtype, shape = engine.parameters.dtype, (len(streams), *batch, engine.output_size)
+    if out is None:
+        out = np.empty(shape, dtype)
+    else:
+        checks.output_array(out, shape, dtype, checks.plain_array(x, "x"))
+    refused = engine.step_together(steppers, array, out)
+    if refused >= 0:
+        _refuse(streams, refused)
+    return out
+
+
+def _of_many(x, shape, engine):
+    """Return x of many streams, ready for the loop."""
+    array, input_size = checks.plain_array(x, "x"), engine.layers[0].input_size
+    is_tokens = array.dtype.kind in "iu" and array.ndim == len(shape)
+    check_kind(is_tokens, engine.layers, engine.skip)
+    if array.shape != (shape if is_tokens else (*shape, input_size)):
+        raise ValueError(
+            f"x has shape {array.shape}; {(*shape, input_size)} floats, or {shape} tokens, which"
+            f" are integers, are wanted of {shape[0]} streams"
+        )
+    if is_tokens:
+        return checks.tokens(array, input_size)
+    return checks.real_array(array, "x", engine.parameters.dtype, array.shape)
+
+
+def _refuse(streams, number):
+    """Raise what is wrong with the first of some streams that cannot be stepped with them."""
+    one, first = streams[number], streams[0]
+    if one._engine is not first._engine:
+        raise ValueError(f"streams[{number}] is of another network than streams[0]")
+    if one.batch_size != first.batch_size:
+        raise ValueError(
+            f"streams[{number}] has batch_size {one.batch_size}, streams[0] has"
+            f" {first.batch_size}; all are to have the same"
+        )
+    for before, each in enumerate(streams[:number]):
+        if each is one:
+            raise ValueError(
+                f"streams[{number}] is streams[{before}] again; a stream takes one step at a time")
+    raise RuntimeError(f"another thread is at work on streams[{number}]")
+
 
 def _state_shapes(layers, rows):
     """Return names and shapes of the arrays of a state: h, and of an LSTM c, of each layer."""

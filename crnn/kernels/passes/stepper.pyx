@@ -59,6 +59,7 @@ cdef class Stepper:
     cdef bint now                            # which of the first two are the states
     cdef Block block                         # that runs
     cdef double work                         # multiplications of a step of one sequence
+    cdef RealTime handle
     cdef object prepare
 
     def __cinit__(self, weights, prepare):
@@ -90,7 +91,7 @@ cdef class Stepper:
         self.prepare = prepare
         self.reset(None)
 
-    cdef inline bint is_fresh(self, bint floats) noexcept:
+    cdef inline bint is_fresh(self, bint floats) noexcept nogil:
         # whether the packed weights that a step needs are those of the parameters, and no other
         # thread is at work
         return self.change == self.changes[0] and not (
@@ -271,13 +272,13 @@ cdef class Stepper:
 
     def step(self, x, out=None):
         """One time step; what is not ready for the loop goes through ``prepare`` first."""
-        return self.move(x, out, False)
+        return self.advance(x, out, False)
 
     def run_block(self, x, out=None):
         """Time steps one after the other, without the GIL: all, or none if a signal interrupts."""
-        return self.move(x, out, True)
+        return self.advance(x, out, True)
 
-    cdef inline object move(self, object x, object out, bint of_block):
+    cdef inline object advance(self, object x, object out, bint of_block):
         cdef bint floats = self.is_array(x, REAL_TYPE, self.inputs, of_block)
         if not self.is_fresh(floats):
             floats = self.refresh(x, of_block)
@@ -294,7 +295,7 @@ cdef class Stepper:
             self.run_steps()
         else:
             self.run(pointer(out), pointer(x) if floats else NULL, indices(x))
-            self.now, self.is_at_start = not self.now, False
+            self.turn()
         return out
 
     cdef int run_steps(self) except -1:
@@ -334,9 +335,29 @@ cdef class Stepper:
             if x == NULL:
                 self.take_tokens(self.block.tokens + t * n)
             self.run(self.block.y + t * n * self.outputs, x, self.own_tokens)
-            self.now, self.is_at_start = not self.now, False
+            self.turn()
             if x != NULL:
                 x += n * self.inputs
+
+    cdef inline void turn(self) noexcept nogil:
+        # has the states be those that a step has left
+        self.now, self.is_at_start = not self.now, False
+
+    # --- for those who hold no GIL: see crnn/kernels/__init__.pxd
+
+    def real_time(self):
+        """Return a capsule with this stream's `RealTime`, which holds as long as the stream."""
+        self.check_free()
+        while not self.is_fresh(True):
+            self.pack(True)
+        self.handle.inputs, self.handle.outputs = self.inputs, self.outputs
+        self.handle.rows, self.handle.number_size = self.batch_size, sizeof(real)
+        self.handle.stepper = <void *> self
+        self.handle.step, self.handle.reset = step_in_real_time, reset_in_real_time
+        return PyCapsule_New(&self.handle, REAL_TIME, NULL)
+
+    cdef bint is_as_before(self, const RealTime *net) noexcept nogil:
+        return self.is_fresh(True) and self.batch_size == net.rows
 
     cdef void take_tokens(self, const Py_ssize_t *tokens) noexcept nogil:
         # they were in range, but somebody may have changed them since
@@ -365,6 +386,27 @@ cdef class Stepper:
             linear_rows(y, x, self.W_hy, self.b_y, rows.n, rows.H, self.outputs, False)
         else:
             memcpy(y, x, rows.n * rows.H * sizeof(real))
+
+
+cdef int step_in_real_time(
+    const RealTime *net, const void *x, const Py_ssize_t *tokens, void *y
+) noexcept nogil:
+    # on one of a stream's handles, from tokens if x is NULL
+    if not (<Stepper> net.stepper).is_as_before(net):
+        return CHANGED
+    if x == NULL and not (<Stepper> net.stepper).are_known(tokens, net.rows):
+        return REFUSED
+    (<Stepper> net.stepper).run(<real *> y, <const real *> x, tokens)
+    (<Stepper> net.stepper).turn()
+    return STEPPED
+
+
+cdef int reset_in_real_time(const RealTime *net) noexcept nogil:
+    if not (<Stepper> net.stepper).is_as_before(net):
+        return CHANGED
+    (<Stepper> net.stepper).is_at_start = True
+    (<Stepper> net.stepper).begin()
+    return STEPPED
 
 
 cdef void run_block_part(
