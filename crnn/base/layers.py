@@ -176,7 +176,8 @@ class MaskSpec(NamedTuple):
 
     def is_step(self, x):
         """Return where there is a step, given floats (..., I), or tokens."""
-        is_other = x != x.dtype.type(self.value)
+        real = x.real  # of complex steps, which are steps from a real number
+        is_other = real != real.dtype.type(self.value)
         return is_other if self.of_tokens else is_other.any(axis=-1)
 
 

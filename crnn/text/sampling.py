@@ -24,8 +24,8 @@ def generate(net, vocabulary, *, prime="", temperature=1.0, top_k=None, top_p=No
         The text that is continued. Without one the model starts after a line's end, or where there
         is none after the vocabulary's first symbol.
     temperature : float
-        Logits are divided by it: below 1 the text is safer, above 1 wilder; 0 always takes the
-        likeliest symbol.
+        Logits (of a network that ends in softmax, logarithms of its outputs) are divided by it:
+        below 1 the text is safer, above 1 wilder; 0 always takes the likeliest symbol.
     top_k : int, optional
         Choose among the k likeliest only.
     top_p : float, optional
@@ -39,7 +39,7 @@ def generate(net, vocabulary, *, prime="", temperature=1.0, top_k=None, top_p=No
         If an argument is not as above or the prime has an unknown symbol.
     """
     check_fits(net, vocabulary)
-    chooser = _Chooser(temperature, top_k, top_p, seed)
+    chooser = _Chooser(net, temperature, top_k, top_p, seed)
     first = END if END in vocabulary else vocabulary.symbols[0]
     return _symbols(net.stream(), vocabulary, vocabulary.encode(prime or [first]), chooser)
 
@@ -79,7 +79,7 @@ def generate_lines(
     """
     check_fits(net, vocabulary)
     longest = checks.whole_number(longest, "longest", minimum=0)
-    chooser = _Chooser(temperature, top_k, top_p, seed)
+    chooser = _Chooser(net, temperature, top_k, top_p, seed)
     if END not in vocabulary:
         raise ValueError(f"the vocabulary has no {END!r}, which ends the lines of a model of lines")
     if END in prime:
@@ -99,11 +99,11 @@ def _lines(stream, vocabulary, prime, chooser, longest):
 
 def _symbols(stream, vocabulary, tokens, chooser):
     for token in tokens:
-        logits = stream.step(token)
+        outputs = stream.step(token)
     while True:
-        token = chooser.choose(logits)
+        token = chooser.choose(outputs)
         yield vocabulary.symbols[token]
-        logits = stream.step(token, out=logits)
+        outputs = stream.step(token, out=outputs)
 
 
 def sample(net, vocabulary, length, **options):
@@ -126,9 +126,9 @@ def sample(net, vocabulary, length, **options):
 
 
 class _Chooser:
-    """Draws a token from logits."""
+    """Draws a token from a network's outputs, which are logits or, after softmax, probabilities."""
 
-    def __init__(self, temperature, top_k, top_p, seed):
+    def __init__(self, net, temperature, top_k, top_p, seed):
         temperature = checks.option(
             "temperature", temperature, Real, "a finite number of at least 0",
             lambda each: 0 <= each < math.inf)
@@ -138,10 +138,14 @@ class _Chooser:
         self._top_k = None if top_k is None else checks.whole_number(top_k, "top_k")
         self._top_p = top_p
         self._generator = np.random.default_rng(seed)
+        self._takes_probabilities = net.engine.readout.activation == "softmax"
 
-    def choose(self, logits):
-        if not np.isfinite(logits).all():
+    def choose(self, outputs):
+        if not np.isfinite(outputs).all():
             raise FloatingPointError("the network's outputs are not finite; was its training?")
+        logits = outputs
+        if self._takes_probabilities:  # one that was rounded to 0 is as good as impossible
+            logits = np.log(np.maximum(outputs, np.finfo(outputs.dtype).tiny))
         if self._temperature == 0:
             return int(logits.argmax())
         # likeliest first; the kind of sort makes ties fall the same way everywhere

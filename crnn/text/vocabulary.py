@@ -243,3 +243,9 @@ def check_fits(net, vocabulary):
             f"the network has {net.input_size} inputs and {net.output_size} outputs; the vocabulary"
             f" has {len(vocabulary)} {vocabulary.unit}s"
         )
+    activation = net.engine.readout.activation
+    if activation not in ("linear", "softmax"):
+        raise ValueError(
+            f"the network's last layer has the activation {activation!r}; that of a model that"
+            " writes has 'softmax', or none"
+        )

@@ -311,6 +311,14 @@ def test_ranks(tmp_path):
 
 
 @pytest.mark.slow
+def test_words_are_said_as_g2p_en_says_them(tmp_path):
+    if importlib.util.find_spec("g2p_en") is None:
+        pytest.skip("g2p-en is not installed")
+    printed = run("g2p", folder=tmp_path)
+    assert "\n1000 of 1000 words are said alike;" in printed
+
+
+@pytest.mark.slow
 def test_many_series(tmp_path):
     pytest.importorskip("distributed")
     printed = run("many_series", "--series", "4", "--epochs", "2", folder=tmp_path)

@@ -223,6 +223,22 @@ def test_hidden_states_are_those_of_steps(cell, layer):
     assert [label.get_text() for label in axes.get_xticklabels()] == list("abcdefghi")
 
 
+def test_hidden_states_of_a_recurrent_layer_among_others():
+    from matplotlib.figure import Figure
+
+    layers = [crnn.layers.Dense(4, "relu"), crnn.layers.GRU(5), crnn.layers.Dropout(0.5),
+              crnn.layers.Dense(3), crnn.layers.LSTM(2), crnn.layers.Dense(3, "softmax")]
+    net, x = crnn.Sequential(3, layers, seed=1), np.random.default_rng(0).standard_normal((9, 3))
+    stream, states = net.stream(), []
+    for each in x:
+        stream.step(each)
+        states.append(stream.state[0])
+    for layer in range(2):
+        axes = plots.hidden_states(net, x, layer=layer, ax=Figure().subplots())
+        np.testing.assert_allclose(
+            axes.images[0].get_array().T, [h[layer] for h in states], rtol=1e-5)
+
+
 def test_hidden_states_of_both_directions():
     from matplotlib.figure import Figure
 

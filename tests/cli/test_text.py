@@ -247,6 +247,33 @@ def test_only_what_may_be_chosen_is(options, wanted):
     assert ((found - expected) ** 2 / expected).sum() < 18.5  # 1 in 1000 with 4 degrees of freedom
 
 
+@pytest.mark.parametrize("options", [
+    {}, {"temperature": 0}, {"temperature": 0.7}, {"top_k": 2}, {"top_p": 0.6}], ids=str)
+def test_a_network_that_ends_in_softmax_writes_as_without(options):
+    layers, texts = crnn.layers, []
+    for activation in ("linear", "softmax"):
+        net = crnn.Sequential(5, [layers.GRU(4), layers.Dense(5, activation)], seed=0)
+        net.vector = np.random.default_rng(3).uniform(-1, 1, net.num_parameters)
+        texts.append(write(net, 200, seed=1, **options))
+    assert texts[0] == texts[1]
+    assert len(set(texts[0])) > 1 or options
+
+
+def test_impossible_symbols_are_not_written():
+    net = crnn.Sequential(5, [crnn.layers.RNN(3), crnn.layers.Dense(5, "softmax")], seed=0)
+    net.parameters["b_y"] = [0, -500, -500, 0, -500]  # probabilities that are rounded to 0
+    assert set(write(net, 200)) == {"a", "d"}
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "relu"])
+def test_outputs_that_are_no_logits_are_refused(tmp_path, activation):
+    net = crnn.Sequential(5, [crnn.layers.RNN(3), crnn.layers.Dense(5, activation)], seed=0)
+    with pytest.raises(ValueError, match=f"'{activation}'.*'softmax', or none"):
+        write(net, 3)
+    with pytest.raises(ValueError, match="'softmax', or none"):
+        text.save_model(tmp_path / "model", net, Vocabulary("abcde"))
+
+
 @pytest.mark.parametrize("count", [2, 5])
 def test_ties_are_fair(count):
     written = write(known(np.zeros(count)), 4000)

@@ -129,6 +129,15 @@ def test_losses_and_gradients_are_those_of_sequences_cut_by_hand(
         cut(x, valid), of_cut[0], loss="mse", sample_weight=of_sequences)[0])
 
 
+@each_cell
+@one_or_both
+@floats_or_tokens
+def test_gradients_are_those_of_complex_steps(rng, cell, both, tokens):
+    targets = rng.integers(0, O, (T, B))
+    errors = crnn.gradcheck(build(cell, both, tokens), draw(rng, tokens), targets, max_entries=20)
+    assert max(errors.values()) < 1e-12
+
+
 @one_or_both
 def test_backward_ignores_what_is_said_of_steps_that_are_none(rng, both):
     net, plain = (build("RNN", both, masked=masked) for masked in (True, False))
