@@ -143,6 +143,13 @@ def _expand(node, x, shape):
     return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(whole_numbers(shape))))
 
 
+def _tile(node, x, repeats):
+    sizes = whole_numbers(repeats)
+    if x.size != 1 or len(sizes) != x.ndim:
+        raise Inexpressible("it repeats more than one number")
+    return np.broadcast_to(x.reshape(()), sizes)
+
+
 def _constant_of_shape(node, shape):
     value = node.attributes.get("value", np.zeros(1, np.float32))
     return np.broadcast_to(value.reshape(()), whole_numbers(shape))
@@ -237,6 +244,7 @@ FOLDS = {
     "Squeeze": _squeeze,
     "Reshape": _reshape,
     "Expand": _expand,
+    "Tile": _tile,
     "ConstantOfShape": _constant_of_shape,
     "Cast": _cast,
     "Gather": _gather,

@@ -9,7 +9,9 @@ from crnn.exchange.onnx_graph import RECURRENT, Walk
 from crnn.exchange.onnx_stateless import chosen
 from crnn.exchange.onnx_values import (
     ALL,
+    BLOCKS,
     CELL,
+    COLUMNS,
     END,
     FINAL,
     PRIMES,
@@ -17,6 +19,7 @@ from crnn.exchange.onnx_values import (
     Inexpressible,
     Signal,
     Unknown,
+    atom_of,
     resolved,
     with_features,
 )
@@ -177,8 +180,10 @@ def _is_state(value):
 
 
 def _laid_out(value):
-    """Return an output with directions beside each other, as crnn has them."""
-    if any(atom.size > 1 and atom.role == "blocks" for axis in value.axes for atom in axis):
+    """Return an output, if its features lie as crnn has them, or are one that was squeezed."""
+    if len(value.parts) == 1 and atom_of(value.axes, COLUMNS) is None:
+        return value
+    if any(atom.size > 1 and atom.role == BLOCKS for axis in value.axes for atom in axis):
         return value
     return with_features(value)
 

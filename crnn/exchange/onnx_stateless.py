@@ -115,7 +115,8 @@ def activation(node, x):
     name = NAMES.get(node.op)
     if node.op == "HardSigmoid":
         name = hard_sigmoid(node.attributes.get("alpha", 0.2), node.attributes.get("beta", 0.5))
-    x = with_features(x)
+    if name == "softmax" or not x.parts:
+        x = with_features(x)
     below, when, columns = resolved(x)
     if name == "softmax":
         _check_softmax(node, x)
@@ -127,7 +128,7 @@ def activation(node, x):
     else:
         stage = Stage(layers.Activation(name), below.width, (node.name,), below, {}, below.time,
                       below.batch)
-    if columns is None:
+    if columns is None and name == "softmax":
         return _in_place(x, stage, when)
     return signal_of(x.axes, [Part(stage, each.start, each.stop, each.when) for each in x.parts])
 

@@ -255,6 +255,35 @@ def test_tokens(rng, way):
     np.testing.assert_allclose(net(tokens)[0], run(proto, {"x": tokens})["y"], rtol=0, atol=5e-6)
 
 
+@pytest.mark.parametrize("place", [-1, 2])
+def test_a_single_feature_that_is_squeezed(rng, place):
+    """Outputs (T, B), which crnn has as (T, B, 1)."""
+    nodes = [lstm(), node("Squeeze", "Y one", "h"), node("MatMul", "h V", "p"),
+             node("Squeeze", "p place", "s"), node("Sigmoid", "s", "y")]
+    constants = weights(rng) | {"V": rng.normal(size=(H, 1)), "one": np.array([1]),
+                                "place": np.array([place])}
+    proto = model(nodes, {"x": [*OPEN, I]}, {"y": OPEN}, constants)
+    x = rng.normal(size=(T, B, I)).astype(np.float32)
+    net = crnn.from_onnx(proto)
+    assert net.layers == (layers.LSTM(H), layers.Dense(1, "sigmoid"))
+    np.testing.assert_allclose(
+        net(x)[0][:, :, 0], run(proto, {"x": x})["y"], rtol=0, atol=5e-6)
+
+
+def test_lengths_that_are_the_whole_length(rng):
+    """As the exporter of TensorFlow writes them: one number, once for each sequence."""
+    nodes = [
+        node("Shape", "x", "size"), node("Slice", "size zero one zero", "steps"),
+        node("Slice", "size one two zero", "batch"), node("Tile", "steps batch", "all"),
+        node("Cast", "all", "lens", to=6),
+        node("LSTM", "x W R B lens", "Y Y_h", hidden_size=H), node("Squeeze", "Y one", "y")]
+    constants = weights(rng) | {"zero": np.array([0]), "one": np.array([1]), "two": np.array([2])}
+    proto = model(nodes, {"x": [*OPEN, I]}, {"y": [*OPEN, H]}, constants)
+    x = rng.normal(size=(T, B, I)).astype(np.float32)
+    np.testing.assert_allclose(
+        crnn.from_onnx(proto)(x)[0], run(proto, {"x": x})["y"], rtol=0, atol=5e-6)
+
+
 def test_one_sequence_without_a_batch(rng):
     nodes = [node("Unsqueeze", "x one", "xb"), lstm("xb"), node("Squeeze", "Y two", "y")]
     constants = weights(rng) | {"one": np.array([1]), "two": np.array([1, 2])}
