@@ -13,7 +13,7 @@ import numpy as np
 from crnn.base import checks
 from crnn.exchange import c_functions
 from crnn.exchange.c_arrays import WEIGHTS, constant
-from crnn.exchange.c_layers import Place, Writer
+from crnn.exchange.c_layers import Place, Writer, for_each
 from crnn.files import disk
 from crnn.layers import GRU, Activation, Dense, Dropout, Embedding, Masking
 
@@ -37,6 +37,8 @@ class Contents(NamedTuple):
     states : dict of str to int
         What the state holds: names and numbers of floats.
     skip : bool
+    mask : float or None
+        The token, or all the features, of a step that is none.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Contents(NamedTuple):
     arrays: dict
     states: dict
     skip: bool
+    mask: float | None
 
 
 def write(path, description, name="net", weights="float", tokens=None):
@@ -96,28 +99,50 @@ def contents_of(description, name, weights, tokens):
     """Return the `Contents` of the header of a network."""
     check_name(name)
     kind = WEIGHTS[checks.choice(weights, "weights", tuple(WEIGHTS))]
-    is_table = isinstance(description.layers[0], Embedding)
-    is_of_tokens = is_table if tokens is None else checks.flag(tokens, "tokens")
-    if is_table and not is_of_tokens:
-        raise ValueError("tokens is False, but the first layer is an embedding, which reads tokens")
-    if description.skip and is_of_tokens:
-        raise ValueError("tokens is True, but the network has a skip, which adds the input to the"
-                         " outputs: a step takes floats")
+    is_of_tokens = reads_tokens(description, tokens)
     check_layers(description.layers)
-    writer, places, blocks = Writer(name, kind), [], []
-    layers = [each for each in description.layers if not isinstance(each, Dropout)]
-    x, inputs = "token" if is_of_tokens else "x", description.input_size
+    places, blocks = placed(description, Writer(name, kind), "token" if is_of_tokens else "x")
+    states = {place.named(name): place.size for place in places if place.layer.kind.has_state
+              for name in ("h", "c")[: place.layer.kind.num_states]}
+    return Contents(
+        name, kind, is_of_tokens, description.input_size, places[-1].size, places, blocks,
+        arrays_of(description, places), states, description.skip, mask_of(description.layers[0]))
+
+
+def reads_tokens(description, tokens):
+    """Return whether a step takes a token."""
+    first = description.layers[0]
+    is_table = isinstance(first, Embedding)
+    if tokens is None:
+        return is_table
+    if is_table and not checks.flag(tokens, "tokens"):
+        raise ValueError("tokens is False, but the first layer is an embedding, which reads tokens")
+    reasons = {"it compares features (Masking)": isinstance(first, Masking),
+               "it adds the input to the outputs (skip)": description.skip}
+    for reason, holds in reasons.items():
+        if checks.flag(tokens, "tokens") and holds:
+            raise ValueError(f"tokens is True, but the network reads floats: {reason}")
+    return tokens
+
+
+def mask_of(first):
+    """Return the token, or the value of all features, of a step that is none; or None."""
+    if isinstance(first, Masking):
+        return first.value
+    return 0 if getattr(first, "mask_zero", False) else None
+
+
+def placed(description, writer, x):
+    """Return the `Place` and the `Block` of each layer, two lists; x is what the first reads."""
+    layers = [each for each in description.layers if not isinstance(each, (Dropout, Masking))]
+    places, blocks, inputs = [], [], description.input_size
     for number, layer in enumerate(layers):
         is_readout = isinstance(layer, Dense) and number == len(layers) - 1
         size = inputs if isinstance(layer, Activation) else layer.size
         places.append(Place(layer, number, is_readout, inputs, size, x, x == "token"))
         blocks.append(writer.block(places[-1]))
         x, inputs = blocks[-1].y, size
-    arrays = arrays_of(description, places)
-    states = {place.named(name): place.size for place in places if place.layer.kind.has_state
-              for name in ("h", "c")[: place.layer.kind.num_states]}
-    return Contents(name, kind, is_of_tokens, description.input_size, inputs, places, blocks,
-                    arrays, states, description.skip)
+    return places, blocks
 
 
 def check_name(name):
@@ -132,15 +157,12 @@ def check_name(name):
 
 
 def check_layers(layers):
-    """Refuse layers that have no step, or none that is written here."""
+    """Refuse layers that have no single steps."""
     for place, layer in enumerate(layers):
         if getattr(layer, "bidirectional", False):
             raise ValueError(
                 f"layers[{place}] is bidirectional, and has no single steps: its second direction"
-                " needs the whole sequence")
-        if isinstance(layer, Masking) or getattr(layer, "mask_zero", False):
-            raise ValueError(f"layers[{place}] masks steps, which the header cannot: leave the"
-                             " steps out that are none, and give it a network without a mask")
+                " begins at the end of a sequence")
 
 
 def arrays_of(description, places):
@@ -195,12 +217,21 @@ def title(contents, file_name):
         "",
         *(f"    {block.title}" for block in contents.blocks),
         *["    and the input is added to the outputs"] * contents.skip,
+        *mask_words(contents),
         "",
         f"Weights: {weights} bytes, constant ({contents.weights.words}).",
         f"State: {4 * sum(contents.states.values())} bytes. Stack: {stack} bytes and a little.",
         f"Multiplications in a step: about {multiplications(contents, matrices)}.",
     ]
     return "\n".join(["/*", *(f" * {each}".rstrip() for each in lines), " */"])
+
+
+def mask_words(contents):
+    """Return what the comment says of steps that are none."""
+    if contents.mask is None:
+        return []
+    which = "The token 0" if contents.is_of_tokens else f"An x of all {contents.mask:g}"
+    return ["", f"{which} is no step: the state stays as it is, and y is read from it."]
 
 
 def is_matrix(name):
@@ -256,20 +287,37 @@ def step(contents):
     """Return the function that makes a step, as lines."""
     name, outputs, top = contents.name, contents.outputs, contents.blocks[-1]
     given = "int token" if contents.is_of_tokens else "const float *x"
-    lines = [f"    float {block.y}[{place.size}];"
-             for place, block in zip(contents.places, contents.blocks, strict=True)
+    blocks = list(zip(contents.places, contents.blocks, strict=True))
+    lines = [f"float {block.y}[{place.size}];" for place, block in blocks
              if block.y.startswith("y_")]
-    for place, block in zip(contents.places, contents.blocks, strict=True):
-        clip = getattr(place.layer, "clip", None)
-        bounds = [f"with what functions are given within [-{clip:g}, {clip:g}]"] if clip else []
-        comment = [f"/* {block.title}, x = {place.x}:",
-                   *(f" *     {each}" for each in [*block.formulas, *bounds]), " */"]
-        lines += ["", *(f"    {each}" for each in comment), "    {",
-                  *(f"        {each}" for each in block.lines), "    }"]
+    if contents.mask is None:
+        lines += [line for each in blocks for line in commented(*each)]
+    else:  # of a step that is none, the outputs are those of the states
+        end = 1 + max(k for k, (place, _) in enumerate(blocks) if place.layer.kind.has_state)
+        inside = [line for each in blocks[:end] for line in commented(*each)][1:]
+        lines += [*is_step(contents), "if (is_step) {", *(f"    {line}" for line in inside), "}",
+                  *(line for each in blocks[end:] for line in commented(*each))]
     if top.y != "y":
-        lines += ["", f"    {name}_copy(y, {top.y}, {outputs});"]
+        lines += ["", f"{name}_copy(y, {top.y}, {outputs});"]
     if contents.skip:
-        lines += ["", f"    for (int j = 0; j < {outputs}; j++)", "        y[j] += x[j];"]
+        lines += ["", *for_each(outputs, "y[j] += x[j];")]
     return [f"/* Makes a step: y[{outputs}] of {given.split()[-1].strip('*')}. */",
             f"static inline void {name}_step({name}_state *state, {given}, float *y)",
-            "{", *lines, "}"]
+            "{", *(f"    {line}".rstrip() for line in lines), "}"]
+
+
+def is_step(contents):
+    """Return the statements is_step = whether there is a step, as lines."""
+    if contents.is_of_tokens:
+        return ["const int is_step = token != 0;"]
+    value = np.float32(contents.mask)
+    return ["int is_step = 0;", *for_each(contents.inputs, f"is_step |= x[j] != {value!s}f;")]
+
+
+def commented(place, block):
+    """Return a block with its formulas above it, as lines."""
+    clip = getattr(place.layer, "clip", None)
+    bounds = [f"where sums of x and h are brought into [-{clip:g}, {clip:g}]"] if clip else []
+    return ["", f"/* {block.title}, x = {place.x}:",
+            *(f" *     {each}" for each in [*block.formulas, *bounds]), " */",
+            "{", *(f"    {each}" for each in block.lines), "}"]

@@ -86,28 +86,31 @@ class Tensor:
     shape: tuple
     strides: tuple
 
-    def array(self):
-        """Return the array, or raise ValueError if it is not within its storage."""
+    def __post_init__(self):
+        """Raise ValueError if its sizes are none."""
         sizes = (self.offset, *self.shape, *self.strides)
         if not all(type(each) is int and each >= 0 for each in sizes) or len(self.shape) > 32:
             raise ValueError("a tensor's shape and strides are not whole numbers")
         if len(self.shape) != len(self.strides):
             raise ValueError(f"a tensor of shape {self.shape} has strides {self.strides}")
-        count = math.prod(self.shape)
-        last = self.offset + sum((size - 1) * step for size, step in
+
+    def array(self):
+        """Return the array; ValueError if it is not within its storage, or too much shares that."""
+        size = math.prod(self.shape)
+        last = self.offset + sum((length - 1) * step for length, step in
                                  zip(self.shape, self.strides, strict=True))
-        if count > self.storage.count or (count and last >= self.storage.count):
+        if size > self.storage.count or (size and last >= self.storage.count):
             raise ValueError(f"a tensor of shape {self.shape} does not fit its storage of"
                              f" {self.storage.count} numbers; save tensors as .contiguous()")
-        self.memory.left -= count * ITEMSIZES[self.storage.dtype]
+        self.memory.left -= size * ITEMSIZES[self.storage.dtype]
         if self.memory.left < 0:
             raise ValueError("its tensors share so much memory that they are many times larger than"
                              " the file; save them with .clone()")
         flat = self.memory.numbers(self.storage)
-        if not count:
+        if not size:
             return np.empty(self.shape, flat.dtype)
         flat = flat[self.offset :]
-        steps = tuple(step * flat.itemsize * (size > 1) for size, step in
+        steps = tuple(step * flat.itemsize * (length > 1) for length, step in
                       zip(self.shape, self.strides, strict=True))
         view = np.lib.stride_tricks.as_strided(flat, self.shape, steps, writeable=False)
         return view.astype(flat.dtype.newbyteorder("="))

@@ -208,6 +208,8 @@ def parts_of_group(name, arrays):
     if weight is None:
         return _loose(name, arrays)
     if arrays.keys() <= {"weight", "bias"} and len(shape_of(weight)) == 2:
+        if 0 in shape_of(weight):
+            return [Part(name, TABLE, arrays, "it has a width of 0")]
         return [linear(name, arrays) if "bias" in arrays else Part(name, TABLE, arrays)]
     dimensions = len(shape_of(weight))
     kind = {0: "tensor", 1: "normalisation"}.get(dimensions, "convolution")
@@ -224,7 +226,7 @@ def _loose(name, arrays):
 def linear(name, arrays):
     """Return the part that is a Linear."""
     outputs, inputs = shape_of(arrays["weight"])
-    trouble = ""
+    trouble = "" if inputs and outputs else "it has a width of 0"
     if "bias" in arrays and shape_of(arrays["bias"]) != (outputs,):
         trouble = f"its bias has the shape {shape_of(arrays['bias'])}, its weight {outputs} rows"
     return Part(name, "Linear", arrays, trouble, inputs=inputs, outputs=outputs)
@@ -233,7 +235,8 @@ def linear(name, arrays):
 def embedding(name, arrays):
     """Return the part that is an Embedding."""
     tokens, size = shape_of(arrays["weight"])
-    return Part(name, "Embedding", arrays, inputs=tokens, outputs=size)
+    trouble = "" if tokens and size else "it has a width of 0"
+    return Part(name, "Embedding", arrays, trouble, inputs=tokens, outputs=size)
 
 
 def recurrent(name, arrays):
@@ -277,6 +280,8 @@ def _set_widths(part):
         raise ValueError(f"its weight_hh{first} has the shape {shapes[f'weight_hh{first}']}; of an"
                          " RNN, GRU or LSTM it has 1, 3 or 4 times as many rows as columns")
     inputs = part.inputs = (*shapes[f"weight_ih{first}"], 0, 0)[1]
+    if not inputs:
+        raise ValueError(f"its weight_ih{first} has no inputs")
     part.kind, part.outputs = CELLS[gates], len(part.suffixes[0]) * H
     for suffixes in part.suffixes:
         for suffix in suffixes:

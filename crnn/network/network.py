@@ -811,8 +811,8 @@ class Network:
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as above; the network has two directions, or a mask; or a
-            parameter is not finite in float32.
+            If an argument is not as above; the network has two directions; or a parameter is not
+            finite in float32.
         OSError
             If it cannot be written. A file that was there is then still there.
 

@@ -43,6 +43,10 @@ NETWORKS = {  # the number of inputs, the layers, what else
     "a skip over states": (5, [LSTM(7), GRU(5)], {"skip": True}),
     "last outputs": (3, [GRU(5), Dense(2)], {"last": True, "batch_first": True}),
     "an embedding": (9, [Embedding(4), GRU(5), Dense(3, "softmax")], {}),
+    "a mask": (3, [Masking(0.5), LSTM(4), GRU(5), Dense(4, "relu"), Dense(2)],
+               {"learn_state": True}),
+    "a mask of states": (3, [Masking(-1e-3), Dense(2, "tanh"), RNN(5)], {}),
+    "a mask of tokens": (9, [Embedding(4, mask_zero=True), GRU(5), Dense(3)], {}),
     "one of each": (1, [RNN(1), Dense(1)], {}),
 }
 
@@ -61,8 +65,12 @@ def steps(net, x):
 
 def inputs_for(net, rng, is_of_tokens=False):
     if is_of_tokens:
-        return rng.integers(0, net.input_size, 40)
-    return rng.normal(size=(40, net.input_size)).astype("f")
+        return rng.integers(0, net.input_size, 40) * rng.integers(0, 2, 40)  # some are 0
+    x = rng.normal(size=(40, net.input_size)).astype("f")
+    if isinstance(net, crnn.Sequential) and isinstance(net.layers[0], Masking):
+        x[rng.random(x.shape) < 0.7] = net.layers[0].value  # all of x in some steps
+        x[0] = net.layers[0].value
+    return x
 
 
 @needs_cc
@@ -242,10 +250,9 @@ def test_a_name_that_c_has_not_is_refused(tmp_path, name):
 
 REFUSED = {
     "two directions": (3, [GRU(5, bidirectional=True)], {}, {}, "bidirectional"),
-    "a mask": (3, [Masking(), GRU(5)], {}, {}, "masks steps"),
-    "a mask of tokens": (3, [Embedding(2, mask_zero=True), GRU(5)], {}, {}, "masks steps"),
+    "tokens with a mask": (3, [Masking(), GRU(5)], {}, {"tokens": True}, "compares features"),
     "an embedding of floats": (3, [Embedding(2), GRU(5)], {}, {"tokens": False}, "embedding"),
-    "tokens with a skip": (3, [GRU(3)], {"skip": True}, {"tokens": True}, "skip"),
+    "tokens with a skip": (3, [GRU(3)], {"skip": True}, {"tokens": True}, "adds the input"),
     "weights of another kind": (3, [GRU(3)], {}, {"weights": "int4"}, "'float', 'int8'"),
 }
 

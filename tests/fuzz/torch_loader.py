@@ -11,6 +11,7 @@ kept as ``fuzz-LOADER``, and ends the run. The memory of the process is bounded.
 are read, one in ten is made a network, too.
 """
 
+import copy
 import json
 import math
 import pickletools
@@ -107,9 +108,9 @@ def safetensors(rng):
         begin, end = end, end + 4 * math.prod(shape)
         entry = {"dtype": "F32", "shape": list(shape), "data_offsets": [begin, end]}
         if rng.random() < 0.05:
-            entry[rng.choice([*entry, "x"])] = rng.choice([*VALUES, *DTYPES])
+            entry[rng.choice([*entry, "x"])] = copy.deepcopy(rng.choice([*VALUES, *DTYPES]))
         if rng.random() < 0.05 and isinstance(entry["shape"], list):
-            entry["shape"].insert(0, rng.choice(VALUES))
+            entry["shape"].insert(0, copy.deepcopy(rng.choice(VALUES)))
         header[rng.choice(NAMES) if rng.random() < 0.05 else name] = entry
     text = json.dumps(header).encode()
     if rng.random() < 0.3:
