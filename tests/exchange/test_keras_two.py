@@ -1,5 +1,8 @@
 """Files of Keras 2, written here as it wrote them: its options, its CuDNN layers, its graphs."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from keras_h5 import entries, gru, layer, lstm, write
@@ -229,6 +232,19 @@ def test_other_refusals(rng, path, case):
     write(path, layers)
     with pytest.raises(crnn.FormatError, match=words):
         crnn.from_keras(path)
+
+
+def test_neither_keras_nor_hdf5_is_needed(rng, path):
+    write(path, [layer("LSTM", arrays(rng, *LSTM_ARRAYS), units=H), dense(rng, H, OUTPUTS)])
+    program = f"""if True:
+        import sys
+        sys.modules.update(dict.fromkeys(("h5py", "keras", "tensorflow", "torch", "onnx")))
+        import numpy as np, crnn
+        net = crnn.from_keras({str(path)!r})
+        print(net(np.zeros(({B}, {T}, {INPUTS})))[0].shape)
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == f"({B}, {T}, {OUTPUTS})\n", done.stderr
 
 
 def test_files_of_keras_1_are_refused(rng, path):
