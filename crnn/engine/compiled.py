@@ -13,8 +13,14 @@ import numpy as np
 from crnn.base import checks
 from crnn.base.backends import kernels
 from crnn.base.losses import LOSSES, Loss
-from crnn.base.objective import REDUCTIONS, Objective, checked_objective
-from crnn.base.sequences import checked_sequence, checked_states, valid_steps
+from crnn.base.objective import REDUCTIONS, Objective, check_outputs, checked_objective
+from crnn.base.sequences import (
+    check_kind,
+    check_last,
+    checked_sequence,
+    checked_states,
+    valid_steps,
+)
 from crnn.engine.dropout import Dropout
 from crnn.engine.packing import PackedWeights
 from crnn.engine.plans import Plan, Plans, Question, Tape
@@ -29,7 +35,7 @@ class Engine:
     Parameters
     ----------
     layers : list of LayerSpec
-        From the input up.
+        From the input up, without the readout.
     parameters : Parameters
         Of these layers and maybe of a readout.
     readout : ReadoutSpec or None
@@ -58,7 +64,7 @@ class Engine:
         self.readout, self.skip, self.lookout = readout, skip, lookout
         self._dropout = Dropout(layers, generator)
         self.updates = self._kernels = kernels(parameters.backend, parameters.dtype)
-        self.weights = PackedWeights(self._kernels, layers, parameters)
+        self.weights = PackedWeights(self._kernels, layers, parameters, readout, skip)
         self.output_size = self.weights.output_size
         self._plans, self._together = Plans(), []
 
@@ -146,7 +152,8 @@ class Engine:
                                   weighting, wants_x)
         gradients, dx = self.parameters.new_gradients(), self._new_dx(plan.question, wants_x)
         q, vector = plan.question, gradients.vector
-        value = self._dropout.run(lambda masks: plan.train(vector, masks, dx), q.steps, q.batch)
+        value = self._dropout.run(
+            lambda masks: plan.train(vector, masks, dx), q.steps, q.batch, q.last_only)
         last = plan.arguments.public()
         self._filled(gradients, plan, dx, state is not None)
         self._plans.give_back(plan)
@@ -154,9 +161,8 @@ class Engine:
 
     def validate(self, x, targets, loss, lengths, weighting=None):
         """Raise what `loss` would raise for these, without computing it; return the `Objective`."""
-        sequence = checked_sequence(x, None, lengths, self.layers, self._dtype, self.lookout)
-        return checked_objective(
-            loss, targets, sequence, self.output_size, "mean", self._dtype, weighting)
+        sequence = self._sequence(x, None, lengths)
+        return self._objective(loss, targets, sequence, "mean", weighting)
 
     def stepper(self, prepare):
         """Return what runs one time step at a time, on a state of its own.
@@ -219,12 +225,23 @@ class Engine:
         if latest is not None:
             latest.arguments.let_go()  # of what it had taken before it refused the rest
             self._plans.put_aside(latest)
-        sequence = checked_sequence(x, state, lengths, self.layers, self._dtype, self.lookout)
+        sequence = self._sequence(x, state, lengths)
         if kind in ("infer", "forward"):
+            check_last(last_only, self.skip)
             return self._plan_of(kind, sequence, NO_OBJECTIVE._replace(last_only=last_only))
+        objective = self._objective(loss, targets, sequence, reduction, weighting)
+        return self._plan_of(kind, sequence, objective, wants_x)
+
+    def _sequence(self, x, state, lengths):
+        sequence = checked_sequence(x, state, lengths, self.layers, self._dtype, self.lookout)
+        check_kind(sequence.is_tokens, self.layers, self.skip)
+        return sequence
+
+    def _objective(self, loss, targets, sequence, reduction, weighting):
         objective = checked_objective(
             loss, targets, sequence, self.output_size, reduction, self._dtype, weighting)
-        return self._plan_of(kind, sequence, objective, wants_x)
+        check_outputs(objective, self.readout, self.skip)
+        return objective
 
     def _plan_of(self, kind, sequence, objective=NO_OBJECTIVE, wants_x=False):
         """Return a plan that has taken checked arguments."""
@@ -237,8 +254,7 @@ class Engine:
         if plan is None:
             tokens = sequence.x if question.is_tokens else None
             classes = objective.targets if question.loss == "softmax" else None
-            plan = Plan(self._kernels, self.weights, question, self.layers[0].dropout, tokens,
-                        classes)
+            plan = Plan(self._kernels, self.weights, question, tokens, classes)
         plan.asked_loss = None if objective.last_only else objective.loss
         taken = plan.arguments.take(
             sequence.unbatch(sequence.x), sequence.unbatch(objective.targets), None, 0,
@@ -269,16 +285,6 @@ class Engine:
         for learned, arrays in zip(self.weights.initial_states, dstates, strict=True):
             for name, array in zip(learned, arrays, strict=True):
                 parameters[name][...] = array.sum(axis=0, dtype=np.float64)
-
-
-def runs(layers, readout, skip):
-    """Return whether these layers are run here; the others are, for now, by the textbook."""
-    kinds = {(layer.kind, layer.directions) for layer in layers}
-    return not (
-        skip or len(kinds) > 1 or not layers[0].kind.has_state or layers[-1].dropout
-        or len({layer.dropout for layer in layers[:-1]}) > 1
-        or (readout is not None and readout.activation != "linear")
-    )
 
 
 def put_states(own, states):

@@ -29,6 +29,9 @@ class PackedWeights:
         A backend's functions for one dtype.
     specs : list of LayerSpec
     parameters : Parameters
+    readout : ReadoutSpec or None
+    skip : bool
+        Whether the input is added to the outputs.
 
     Attributes
     ----------
@@ -39,45 +42,56 @@ class PackedWeights:
     dtype : numpy.dtype
     layers : list of PackedLayer
         In the order of the flat vector: from the input up, both directions of a layer together.
-    directions : {1, 2}
+    body : int
+        How many layers there are up to the last one that has a state.
     input_size, output_size : int
-        Without a readout, outputs are the hidden states of the top layer.
+        Without a readout, outputs are what the top layer puts out.
     initial_states : list of dict of str to ndarray (H,), or None
-        For each layer and direction the learned states by their parameters' names; None: zeros.
-    state_width : int
-        Features of the top layer's states: those of both directions together.
-    has_readout : bool
+        For each layer that has a state, and direction, the learned ones by their parameters' names;
+        None: zeros.
+    top_width : int
+        Features of what the top layer puts out: those of both directions together.
+    has_readout, skips : bool
+    activation : str
+        The readout's function.
+    takes_tokens, takes_floats : bool
+        Whether x may be tokens, and whether it may be floats.
     readout_start : int
         Where W_hy and b_y begin in the flat vector.
     """
 
-    def __init__(self, kernels, specs, parameters):
+    def __init__(self, kernels, specs, parameters, readout=None, skip=False):
         self.specs, self.parameters, self.changes = specs, parameters, parameters.changes
-        self.input_size, self.directions = specs[0].input_size, specs[0].directions
-        self.dtype, self.has_readout = parameters.dtype, "W_hy" in parameters
+        self.input_size, self.dtype = specs[0].input_size, parameters.dtype
+        self.body = 1 + max(k for k, spec in enumerate(specs) if spec.kind.has_state)
+        self.has_readout, self.skips = readout is not None, skip
+        self.activation = readout.activation if self.has_readout else "linear"
+        self.takes_tokens, self.takes_floats = not skip, not specs[0].kind.is_table
         self._repack = kernels.repack
         self._copies = {}  # by (name, transposed, columns)
         starts = parameters.layout.starts
         self.layers = [
-            PackedLayer(self, spec, suffix, starts["W_xh" + suffix])
+            PackedLayer(self, spec, suffix, starts.get("W_xh" + suffix, 0))
             for spec in specs for suffix in spec.suffixes
         ]
         self.readout_start = starts["W_hy"] if self.has_readout else parameters.layout.size
-        self.state_width = specs[-1].output_size
+        self.top_width = specs[-1].output_size
         self.initial_states = None
-        if specs[0].learns_state:
+        if any(spec.learns_state for spec in specs):
             self.initial_states = [
                 {name + suffix: parameters[name + suffix] for name in spec.kind.state_names}
-                for spec in specs for suffix in spec.suffixes
+                for spec in specs if spec.kind.has_state for suffix in spec.suffixes
             ]
-        self.output_size = len(parameters["b_y"]) if self.has_readout else self.state_width
+        self.output_size = readout.size if self.has_readout else self.top_width
 
     def work(self, is_tokens):
         """Return about how many multiplications a step of one sequence takes."""
-        work = self.state_width * self.output_size
+        work = self.top_width * self.output_size
         for position, layer in enumerate(self.layers):
-            inputs = 0 if is_tokens and position < self.directions else layer.input_size
-            work += layer.kind.gates * (inputs + layer.hidden_size) * layer.hidden_size
+            is_looked_up = is_tokens and position < self.specs[0].directions
+            inputs = layer.input_size if layer.kind.has_weights and not is_looked_up else 0
+            states = layer.hidden_size if layer.kind.has_state else 0
+            work += layer.kind.gates * (inputs + states) * layer.hidden_size
         return work
 
     def refresh(self):
@@ -123,8 +137,9 @@ class PackedLayer:
     kind : CellKind
     input_size, hidden_size, start : int
     dtype : numpy.dtype
-    W_xh, b_h : ndarray
-    b_hn, W_ch : ndarray or None
+    W_xh, b_hn, W_ch : ndarray or None
+    b_h : ndarray
+        Zeros for a layer that has none.
     """
 
     def __init__(self, weights, spec, suffix, start):
@@ -132,16 +147,19 @@ class PackedLayer:
         self.kind, self.input_size, self.hidden_size = spec.kind, spec.input_size, spec.hidden_size
         parameters = weights.parameters
         self.dtype = parameters.dtype
-        self.W_xh, self.b_h = parameters["W_xh" + suffix], parameters["b_h" + suffix]
+        self.W_xh, self.b_h = (parameters.get(name + suffix) for name in ("W_xh", "b_h"))
         self.b_hn, self.W_ch = parameters.get("b_hn" + suffix), parameters.get("W_ch" + suffix)
-        self._parts = {"W_xh": ("W_xh" + suffix, None), "W_hh": ("W_hh" + suffix, None)}
+        if self.b_h is None:
+            self.b_h = np.zeros(self.hidden_size, self.dtype)
+        self._parts = {name: (name + suffix, None) for name in ("W_xh", "W_hh")
+                       if name + suffix in parameters}
         if self.kind.separate_candidate:
             H, width = self.hidden_size, self.kind.gates * self.hidden_size
             self._parts["W_hh"] = "W_hh" + suffix, (0, width - H)
             self._parts["W_hn"] = "W_hh" + suffix, (width - H, width)
 
     def packed(self, name, transposed=False):
-        """Return W_xh, W_hh or W_hn, packed; None for the W_hn of a cell that has none.
+        """Return W_xh, W_hh or W_hn, packed; None where there is none.
 
         W_hn are the last H columns of W_hh of a cell with a separate candidate, whose W_hh are then
         only the others.

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from crnn.base.sequences import are_joined, state_widths
 from crnn.engine.pass_arrays import Memory, PassArrays
 from crnn.engine.threads import get_num_threads, parted
 from crnn.kernels.memory import TUNING, aligned_empty
@@ -112,7 +113,6 @@ class Plan:
         The build of the kernels for one dtype.
     weights : PackedWeights
     question : Question
-    dropout : float
     x, classes : ndarray, optional
         Checked tokens and classes, which the plan then owns; of the question "backward" the x that
         a pass forward has read.
@@ -134,12 +134,12 @@ class Plan:
         Whether `Plans` has made room for all arrays that there are.
     """
 
-    def __init__(self, kernels, weights, question, dropout=0.0, x=None, classes=None, filled=None):
+    def __init__(self, kernels, weights, question, x=None, classes=None, filled=None):
         self.question, self.is_counted, self.tape, self.ways_back = question, False, None, []
         self.asked_loss = None
         self._changes = weights.changes.item()  # of what changes from here on, nothing is missed
         self._memory = Memory(weights.dtype)
-        self._kernels, self._weights, self._dropout = kernels, weights, dropout
+        self._kernels, self._weights = kernels, weights
         self._multiplications = question.steps * question.batch * weights.work(question.is_tokens)
         self._block = block_steps(weights, question)
         get_num_threads()  # so that the environment has been asked before the first pass
@@ -206,7 +206,7 @@ class Plan:
             plan = self.ways_back.pop()
         except IndexError:
             question = self.question._replace(kind="backward", wants_x=not self.question.is_tokens)
-            plan = Plan(self._kernels, self._weights, question, self._dropout, self._x,
+            plan = Plan(self._kernels, self._weights, question, self._x,
                         filled=self._arrays.layer_arrays)
             self.is_counted = False
         plan.arguments.take(self._x if self.question.batched else self._x[:, 0], None, None)
@@ -285,16 +285,20 @@ class Plan:
         )
 
     def _new_states(self, wants_gradients):
-        layers, batch = self._weights.layers, self.question.batch
-        count, widths = layers[0].kind.num_states, [layer.hidden_size for layer in layers]
-        if len(set(widths)) > 1:
+        """Return states and their gradients of each layer that has one, and their wholes."""
+        batch = self.question.batch
+        layers = [layer for layer in self._weights.layers if layer.kind.has_state]
+        counts = [layer.kind.num_states for layer in layers]
+        if not are_joined(state_widths(self._weights.specs)):
             states, gradients = (
-                [[self._new(batch, H) for _ in range(wanted)] for H in widths]
-                for wanted in (count, count * wants_gradients)
+                [[self._new(batch, layer.hidden_size) for _ in range(wanted * count)]
+                 for layer, count in zip(layers, counts, strict=True)]
+                for wanted in (1, wants_gradients)
             )
             return states, gradients, None
+        count, width = counts[0], layers[0].hidden_size
         joined = tuple(
-            [self._new(len(layers), batch, widths[0]) for _ in range(wanted)]
+            [self._new(len(layers), batch, width) for _ in range(wanted)]
             for wanted in (count, count * wants_gradients)
         )
         states, gradients = ([[each[k] for each in arrays] for k in range(len(layers))]
@@ -325,8 +329,8 @@ class Plan:
         self._threads, self.is_counted = self._threads + 1, False
 
     def _new_arrays(self, *arguments, **options):
-        return PassArrays(self._kernels, self._weights, self.question, self._dropout, self._memory,
-                          *arguments, **options)
+        return PassArrays(self._kernels, self._weights, self.question, self._memory, *arguments,
+                          **options)
 
 
 class Plans:

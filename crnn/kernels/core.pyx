@@ -15,6 +15,8 @@ and so on say what ``real`` is, include this file, and are compiled with differe
     - ``activations.pyx``  tanh, ReLU, sigmoid and their derivatives, exp
     - ``rows.pyx``         the arrays that a step works on
     - ``rnn.pyx``, ``gru.pyx``, ``lstm.pyx``  each cell: a step forward, a step back
+    - ``softmax.pyx``      sums over rows, softmax
+    - ``dense.pyx``        layers without a state, and the functions of the readout
     - ``table.pyx``        which of them runs
 - ``optimizers.pyx``   updates of the parameter vector, norms of gradients
 - ``passes/``          what a network does with whole sequences, and for streams
@@ -116,6 +118,8 @@ include "cells/rows.pyx"
 include "cells/rnn.pyx"
 include "cells/gru.pyx"
 include "cells/lstm.pyx"
+include "cells/softmax.pyx"
+include "cells/dense.pyx"
 include "cells/table.pyx"
 include "optimizers.pyx"
 include "passes/losses.pyx"

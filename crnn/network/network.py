@@ -121,8 +121,6 @@ class Network:
         self._configuration, self._metadata, self._scaler = configuration, {}, None
         self._parameters = Parameters(layout, vector, configuration.backend)
         engine = ENGINES[configuration.backend]
-        if not compiled.runs(layers, configuration.readout, configuration.skip):
-            engine = textbook.Engine
         self.engine = engine(
             layers, self._parameters, configuration.readout, configuration.skip, self._generator,
             Lookout(configuration.input_size, configuration.batch_first))

@@ -4,6 +4,7 @@ Each takes the reference's functions, which may be broken; other modules are bro
 """
 
 import functools
+import itertools
 import sys
 
 import cell_networks as cells
@@ -27,6 +28,7 @@ from worked_example import RELU, TANH, check_formulas, check_passes
 
 import crnn
 from crnn.base.losses import LOSSES
+from crnn.layers import GRU, LSTM, RNN, Activation, Dense, Dropout
 
 STEP = 1e-30
 T, B, I, H, O = 5, 4, 3, 6, 7  # noqa: E741
@@ -279,11 +281,39 @@ def everything(net, x, state, targets, dy, given):
     found["loss again"], grads, _ = net.loss_and_gradients(x, targets, state, **given)
     states = {"last": last, "after": after, "back": back.state, "loss's": grads.state}
     for name, each in states.items():
-        found |= {f"{name} {i}": array for i, array in enumerate(parts_of(each))}
+        arrays = [array for part in parts_of(each) for array in part]
+        found |= {f"{name} {i}": array for i, array in enumerate(arrays)}
     for what, each in (("back", back), ("loss", grads)):
         found |= {f"{name}, {what}": array for name, array in each.parameters.items()}
         found |= {} if each.x is None else {f"x, {what}": each.x}
     return found
+
+
+UNLIKE = [  # layers, options, losses
+    ([Dense(5, "tanh"), Dropout(0.3), LSTM(4, bidirectional=True), Dropout(0.4),
+      Activation("relu"), GRU(6), Dense(5, "softmax"), Dropout(0.2), Dense(2, "sigmoid")],
+     {}, ["mse", "sigmoid"]),
+    ([RNN(4), LSTM(4), RNN(5), Dense(4, "hard_sigmoid"), Dense(I)], {"skip": True}, ["mse"]),
+    ([GRU(4, bidirectional=True), Dense(3, "relu"), Dense(3, "softmax")], {"learn_state": True},
+     ["softmax", "mse"]),
+]
+
+
+def check_unlike(module):
+    """Networks of unlike layers, on both backends."""
+    rng = np.random.default_rng(13)
+    for layers, options, losses in UNLIKE:
+        nets = [crnn.Sequential(I, layers, dtype="float64", seed=3, backend=each, **options)
+                for each in ("compiled", "reference")]
+        nets[0].vector = rng.uniform(-0.7, 0.7, nets[0].num_parameters)
+        nets[1].vector = nets[0].vector
+        x, dy = input_for(rng), rng.standard_normal((T, B, nets[0].output_size))
+        for loss, last in itertools.product(losses, (False,) if nets[0].skip else (False, True)):
+            targets, given = targets_for(rng, loss, nets[0], last), {"loss": loss}
+            ours, theirs = (everything(net, x, None, targets, dy, given | {"lengths": LENGTHS})
+                            | {"ends": net(x, last=last)[0]} for net in nets)
+            for name, their in theirs.items():
+                assert_close(ours[name], their, 1e-12, name)
 
 
 # --- parts of batches, of sequences, of networks -------------------------------------------------
@@ -627,4 +657,5 @@ CHECKS = {
     "o": check_options,
     "j": check_masks,
     "n": check_options_in_networks,
+    "d": check_unlike,
 }

@@ -121,7 +121,7 @@ def test_square_roots_of_the_optimizers_are_vectorised(build):
     assert sum(count > 0 for count, _ in roots) >= 3
 
 
-def test_floats_become_doubles_only_where_a_loss_or_a_norm_is_added_up(build):
+def test_floats_become_doubles_only_where_many_are_added_up(build):
     """In Cython a bare 1 is a double, and what it is subtracted from becomes one."""
     if build.suffix == "pd":
         pytest.skip("all is double")
@@ -130,7 +130,8 @@ def test_floats_become_doubles_only_where_a_loss_or_a_norm_is_added_up(build):
              if any(converting.match(each.text) for each in body)}
     in_double = (
         "loss_of_targets", "Readout_rows_loss", "softmax_rows", "sigmoid_row", "sigmoid_lanes",
-        "norm", "squared_sum", "row_losses",
+        "norm", "squared_sum", "row_losses", "apply_to_rows", "softmax_row",
+        "multiply_rows_by_slope", "softmax_row_backward",
     )
     assert found
     assert not {name for name in found if not name.endswith(in_double)}

@@ -16,10 +16,11 @@ from libc.math cimport copysign, copysignf, fabs, fabsf
 from libc.stdint cimport uint32_t, uint64_t
 
 cdef enum Function:
-    LINEAR, TANH, RELU, LOGISTIC, HARD_SIGMOID, HARD_SIGMOID_02
+    LINEAR, TANH, RELU, LOGISTIC, HARD_SIGMOID, HARD_SIGMOID_02, SOFTMAX_OF_ROW
 
 FUNCTIONS = {"linear": LINEAR, "tanh": TANH, "relu": RELU, "sigmoid": LOGISTIC,
-             "hard_sigmoid": HARD_SIGMOID, "hard_sigmoid_0.2": HARD_SIGMOID_02}
+             "hard_sigmoid": HARD_SIGMOID, "hard_sigmoid_0.2": HARD_SIGMOID_02,
+             "softmax": SOFTMAX_OF_ROW}     # in dense.pyx, as it is no function of each number
 
 cdef struct Activation:         # of a cell's gates or candidate: f(a), or f(clip(a))
     Function function

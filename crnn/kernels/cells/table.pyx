@@ -1,18 +1,23 @@
 # The table of cells: which formulas run. A cell is two functions over some sequences of the batch
-# at one time step, one forward and one back, in a file of its own (rnn.pyx, gru.pyx, lstm.pyx).
-# What they work on is in rows.pyx. Two more functions run the same cell where it has options that a
-# plain one has not: hard sigmoids, clipped arguments, peepholes, coupled gates, ReLU in an LSTM.
+# at one time step, one forward and one back, in a file of its own (rnn.pyx, gru.pyx, lstm.pyx, and
+# dense.pyx of a layer without a state). What they work on is in rows.pyx. Two more functions run
+# the same cell where it has options that a plain one has not: hard sigmoids, clipped arguments,
+# peepholes, coupled gates, ReLU in an LSTM.
 
 cdef enum Cell:
-    RNN, GRU, LSTM, RNN_BY_OPTIONS, GRU_BY_OPTIONS, LSTM_BY_OPTIONS
+    RNN, GRU, LSTM, RNN_BY_OPTIONS, GRU_BY_OPTIONS, LSTM_BY_OPTIONS, DENSE
 
-CELLS = {"RNN": RNN, "GRU": GRU, "LSTM": LSTM}
+CELLS = {"RNN": RNN, "GRU": GRU, "LSTM": LSTM, "Dense": DENSE}
 BY_OPTIONS = {"RNN": RNN_BY_OPTIONS, "GRU": GRU_BY_OPTIONS, "LSTM": LSTM_BY_OPTIONS}
-PLAIN = {"RNN": ("tanh", "relu"), "GRU": ("tanh", "relu"), "LSTM": ("tanh",)}
+PLAIN = {"RNN": ("tanh", "relu"), "GRU": ("tanh", "relu"), "LSTM": ("tanh",),
+         "Dense": tuple(FUNCTIONS)}
 
 cdef struct Kind:               # see crnn/base/layers.py
     Cell cell
     Py_ssize_t gates            # of H columns in W_xh
+    bint has_state
+    bint has_weights            # W_xh
+    bint has_bias
     bint has_c
     bint has_gates
     bint separate_candidate
@@ -25,7 +30,8 @@ cdef Kind kind_of(named):
     # of a CellKind of Python's
     cdef Kind kind
     kind.cell, kind.gates = (CELLS if is_plain(named) else BY_OPTIONS)[named.cell], named.gates
-    kind.has_c, kind.has_gates = named.has_c, named.has_gates
+    kind.has_state, kind.has_c, kind.has_gates = named.has_state, named.has_c, named.has_gates
+    kind.has_weights, kind.has_bias = named.has_weights, named.has_bias
     kind.separate_candidate, kind.reset_after = named.separate_candidate, named.reset_after
     kind.relu, kind.options = named.nonlinearity == "relu", options_of(named)
     return kind
@@ -65,8 +71,10 @@ cdef outlined_void step_by_options(
         rnn_step_by_options(tape, weights, rows, &kind.options)
     elif kind.cell == GRU_BY_OPTIONS:
         gru_step_by_options(tape, weights, rows, &kind.options)
-    else:
+    elif kind.cell == LSTM_BY_OPTIONS:
         lstm_step_by_options(tape, weights, rows, &kind.options)
+    else:
+        dense_step(tape, rows, kind.options.candidate.function)
 
 
 cdef inline void cell_step_backward(
@@ -83,8 +91,10 @@ cdef inline void cell_step_backward(
         rnn_step_backward_by_options(d, tape, weights, rows, &kind.options)
     elif kind.cell == GRU_BY_OPTIONS:
         gru_step_backward_by_options(d, tape, weights, rows, &kind.options)
-    else:
+    elif kind.cell == LSTM_BY_OPTIONS:
         lstm_step_backward_by_options(d, tape, weights, rows, &kind.options)
+    else:
+        dense_step_backward(d, tape, rows, kind.options.candidate.function)
 
 
 def step(kind, tuple arrays, tuple gradients, lengths, Py_ssize_t t, bint from_last):

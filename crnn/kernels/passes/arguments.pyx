@@ -12,6 +12,13 @@ cdef bint has_shape(
     return columns == 0 or cnp.PyArray_DIM(<cnp.ndarray> a, axes - 1) == columns
 
 
+cdef list parts_of(list states):
+    # the h of all states, and the c of those that have one
+    cdef int i
+    parts = [[each[i] for each in states if len(each) > i] for i in range(2)]
+    return parts if parts[1] else parts[:1]
+
+
 cdef class PassArguments:
     """The arguments and results of passes of one shape.
 
@@ -29,10 +36,10 @@ cdef class PassArguments:
     targets : int
         n, how many numbers a step's targets are, if they are not classes.
     states, gradients : list of list of ndarray (B, H)
-        For each layer and direction h and, of an LSTM, c: initial states, and then the last ones;
-        gradients of the last ones, and then of the initial ones.
+        For each layer that has a state, and direction, h and, of an LSTM, c: initial states, and
+        then the last ones; gradients of the last ones, and then of the initial ones.
     joined : tuple of two lists of ndarray (L * D, B, H), or None
-        Where all widths are equal, the arrays of which `states` and `gradients` are parts.
+        Where all of them are alike, the arrays of which `states` and `gradients` are parts.
 
     Attributes
     ----------
@@ -68,7 +75,7 @@ cdef class PassArguments:
 
     def __cinit__(self, weights, Py_ssize_t steps, Py_ssize_t batch, bint batched, x, classes,
                   losses, Py_ssize_t targets, list states, *rest):
-        self.masks = <const unsigned char **> PyMem_Calloc(len(states), sizeof(void *))
+        self.masks = <const unsigned char **> PyMem_Calloc(len(weights.specs), sizeof(void *))
         self.places = <real **> PyMem_Calloc(4 * len(states), sizeof(void *))
         self.hidden = <Py_ssize_t *> PyMem_Calloc(len(states), sizeof(Py_ssize_t))
         if self.masks == NULL or self.places == NULL or self.hidden == NULL:
@@ -100,8 +107,8 @@ cdef class PassArguments:
             for i, array in enumerate(gradients[k]):
                 self.places[4 * k + 2 + i] = pointer(array)
 
-    # where states lie, and their gradients, of layer k and of sequences from `shift` on; of c only
-    # where there is one
+    # where states lie, and their gradients, of direction k and of sequences from `shift` on; of c
+    # only where there is one
 
     cdef inline real *h(self, Py_ssize_t k, Py_ssize_t shift) noexcept nogil:
         return self.places[4 * k] + shift * self.hidden[k]
@@ -206,16 +213,17 @@ cdef class PassArguments:
         if state is None:
             self.begin()
             return True
-        count = len(self.states[0])
-        given = (state,) if count == 1 else state
-        if type(given) is not tuple or len(given) != count:
+        parts = parts_of(self.states)
+        given = (state,) if len(parts) == 1 else state
+        if type(given) is not tuple or len(given) != len(parts):
             return False
         if self.joined is not None:
             return self.take_arrays(self.joined[0], given)
-        if not all([type(part) is list and len(part) == len(self.states) for part in given]):
-            return False
-        own = [arrays[i] for i in range(count) for arrays in self.states]
-        return self.take_arrays(own, [each for part in given for each in part])
+        for own, part in zip(parts, given):
+            if type(part) is not list or len(part) != len(own):
+                return False
+        return self.take_arrays([each for part in parts for each in part],
+                                [each for part in given for each in part])
 
     cdef bint take_arrays(self, own, given) except -1:
         # copies all arrays of a state, or none
@@ -301,7 +309,7 @@ cdef class PassArguments:
         cdef list parts = self.gradients if gradients else self.states
         if self.joined is None:
             found = [[each.copy() if self.batched else each[0].copy() for each in some]
-                     for some in zip(*parts)]
+                     for some in parts_of(parts)]
         else:
             found = [each.copy() if self.batched else each[:, 0].copy()
                      for each in self.joined[1 if gradients else 0]]

@@ -1,6 +1,7 @@
-# A recurrent layer, in one direction, over sequences: forward, back through time, and the gradients
-# of its parameters. An object holds its arrays from pass to pass; each method is told which time
-# steps and which sequences to work on, so that different sequences may be for different threads.
+# A layer, in one direction, over sequences: forward, back through time, and the gradients of its
+# parameters. A layer without a state goes the same way, but for what concerns states. An object
+# holds its arrays from pass to pass; each method is told which time steps and which sequences to
+# work on, so that different sequences may be for different threads.
 #
 # Some arrays have room for all T steps, others for a block of them, which begins at their first row
 # (`row_of`). With a tape, what every step leaves is kept for the way back.
@@ -87,6 +88,16 @@ cdef void linear_steps(
                     outputs, False)
 
 
+cdef void copy_steps(
+    real *y, const real *x, Py_ssize_t batch, Span span, Py_ssize_t n
+) noexcept nogil:
+    # y = x of the span's steps, where both are (steps, batch, n), of its sequences
+    cdef Py_ssize_t t, at
+    for t in range(span.count):
+        at = (t * batch + span.first) * n
+        memcpy(y + at, x + at, (span.last - span.first) * n * sizeof(real))
+
+
 cdef class Direction:
     """One layer in one direction, over sequences of one shape.
 
@@ -97,7 +108,8 @@ cdef class Direction:
         T.
     x : ndarray (T, B, I), or of a block; or tokens (T, B)
     states : ndarray (T + 1, B, H), or of a block
-        The state before each step, and after the last.
+        The state before each step, and after the last; without a state, what it puts out, after a
+        first row.
     saved, gates : ndarray or None
         What the cell leaves besides: with a tape (T + 1, B, H) and (T, B, G * H), else (2, B, H)
         and (some steps, B, G * H). None, where the cell has none.
@@ -109,7 +121,7 @@ cdef class Direction:
     cdef Py_ssize_t vector_start            # of its parameters, in the flat vector
     cdef object weights
     cdef list held                          # keeps alive what pointers point to
-    cdef const real *W_xh
+    cdef const real *W_xh                   # NULL, as all weights, where there is none
     cdef const real *packed_W_xh            # NULL for tokens
     cdef const real *W_xh_T
     cdef const real *b_h
@@ -123,8 +135,8 @@ cdef class Direction:
     cdef real[:, :, ::1] saved              # (T + 1 or 2, B, H), or None
     cdef real[:, :, ::1] gates              # (T or some, B, G * H); None: those are the states
     cdef real[:, :, ::1] dh                 # (T or block, B, H): what reaches the outputs
-    cdef real[:, ::1] dstate                # (B, H): the gradient of the state, from step to step
-    cdef real[:, ::1] dc                    # (B, H), or None
+    cdef real[:, ::1] dstate                # (B, H): the gradient of the state, from step to step,
+    cdef real[:, ::1] dc                    # or None; (B, H), or None
     cdef real[:, :, ::1] da                 # (block, B, G * H); None: dh is turned into it
     cdef real[:, :, ::1] dsaved             # (block, B, H), or None
     cdef real[:, :, ::1] dx                 # (T, B, I), or None
@@ -176,6 +188,8 @@ cdef class Direction:
 
     # --- forward --------------------------------------------------------------------------------
 
+    # of a layer that has a state
+
     cdef void begin(self, const real *h, const real *c, Span span) noexcept nogil:
         # take the initial states (B, H) of some sequences
         copy_states(&self.states[0, 0, 0], h, span, self.hidden)
@@ -190,6 +204,8 @@ cdef class Direction:
 
     cdef void carry(self, Span span) noexcept nogil:
         # begin the next block where this one ended, without a tape
+        if not self.kind.has_state:
+            return
         copy_states(&self.states[0, 0, 0], &self.states[span.count, 0, 0], span, self.hidden)
         if self.kind.has_c and span.count % 2:
             copy_states(&self.saved[0, 0, 0], &self.saved[1, 0, 0], span, self.hidden)
@@ -220,9 +236,12 @@ cdef class Direction:
         return &self.gates[at if self.has_tape else 0, 0, 0]
 
     cdef void project(self, Span span, Py_ssize_t x_at, Py_ssize_t at) noexcept nogil:
-        # gates = x[x_at:] @ W_xh + b_h, of all steps at once
+        # gates = x[x_at:] @ W_xh + b_h, of all steps at once; or x itself, where there is no W_xh
         cdef Py_ssize_t t, rows, b = span.first
         cdef real *gates = self.gates_at(at)
+        if not self.kind.has_weights:
+            copy_steps(gates, &self.x[x_at, 0, 0], self.batch, span, self.inputs)
+            return
         if not (self.has_tokens or self.is_sparse):
             linear_steps(gates, &self.x[x_at, 0, 0], self.packed_W_xh, self.b_h, self.lengths,
                          self.batch, span, self.inputs, self.width)
@@ -256,7 +275,7 @@ cdef class Direction:
             rows.n = going_on(self.lengths, span, t)
             if rows.n:
                 cell_step(&step, &self.cell, &rows, &self.kind)
-            if rows.lengths != NULL:
+            if rows.lengths != NULL and self.kind.has_state:
                 rows.n = span.last - b
                 self.keep_finished_states(&step, &rows)
 
@@ -305,7 +324,7 @@ cdef class Direction:
         step.saved_before = NULL
         d.dsaved = NULL
         d.dc = NULL
-        d.dstate = &self.dstate[b, 0]
+        d.dstate = &self.dstate[b, 0] if self.kind.has_state else NULL
         if self.kind.has_c:
             d.dc = &self.dc[b, 0]
         for i in range(span.count - 1, -1, -1):
@@ -322,9 +341,11 @@ cdef class Direction:
             if rows.n:
                 cell_step_backward(&d, &step, &self.cell, &rows, &self.kind)
             self.zero_over(&d, &rows, span)
-        if self.wants_x:
+        if self.wants_x and self.kind.has_weights:
             linear_steps(&self.dx[span.start, 0, 0], da, self.W_xh_T, <real *> NULL, self.lengths,
                          self.batch, span, self.width, self.inputs)
+        elif self.wants_x:
+            copy_steps(&self.dx[span.start, 0, 0], da, self.batch, span, self.inputs)
 
     cdef void zero_over(
         self, const StepGradients *d, const Rows *rows, Span span
@@ -344,6 +365,8 @@ cdef class Direction:
 
     cdef void add_gradients(self, Span span, const Sums *sums) noexcept nogil:
         # of some rows
+        if not self.kind.has_weights:
+            return
         self.gradients(span, sums)
         if is_whole(sums, span.start):
             span.count = min(PARTIAL_ROWS, self.steps * self.batch - span.start)
@@ -356,22 +379,28 @@ cdef class Direction:
         cdef const real *da = self.da_of_row(span.start)
         cdef const real *before = &self.states[0, 0, 0] + span.start * H + i
         cdef real *dW_hh = sums.partial + self.recurrent_start()
-        cdef real *db_h = dW_hh + H * self.width
-        add_outer_products(dW_hh + i * self.width, self.width, before, H, da, self.width, rows, n,
-                           together)
+        cdef real *db_h = sums.partial + self.bias_start()
+        if self.kind.has_state:
+            add_outer_products(dW_hh + i * self.width, self.width, before, H, da, self.width, rows,
+                               n, together)
         if self.kind.separate_candidate:
             self.candidate_gradients(dW_hh + i * self.width + together, db_h + self.width, before,
                                      da + together, span)
         self.input_gradients(sums, da, span)
-        add_rows(db_h + G * i, da + G * i, self.width, rows, G * n)
+        if self.kind.has_bias:
+            add_rows(db_h + G * i, da + G * i, self.width, rows, G * n)
         if self.kind.options.peepholes:
             add_peephole_gradients(
                 db_h + self.width, da, &self.saved[0, 0, 0] + span.start * H,
                 &self.saved[1, 0, 0] + span.start * H, rows, H, i, span.last)
 
     cdef inline Py_ssize_t recurrent_start(self) noexcept nogil:
-        # where W_hh, b_h and b_hn or W_ch begin in the flat vector, after W_xh
+        # where W_hh begins in the flat vector, after W_xh
         return self.vector_start + self.inputs * self.width
+
+    cdef inline Py_ssize_t bias_start(self) noexcept nogil:
+        # where b_h and b_hn or W_ch begin in it, after W_hh, where there is one
+        return self.recurrent_start() + self.kind.has_state * self.hidden * self.width
 
     cdef const real *da_of_row(self, Py_ssize_t row) noexcept nogil:
         if self.kind.has_gates:
@@ -442,16 +471,18 @@ cdef class Direction:
     cdef void move_partial(self, Span span, const Sums *sums) noexcept nogil:
         # of tokens' rows, of which there may be many, those of the tokens in a span of rows
         cdef Py_ssize_t r, token, H = self.hidden, G = self.kind.gates, width = self.width
-        cdef Py_ssize_t i = span.first, n = span.last - i, at = self.recurrent_start()
+        cdef Py_ssize_t i = span.first, n = span.last - i, at = self.bias_start()
         cdef Py_ssize_t first = self.inputs * i // H, last = self.inputs * span.last // H
         cdef const Py_ssize_t *tokens
-        move_sums(sums, at + i * width, n * width)
-        move_sums(sums, at + H * width + G * i, G * n)
+        if self.kind.has_state:
+            move_sums(sums, self.recurrent_start() + i * width, n * width)
+        if self.kind.has_bias:
+            move_sums(sums, at + G * i, G * n)
         if self.kind.reset_after:
-            move_sums(sums, at + (H + 1) * width + i, n)
+            move_sums(sums, at + width + i, n)
         if self.kind.options.peepholes:
             for r in range(3):
-                move_sums(sums, at + (H + 1) * width + r * H + i, n)
+                move_sums(sums, at + width + r * H + i, n)
         if not self.has_tokens:
             move_sums(sums, self.vector_start + first * width, (last - first) * width)
             return

@@ -17,13 +17,15 @@ cdef class Layer:
     ahead : Direction
     reverse : Direction or None
         The second direction.
-    outputs : ndarray (T + 1, B, D * H)
-        Of one direction its states. With two, and without a tape, all steps too.
+    outputs : ndarray (T + 1, B, D * H), or of a block
+        Of one direction its states. With two all steps, also without a tape.
+    state : int
+        Which of all directions that have a state is its first one.
     """
 
     cdef Direction ahead, reverse           # reverse is None in one direction
     cdef bint both
-    cdef Py_ssize_t steps, batch, hidden
+    cdef Py_ssize_t steps, batch, hidden, state
     cdef const Py_ssize_t *lengths
     cdef real[:, :, ::1] outputs
     cdef const real[:, :, ::1] x            # (T, B, I), or None
@@ -36,10 +38,10 @@ cdef class Layer:
     cdef real[:, :, ::1] dropped            # (T, B, D * H): outputs after dropout
     cdef real[:, :, ::1] dh                 # (T, B, D * H): what reaches the outputs
 
-    def __init__(self, Direction ahead not None, Direction reverse, outputs):
+    def __init__(self, Direction ahead not None, Direction reverse, outputs, Py_ssize_t state):
         self.ahead, self.reverse, self.both = ahead, reverse, reverse is not None
         self.steps, self.batch, self.hidden = ahead.steps, ahead.batch, ahead.hidden
-        self.outputs, self.mask, self.lengths = outputs, NULL, NULL
+        self.outputs, self.state, self.mask, self.lengths = outputs, state, NULL, NULL
 
     def set_x(self, x):
         """Take an input (T, B, I), or tokens (T, B)."""
@@ -119,6 +121,12 @@ cdef class Layer:
                 masked(&self.dropped[t, b, 0], &self.outputs[t + 1, b, 0],
                        self.mask + (t * self.mask_batch + b) * width, self.mask_scale, width)
 
+    cdef inline const real *put_out(self, Py_ssize_t t, Py_ssize_t b) noexcept nogil:
+        # where a step's outputs lie, after dropout
+        if self.mask != NULL:
+            return &self.dropped[t, b, 0]
+        return &self.outputs[t + 1, b, 0]
+
     cdef void split(self, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
         # what reaches the states of each direction, from what reaches the outputs
         cdef Py_ssize_t t, b, H = self.hidden
@@ -143,17 +151,17 @@ cdef class Layer:
                 else:
                     memcpy(to, &self.ahead.dx[t, b, 0], n * sizeof(real))
 
-    cdef void take_gradient(self, Layer above, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-        # dh, from the gradient of the input of the layer above; of one direction it lies there
+    cdef void drop_gradient(self, Span span) noexcept nogil:
+        # dh = dh * mask * scale, of the steps of a span
         cdef Py_ssize_t t, b, width = self.outputs.shape[2]
-        if above.both:
-            above.input_gradient(&self.dh[0, 0, 0], self.batch, first, last)
+        cdef Py_ssize_t at = row_of(self.dh.shape[0], self.steps, span.start)
         if self.mask == NULL:
             return
-        for t in range(self.steps):
-            for b in range(first, last):
-                masked(&self.dh[t, b, 0], &self.dh[t, b, 0],
-                       self.mask + (t * self.mask_batch + b) * width, self.mask_scale, width)
+        for t in range(span.count):
+            for b in range(span.first, span.last):
+                masked(&self.dh[at + t, b, 0], &self.dh[at + t, b, 0],
+                       self.mask + ((span.start + t) * self.mask_batch + b) * width,
+                       self.mask_scale, width)
 
 
 cdef inline void masked(

@@ -8,65 +8,6 @@ cdef enum:
     FILLING = -1000         # an output whose sigmoid loss is 0 where its target is
 
 
-cdef inline inlined_void keep_larger(real *a, Py_ssize_t n) noexcept nogil:
-    # a (n,) = np.maximum(a (n,), the next n)
-    cdef Py_ssize_t j
-    for j in range(n):
-        a[j] = a[n + j] if a[n + j] > a[j] else a[j]
-
-
-cdef inline inlined_void add_next(double *a, Py_ssize_t n) noexcept nogil:
-    # a (n,) += the next n
-    cdef Py_ssize_t j
-    for j in range(n):
-        a[j] = a[j] + a[n + j]
-
-
-cdef inline real largest_of(const real *y, Py_ssize_t n) noexcept nogil:
-    # y (n,).max()
-    cdef Py_ssize_t i, j, whole = n // LOSS_LANES
-    cdef real largest[LOSS_LANES]
-    cdef real result
-    for j in range(LOSS_LANES):
-        largest[j] = y[0]
-    for i in range(whole):
-        for j in range(LOSS_LANES):
-            largest[j] = y[i * LOSS_LANES + j] if y[i * LOSS_LANES + j] > largest[j] else largest[j]
-    keep_larger(largest, 8)
-    keep_larger(largest, 4)
-    keep_larger(largest, 2)
-    keep_larger(largest, 1)
-    result = largest[0]
-    for i in range(whole * LOSS_LANES, n):
-        result = y[i] if y[i] > result else result
-    return result
-
-
-cdef inline double sum_of_lanes(double *total) noexcept nogil:
-    # total (LOSS_LANES,).sum(); overwrites total
-    add_next(total, 8)
-    add_next(total, 4)
-    add_next(total, 2)
-    add_next(total, 1)
-    return total[0]
-
-
-cdef inline double sum_of(const real *y, Py_ssize_t n) noexcept nogil:
-    # y (n,).sum(), in double
-    cdef Py_ssize_t i, j, whole = n // LOSS_LANES
-    cdef double total[LOSS_LANES]
-    cdef double result
-    for j in range(LOSS_LANES):
-        total[j] = 0
-    for i in range(whole):
-        for j in range(LOSS_LANES):
-            total[j] = total[j] + y[i * LOSS_LANES + j]
-    result = sum_of_lanes(total)
-    for i in range(whole * LOSS_LANES, n):
-        result = result + y[i]
-    return result
-
-
 cdef inline double no_loss(real *y, Py_ssize_t n) noexcept nogil:
     # of a row without a target: 0; y (n,) = 0
     memset(y, 0, n * sizeof(real))

@@ -10,34 +10,42 @@ cdef class Readout:
     weights : PackedWeights
     steps : int
         T, or 1 where only the last outputs count.
-    states : ndarray (T + 1, B, D * H), or of a block
-        What it reads, after a first row.
+    h : ndarray (T, B, n), or of a block
+        What it reads.
     y : ndarray (T, B, O), or of a block
         The outputs, or their gradient.
+    activation : str
+        Its function f; see `FUNCTIONS`.
     is_training : bool
     """
 
     cdef Py_ssize_t steps, batch, inputs, outputs
     cdef Py_ssize_t vector_start            # in the flat vector
     cdef bint has_weights
+    cdef Function function
     cdef Loss rule
     cdef list held
     cdef const real *W_hy                   # packed
     cdef const real *W_hy_T
     cdef const real *b_y
-    cdef real[:, :, ::1] states
+    cdef const real[:, :, ::1] h
     cdef real[:, :, ::1] y
+    # (block, B, O): f(h @ W_hy + b_y), and the gradient of h @ W_hy + b_y; None where y has both
+    cdef real[:, :, ::1] kept
+    cdef real[:, :, ::1] da
     cdef double[:, ::1] losses              # (T, B)
     cdef const Py_ssize_t[:, ::1] classes   # (T, B): the targets of softmax
     cdef const real[:, :, ::1] targets      # (T, B, n): those of the others
     cdef const double *weights              # (T, weights_batch, 1 or n), or NULL
     cdef Py_ssize_t weights_batch, weights_each
     cdef const Py_ssize_t *lengths          # (B,), or NULL
-    cdef real[:, :, ::1] dh                 # (T or block, B, D * H)
+    cdef real[:, :, ::1] dh                 # (T or block, B, n)
 
-    def __init__(self, weights, Py_ssize_t steps, states, y, bint is_training):
-        self.steps, self.states, self.y, self.lengths = steps, states, y, NULL
-        self.batch, self.inputs, self.outputs = states.shape[1], states.shape[2], y.shape[2]
+    def __init__(self, weights, Py_ssize_t steps, h, y, str activation, bint is_training):
+        self.steps, self.h, self.y, self.lengths = steps, h, y, NULL
+        self.kept = self.da = None
+        self.batch, self.inputs, self.outputs = h.shape[1], h.shape[2], y.shape[2]
+        self.function = FUNCTIONS[activation]
         self.has_weights, self.vector_start = weights.has_readout, weights.readout_start
         if self.has_weights:
             self.held = [weights.packed("W_hy"), weights.parameters["b_y"]]
@@ -57,28 +65,61 @@ cdef class Readout:
         self.rule.blocks, self.rule.n = blocks, self.outputs // blocks
         self.classes, self.targets, self.weights = classes, targets, NULL
 
-    def prepare_backward(self, dh):
-        """Say where the gradient of what it reads lies."""
-        self.dh = dh
+    def prepare_backward(self, dh, kept, da):
+        """Say where the gradient of what it reads lies; see the attributes for the others."""
+        self.dh, self.kept, self.da = dh, kept, da
 
     cdef real *y_at(self, Py_ssize_t start) noexcept nogil:
         return &self.y[row_of(self.y.shape[0], self.steps, start), 0, 0]
 
-    cdef void forward(self, Span span) noexcept nogil:
-        # y = states[1:] @ W_hy + b_y
-        cdef Py_ssize_t at = row_of(self.states.shape[0] - 1, self.steps, span.start)
-        cdef const real *h = &self.states[at + 1, 0, 0]
-        if not self.has_weights:
-            self.copy(self.y_at(span.start), h, span)
-        else:
-            linear_steps(self.y_at(span.start), h, self.W_hy, self.b_y, self.lengths, self.batch,
-                         span, self.inputs, self.outputs)
+    cdef inline real *kept_at(self, Py_ssize_t start) noexcept nogil:
+        return &self.kept[row_of(self.kept.shape[0], self.steps, start), 0, 0]
 
-    cdef void copy(self, real *to, const real *rows, Span span) noexcept nogil:
-        cdef Py_ssize_t t, shift
+    cdef inline real *da_at(self, Py_ssize_t start) noexcept nogil:
+        return &self.da[row_of(self.da.shape[0], self.steps, start), 0, 0]
+
+    cdef void forward(self, Span span) noexcept nogil:
+        # y = f(h @ W_hy + b_y)
+        cdef real *y = self.y_at(span.start)
+        if self.kept is None:
+            self.read(y, span)
+        else:
+            self.read(self.kept_at(span.start), span)
+            copy_steps(y, self.kept_at(span.start), self.batch, span, self.outputs)
+
+    cdef void read(self, real *to, Span span) noexcept nogil:
+        cdef const real *h = &self.h[row_of(self.h.shape[0], self.steps, span.start), 0, 0]
+        if not self.has_weights:
+            copy_steps(to, h, self.batch, span, self.inputs)
+            return
+        linear_steps(to, h, self.W_hy, self.b_y, self.lengths, self.batch, span, self.inputs,
+                     self.outputs)
+        if self.function != LINEAR:
+            self.apply_steps(to, span)
+
+    cdef void apply_steps(self, real *to, Span span) noexcept nogil:
+        # to = f(to), of sequences that go on
+        cdef Py_ssize_t t, whole = whole_steps(self.lengths, self.batch, span)
+        apply_to_rows(to, whole * self.batch, self.outputs, self.function)
+        for t in range(whole, span.count):
+            apply_to_rows(to + (t * self.batch + span.first) * self.outputs,
+                          going_on(self.lengths, span, t), self.outputs, self.function)
+
+    cdef void add_input(self, const real *x, Span span) noexcept nogil:
+        # y = y + x (T, B, O)
+        cdef Py_ssize_t _t, n = (span.last - span.first) * self.outputs
+        cdef real *y = self.y_at(span.start) + span.first * self.outputs
+        x = x + (span.start * self.batch + span.first) * self.outputs
+        for _t in range(span.count):
+            add_scaled(y, 1, x, n)
+            y, x = y + self.batch * self.outputs, x + self.batch * self.outputs
+
+    cdef void add_gradient_to(self, real *dx, Py_ssize_t batch, Span span) noexcept nogil:
+        # dx (T, batch, O) = dx + dy, of all steps
+        cdef Py_ssize_t t, n = (span.last - span.first) * self.outputs
         for t in range(span.count):
-            shift = (t * self.batch + span.first) * self.inputs
-            memcpy(to + shift, rows + shift, (span.last - span.first) * self.inputs * sizeof(real))
+            add_scaled(dx + (t * batch + span.first) * self.outputs, 1,
+                       &self.y[t, span.first, 0], n)
 
     cdef void loss(self, Span span) noexcept nogil:
         # losses of y, which becomes its gradient
@@ -130,14 +171,32 @@ cdef class Readout:
         cdef Py_ssize_t t = row // self.batch, b = row % self.batch
         return self.weights + (t * self.weights_batch + b) * self.weights_each
 
-    cdef void backward(self, Span span) noexcept nogil:
-        # dh = dy @ W_hy.T, where y is dy
+    cdef void backward(self, Span span, bint is_kept) noexcept nogil:
+        # dh = da @ W_hy.T, where y is dy; is_kept: forward has left what it kept
         cdef real *dh = &self.dh[row_of(self.dh.shape[0], self.steps, span.start), 0, 0]
+        cdef real *da = self.y_at(span.start)
+        if self.kept is not None:
+            if not is_kept:
+                self.read(self.kept_at(span.start), span)
+            da = self.da_at(span.start)
+            copy_steps(da, self.y_at(span.start), self.batch, span, self.outputs)
+            self.back_through_function(da, self.kept_at(span.start), span)
         if not self.has_weights:
-            self.copy(dh, self.y_at(span.start), span)
+            copy_steps(dh, da, self.batch, span, self.inputs)
         else:
-            linear_steps(dh, self.y_at(span.start), self.W_hy_T, <real *> NULL, self.lengths,
-                         self.batch, span, self.outputs, self.inputs)
+            linear_steps(dh, da, self.W_hy_T, <real *> NULL, self.lengths, self.batch, span,
+                         self.outputs, self.inputs)
+
+    cdef void back_through_function(
+        self, real *da, const real *kept, Span span
+    ) noexcept nogil:
+        # da = da * f'; as it is, 0, where a sequence is over
+        cdef Py_ssize_t t, b, at, n = self.outputs
+        for t in range(span.count):
+            for b in range(span.first, span.last):
+                at = (t * self.batch + b) * n
+                if self.lengths == NULL or span.start + t < self.lengths[b]:
+                    multiply_rows_by_slope(da + at, kept + at, 1, n, self.function)
 
     # --- gradients of parameters ------------------------------------------------------------------
     # a part of them: of W_hy rows first to last - 1, of b_y such a share
@@ -153,14 +212,18 @@ cdef class Readout:
     cdef void gradients(self, Span span, real *vector) noexcept nogil:
         cdef Py_ssize_t n = self.outputs, i = span.first
         cdef Py_ssize_t j = n * i // self.inputs, outputs = n * span.last // self.inputs - j
-        cdef Py_ssize_t at = row_in(self.states.shape[0] - 1, self.batch, span.start)
-        cdef const real *h = &self.states[1, 0, 0] + at * self.inputs
-        cdef const real *dy = &self.y[0, 0, 0]
+        cdef Py_ssize_t at = row_in(self.h.shape[0], self.batch, span.start)
+        cdef const real *h = &self.h[0, 0, 0] + at * self.inputs
+        cdef const real *da = self.da_of_row(span.start)
         cdef real *dW_hy = vector + self.vector_start
-        dy = dy + row_in(self.y.shape[0], self.batch, span.start) * n
-        add_outer_products(dW_hy + i * n, n, h + i, self.inputs, dy, n, span.count, span.last - i,
+        add_outer_products(dW_hy + i * n, n, h + i, self.inputs, da, n, span.count, span.last - i,
                            n)
-        add_rows(dW_hy + self.inputs * n + j, dy + j, n, span.count, outputs)
+        add_rows(dW_hy + self.inputs * n + j, da + j, n, span.count, outputs)
+
+    cdef const real *da_of_row(self, Py_ssize_t row) noexcept nogil:
+        if self.kept is not None:
+            return &self.da[0, 0, 0] + row_in(self.da.shape[0], self.batch, row) * self.outputs
+        return &self.y[0, 0, 0] + row_in(self.y.shape[0], self.batch, row) * self.outputs
 
     cdef void move_partial(self, Span span, const Sums *sums) noexcept nogil:
         cdef Py_ssize_t n = self.outputs, i = span.first, at = self.vector_start

@@ -9,7 +9,7 @@ cdef enum:
 
 cdef struct StepLayer:
     Py_ssize_t inputs, hidden
-    const real *W_xh            # as it is, to look tokens up
+    const real *W_xh            # as it is, to look tokens up; NULL where there is none
     const real *W_xh_packed     # NULL in the first layer before the first input of floats
     const real *b_h
     CellWeights cell
@@ -38,6 +38,15 @@ cdef inline void begin_row(real *state, const real *initial, Py_ssize_t H) noexc
         memcpy(state, initial, H * sizeof(real))
 
 
+cdef outlined_void finish(
+    real *y, const real *x, Py_ssize_t rows, Py_ssize_t n, Function function
+) noexcept nogil:
+    # y (rows, n) = f(y) + x, or without an x
+    apply_to_rows(y, rows, n, function)
+    if x != NULL:
+        add_scaled(y, 1, x, rows * n)
+
+
 @cython.final
 cdef class Stepper:
     """One time step at a time on a state of its own: what a `crnn.Stream` runs."""
@@ -53,6 +62,10 @@ cdef class Stepper:
     cdef StepLayer *layers                   # from the input up
     cdef const real *W_hy                    # packed; NULL without a readout
     cdef const real *b_y
+    cdef Function function                   # of the readout
+    cdef bint skips                          # whether outputs have x added, so that it is floats
+    cdef bint has_more                       # whether there is more to do after the readout
+    cdef bint is_table                       # whether the first layer takes tokens only
     cdef list arrays                         # of each layer h, saved (3, B, H) and gates (B, G*H)
     cdef object tokens                       # (B,): those of one step of a block
     cdef Py_ssize_t *own_tokens              # where they lie
@@ -88,6 +101,9 @@ cdef class Stepper:
             for i, row in enumerate(next(learned, {}).values() if layer.kind.has_state else ()):
                 self.layers[k].initial[i] = pointer(row)
         self.b_y = pointer(weights.parameters["b_y"]) if weights.has_readout else NULL
+        self.function, self.skips = FUNCTIONS[weights.activation], weights.skips
+        self.has_more = self.skips or self.function != LINEAR
+        self.is_table = not weights.takes_floats
         self.prepare = prepare
         self.reset(None)
 
@@ -121,7 +137,8 @@ cdef class Stepper:
             packed = self.weights.layers[k].packed
             self.layers[k].cell.W_hh = pointer(packed("W_hh"))
             self.layers[k].cell.W_hn = pointer(packed("W_hn"))
-            if k or floats or self.layers[k].W_xh_packed != NULL:
+            if self.layers[k].kind.has_weights and (
+                    k or floats or self.layers[k].W_xh_packed != NULL):
                 self.layers[k].W_xh_packed = pointer(packed("W_xh"))
         if self.b_y != NULL:
             self.W_hy = pointer(self.weights.packed("W_hy"))
@@ -225,7 +242,7 @@ cdef class Stepper:
         return columns == 0 or cnp.PyArray_DIM(<cnp.ndarray> a, axes - 1) == columns
 
     cdef bint is_tokens(self, object a, bint of_block) noexcept:
-        if not self.is_array(a, cnp.NPY_INTP, 0, of_block):
+        if self.skips or not self.is_array(a, cnp.NPY_INTP, 0, of_block):
             return False
         return self.are_known(indices(a), self.batch_size * steps_of(a, of_block))
 
@@ -239,7 +256,7 @@ cdef class Stepper:
 
     cdef inline bint takes(self, object x, object out, bint floats, bint of_block) noexcept:
         # whether the loop can take these as they are; floats: x is_array of them
-        if not (floats or self.is_tokens(x, of_block)):
+        if self.is_table if floats else not self.is_tokens(x, of_block):
             return False
         return out is None or (
             self.is_array(out, REAL_TYPE, self.outputs, of_block)
@@ -369,6 +386,7 @@ cdef class Stepper:
         # from x or, if it is NULL, from tokens
         cdef Py_ssize_t _k, width
         cdef bint now = self.now
+        cdef const real *first = x
         cdef Rows rows
         cdef StepLayer *layer = self.layers
         cdef const StepTape *tape = NULL
@@ -377,6 +395,8 @@ cdef class Stepper:
             tape, rows.H, width = &layer.tapes[now], layer.hidden, layer.kind.gates * layer.hidden
             if x == NULL:
                 lookup_rows(tape.gates, tokens, layer.W_xh, layer.b_h, rows.n, width)
+            elif layer.W_xh == NULL:
+                memcpy(tape.gates, x, rows.n * width * sizeof(real))
             else:
                 linear_rows(tape.gates, x, layer.W_xh_packed, layer.b_h, rows.n, layer.inputs,
                             width, False)
@@ -386,6 +406,8 @@ cdef class Stepper:
             linear_rows(y, x, self.W_hy, self.b_y, rows.n, rows.H, self.outputs, False)
         else:
             memcpy(y, x, rows.n * rows.H * sizeof(real))
+        if self.has_more:
+            finish(y, first if self.skips else NULL, rows.n, self.outputs, self.function)
 
 
 cdef int step_in_real_time(
@@ -395,6 +417,8 @@ cdef int step_in_real_time(
     if not (<Stepper> net.stepper).is_as_before(net):
         return CHANGED
     if x == NULL and not (<Stepper> net.stepper).are_known(tokens, net.rows):
+        return REFUSED
+    if (<Stepper> net.stepper).skips if x == NULL else (<Stepper> net.stepper).is_table:
         return REFUSED
     (<Stepper> net.stepper).run(<real *> y, <const real *> x, tokens)
     (<Stepper> net.stepper).turn()
