@@ -12,7 +12,7 @@ import pytest
 from cython_programs import built, need_compiler, shared
 from processes import environment
 from small_network import equal
-from test_stream_blocks import B, I, O, T, made, random_state, same_state, source
+from test_stream_blocks import UNLIKE, B, I, O, T, made, random_state, same_state, source
 
 import crnn
 
@@ -98,6 +98,25 @@ def test_steps_are_those_of_the_stream(program, rng, cell, dtype, batch, is_toke
     wanted = other.run(x)
     equal(y.reshape(wanted.shape), wanted)
     same_state(stream, other)
+
+
+@pytest.mark.parametrize("layers", UNLIKE)
+def test_networks_of_unlike_layers(program, rng, layers):
+    net = crnn.Sequential(
+        I, UNLIKE[layers], skip=layers == "skip", seed=3, backend="compiled")
+    stream, x, tokens = net.stream(), source(rng, None, False), source(rng, None, True)
+    steps, y = program.Steps(stream), np.full((T, 1, net.output_size), 7, "f4")
+    if layers == "table":
+        assert steps.floats(x[:, None], y) == REFUSED
+        assert (y == 7).all()
+        assert steps.tokens(tokens[:, None], y) == STEPPED
+        equal(y[:, 0], net.stream().run(tokens))
+        return
+    if layers == "skip":
+        assert steps.tokens(tokens[:, None], y) == REFUSED
+        assert (y == 7).all()
+    assert steps.floats(x[:, None], y) == STEPPED
+    equal(y[:, 0], net.stream().run(x))
 
 
 def test_what_cannot_be_stepped_is_said_and_nothing_moves(program, rng):

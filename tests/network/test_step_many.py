@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 from small_network import equal
-from test_stream_blocks import B, I, O, made, random_state, same_state, source
+from test_stream_blocks import UNLIKE, B, I, O, made, random_state, same_state, source
 
 import crnn
 
@@ -42,6 +42,18 @@ def test_each_goes_on_as_by_itself(rng, cell, dtype, batch, is_tokens):
                            zip(others[start:stop], x, strict=True)]))
     for mine, other in zip(streams, others, strict=True):
         same_state(mine, other)
+
+
+@pytest.mark.parametrize("layers", UNLIKE)
+def test_networks_of_unlike_layers(rng, layers):
+    net = crnn.Sequential(I, UNLIKE[layers], skip=layers == "skip", seed=3)
+    streams, others = ([net.stream() for _ in range(70)] for _ in range(2))
+    for _ in range(3):
+        x = source(rng, None, layers == "table", steps=70)
+        y = crnn.step_many(streams, x)
+        equal(y, np.stack([other.step(row) for other, row in zip(others, x, strict=True)]))
+    x = source(rng, None, layers == "table")
+    equal(streams[69].run(x), np.stack([others[69].step(row) for row in x]))
 
 
 @pytest.mark.parametrize("count", [1, 63, 64, 65, 200])

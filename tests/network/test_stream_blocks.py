@@ -8,9 +8,15 @@ import pytest
 from small_network import equal
 
 import crnn
+from crnn import layers as L  # noqa: N812
 
 T, B, I, H, O = 9, 4, 3, 5, 2  # noqa: E741
 CELLS = {"RNN": crnn.RNN, "GRU": crnn.GRU, "LSTM": crnn.LSTM}
+UNLIKE = {  # layers of crnn.Sequential; the second has a skip
+    "stack": [L.LSTM(5), L.Dense(4, "relu"), L.GRU(3), L.Activation("tanh"), L.Dense(2, "softmax")],
+    "skip": [L.GRU(6), L.RNN(4), L.Dense(I)],
+    "table": [L.Embedding(4), L.LSTM(5, peepholes=True), L.Dense(2)],
+}
 no_backend = pytest.mark.no_backend
 
 
