@@ -576,7 +576,7 @@ class Network:
         loss = self._meaning
         if loss not in PROBABILITIES:
             raise ValueError(
-                f"the network was trained with the loss {loss!r}, so its outputs are numbers, not"
+                f"the network's outputs are numbers, as after training with the loss {loss!r}, not"
                 " probabilities; predict returns them"
             )
         is_one = loss == self._activation
@@ -585,10 +585,11 @@ class Network:
     def predict(self, x, *, lengths=None):
         """Return what a network predicts that `fit` trained.
 
-        After the loss "softmax", or without a training, numbers of classes, those of the largest
-        outputs; after "sigmoid", or if the last layer's activation is that, 1 where the probability
-        is above 1/2, else 0; after other losses the outputs. They are for each sequence's last
-        outputs if targets were (``net.metadata["targets"]``), else for every step.
+        After the loss "softmax", or without a training if there are several outputs, numbers of
+        classes, those of the largest outputs; after "sigmoid", or if the last layer's activation is
+        that, 1 where the probability is above 1/2, else 0; after other losses the outputs. They are
+        for each sequence's last outputs if targets were (``net.metadata["targets"]``), else for
+        every step.
 
         Parameters
         ----------
@@ -634,7 +635,9 @@ class Network:
     @property
     def _meaning(self):
         """The loss that says what outputs mean: that of a training, or what the activation says."""
-        usual = self._activation if self._activation in PROBABILITIES else "softmax"
+        usual = "mse" if self.engine.output_size == 1 else "softmax"  # one number is no classes
+        if self._activation in PROBABILITIES:
+            usual = self._activation
         return self.metadata.get("loss", usual)
 
     def _predicted(self, x, lengths, meaning, beyond):

@@ -418,3 +418,11 @@ def test_predictions_follow_the_last_activation():
     linear = crnn.Sequential(I, [LSTM(5), Dense(1)], seed=0)
     linear.metadata["loss"] = "sigmoid"
     np.testing.assert_allclose(linear.predict_proba(x), y, rtol=1e-6)
+
+
+def test_a_single_output_without_a_training_is_a_number():
+    x = np.random.default_rng(0).standard_normal((T, B, I))
+    net = crnn.Sequential(I, [LSTM(5), Dense(1)], last=True, seed=0)
+    np.testing.assert_array_equal(net.predict(x), net(x)[0])
+    with pytest.raises(ValueError, match="numbers"):
+        net.predict_proba(x)
