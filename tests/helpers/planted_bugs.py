@@ -229,8 +229,8 @@ BUGS = [
     Bug("a step keeps its old h", MOVED, "self.is_at_start = False\n"
         "            self._states = [(h, *c) for (_, *c), (h, *_) in zip(states, self._states)]",
         "s", module=ENGINE),
-    Bug("a block forgets between its steps", "self._passes.step(rows, states)",
-        "self._passes.step(rows, states if t == 0 else self._states)", "s", module=ENGINE),
+    Bug("a block forgets between its steps", "self.passes.step(rows, states)",
+        "self.passes.step(rows, states if t == 0 else self._states)", "s", module=ENGINE),
     Bug("states of a stream shared by its layers", "[[np.array(each) for each in state]"
         " for state in states]", "[[np.array(each) for each in states[0]] for _ in states]", "s",
         module=ENGINE),
