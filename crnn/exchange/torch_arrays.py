@@ -56,13 +56,13 @@ def _check(layer):
     free = ("size", "bidirectional", "activation",
             *(["nonlinearity"] if isinstance(layer, layers.RNN) else []))
     own = [each for each in dataclasses.fields(layer) if each.name not in free]
-    if isinstance(layer, layers.Masking):
+    if isinstance(layer, layers.Masking) or getattr(layer, "mask_zero", False):
         raise ValueError(f"PyTorch has no layer such as {as_call(layer)}; it takes lengths, as crnn"
                          " does")
     for each in own:
         if getattr(layer, each.name) != each.default:
             raise ValueError(
-                f"{as_call(layer)} is not a {type(layer).__name__} of PyTorch's, which has no"
+                f"{as_call(layer)} is no {type(layer).__name__} of PyTorch's, which has no"
                 f" {each.name}={getattr(layer, each.name)!r}; to_onnx keeps it")
 
 

@@ -22,7 +22,8 @@ PATHS = {  # "text", or "network.cells" in a folder, whose __init__ is "network"
 }
 MODULES = {name: ast.parse(path.read_bytes()) for name, path in PATHS.items()}
 # from the checkout: an installed package has no .pyx
-KERNELS = sorted((Path(__file__).parents[2] / "crnn" / "kernels").rglob("*.py*"))
+KERNELS = sorted(path for path in (Path(__file__).parents[2] / "crnn" / "kernels").rglob("*.py*")
+                 if path.suffix != ".pyc")
 
 FLOORS = {  # from the ground up; "" are the public modules beside the folders
     "kernels": set(),
