@@ -33,7 +33,7 @@ def whole_number(value, name, minimum=1, maximum=None):
     except TypeError:
         number = None
     if number is None or isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
+        raise TypeError(f"{name} must be a whole number, got {reprlib.repr(value)}")
     if number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {number}")
     if maximum is not None and number > maximum:
@@ -72,7 +72,7 @@ def choice(value, name, allowed):
     """Return value, as a plain str, if it is one of the allowed strings."""
     kind = ValueError if isinstance(value, str) else TypeError
     if kind is TypeError or value not in allowed:
-        raise kind(f"{name} is {value!r}; it can be {', '.join(map(repr, allowed))}")
+        raise kind(f"{name} is {reprlib.repr(value)}; it can be {', '.join(map(repr, allowed))}")
     return str(value)
 
 
@@ -86,7 +86,7 @@ def flag(value, name):
     if value is False or value is True:  # quick, as a call of a network asks for it
         return value
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} is {value!r}; True or False is wanted")
+        raise TypeError(f"{name} is {reprlib.repr(value)}; True or False is wanted")
     return bool(value)
 
 

@@ -252,7 +252,7 @@ class _Top:
     def outputs_in(self, states):
         """Return the outputs in a state (B, O)."""
         h = np.concatenate([own[0] for own in states[-self.directions :]], axis=1)
-        return self._passes.outputs(h[None])[0]
+        return self._passes.outputs(h[:, None])[:, 0]  # same bits in any batch: row by row
 
     def outputs_of_zeros(self):
         """Return the outputs where the layer puts out 0 (O,)."""

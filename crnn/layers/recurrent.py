@@ -25,7 +25,7 @@ class Recurrent:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RNN(Recurrent):
     """A vanilla recurrent layer: h_t = f(x_t @ W_xh + b_h + h_{t-1} @ W_hh).
 
@@ -60,7 +60,7 @@ class RNN(Recurrent):
         return CellKind("RNN", gates=1, nonlinearity=self.nonlinearity, clip=self.clip or 0.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GRU(Recurrent):
     """A gated recurrent unit; the equations are those of `crnn.GRU`.
 
@@ -110,7 +110,7 @@ class GRU(Recurrent):
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LSTM(Recurrent):
     """Long short-term memory; the equations are those of `crnn.LSTM`.
 

@@ -33,7 +33,8 @@ class Dense:
 
     def __post_init__(self):
         object.__setattr__(self, "size", checks.whole_number(self.size, "size"))
-        checks.choice(self.activation, "activation", ACTIVATIONS)
+        object.__setattr__(
+            self, "activation", checks.choice(self.activation, "activation", ACTIVATIONS))
 
     @property
     def kind(self):
@@ -59,8 +60,9 @@ class Activation:
     activation: str
 
     def __post_init__(self):
-        checks.choice(
-            self.activation, "activation", tuple(each for each in ACTIVATIONS if each != "linear"))
+        allowed = tuple(each for each in ACTIVATIONS if each != "linear")
+        object.__setattr__(
+            self, "activation", checks.choice(self.activation, "activation", allowed))
 
     @property
     def kind(self):
@@ -92,7 +94,7 @@ class Embedding:
 
     def __post_init__(self):
         object.__setattr__(self, "size", checks.whole_number(self.size, "size"))
-        checks.flag(self.mask_zero, "mask_zero")
+        object.__setattr__(self, "mask_zero", checks.flag(self.mask_zero, "mask_zero"))
 
     @property
     def kind(self):

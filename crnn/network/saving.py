@@ -10,7 +10,13 @@ from crnn.files.disk import FormatError
 from crnn.layers.forms import from_dict
 from crnn.network import sequence_of_layers
 from crnn.network.cells import CELLS
-from crnn.network.configuration import CONFIG_NAMES, DEFAULTS, OPTIONS, Configuration
+from crnn.network.configuration import (
+    CONFIG_NAMES,
+    DEFAULTS,
+    MOST_LAYERS,
+    OPTIONS,
+    Configuration,
+)
 from crnn.network.scaling import Scaler
 from crnn.network.sequence_of_layers import CELL, SequenceOfLayers
 from crnn.network.sequential import Sequential
@@ -96,6 +102,8 @@ def _configuration(config, backend):
         return configuration
     if not isinstance(config["layers"], list):
         raise TypeError("the layers are no list")
+    if len(config["layers"]) > MOST_LAYERS:  # before they are made, which would take long
+        raise ValueError(f"layers has more than {MOST_LAYERS} layers")
     arguments = {name: value for name, value in config.items() if name != "cell"}
     arguments["layers"] = list(map(from_dict, config["layers"]))
     return SequenceOfLayers.checked(**arguments, backend=backend)

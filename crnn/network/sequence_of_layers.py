@@ -173,16 +173,16 @@ def _checked_layers(layers):
     if not 0 < len(layers) <= MOST_LAYERS:
         raise ValueError(f"layers has {len(layers)} layers; 1 to {MOST_LAYERS} are wanted")
     for place, layer in enumerate(layers):
-        if not isinstance(layer, tuple(KINDS.values())):
+        if type(layer) not in KINDS.values():
             raise TypeError(
                 f"layers[{place}] is {_shown(layer)}; a layer such as crnn.layers.LSTM(100) is"
                 " wanted"
             )
         if isinstance(layer, (Embedding, Masking)) and place:
-            raise ValueError(f"layers[{place}] is a {as_call(layer)}, which can only come first")
+            raise ValueError(f"layers[{place}] is {as_call(layer)}, which can only come first")
         first = place == 0 or isinstance(layers[place - 1], Masking)
         if isinstance(layer, (Dropout, Activation)) and first:
-            raise ValueError(f"layers[{place}] is a {as_call(layer)}, which comes after a layer")
+            raise ValueError(f"layers[{place}] is {as_call(layer)}, which comes after a layer")
         if isinstance(layer, Dropout) and isinstance(layers[place - 1], Dropout):
             raise ValueError(f"layers[{place - 1}] and layers[{place}] both drop out")
     if isinstance(layers[-1], Dropout):
@@ -193,5 +193,6 @@ def _checked_layers(layers):
 
 
 def _shown(layer):
-    name = layer.__name__ if isinstance(layer, type) else type(layer).__name__
+    kind = layer if isinstance(layer, type) else type(layer)
+    name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
     return f"the class {name}, not one made of it" if isinstance(layer, type) else f"a {name}"

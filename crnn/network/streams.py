@@ -1,6 +1,7 @@
 """Streams: a network run one time step at a time."""
 
 import reprlib
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -350,6 +351,8 @@ def step_many(streams, x, out=None):
     >>> y.shape
     (2, 2)
     """
+    if not isinstance(streams, Iterable):
+        raise TypeError(f"streams is a {type(streams).__name__}; a list of streams is wanted")
     streams = list(streams)
     if not streams:
         raise ValueError("there are no streams; at least one is wanted")

@@ -267,6 +267,21 @@ def test_without_such_steps_the_bits_are_those_without_a_mask(rng):
     np.testing.assert_allclose(single(x)[0], net(x)[0], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.no_backend
+@one_or_both
+def test_any_part_of_a_batch_has_the_same_bits(rng, both):
+    net = build(both=both, learn_state=True, backend="compiled")
+    net.vector = rng.standard_normal(net.num_parameters)
+    valid = rng.random((T, 64)) < 0.5
+    valid[:, ::7] = False
+    x = draw(rng, valid=valid)
+    for last in (False, True):
+        whole = net(x, last=last)[0]
+        for part in (slice(0, 1), slice(0, 13), slice(13, 64)):
+            found = net(x[:, part], last=last)[0]
+            np.testing.assert_array_equal(found, whole[..., part, :])
+
+
 def test_a_file_keeps_the_mask(rng, tmp_path):
     for net in (build(), build(tokens=True)):
         net.save(tmp_path / "net.safetensors")

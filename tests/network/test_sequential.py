@@ -278,6 +278,18 @@ def test_copies_and_files_are_equal(name, tmp_path):
             assert one.tobytes() == other.tobytes()
 
 
+@pytest.mark.parametrize("layers", [
+    [Embedding(np.int32(4), mask_zero=np.True_), RNN(np.uint8(5), nonlinearity=np.str_("relu"))],
+    [Masking(np.float32(2)), LSTM(5, clip=np.float32(0.5), peepholes=np.True_),
+     Activation(np.str_("relu")), Dropout(np.float32(0.25)), Dense(2, np.str_("softmax"))],
+], ids=["tokens", "floats"])
+def test_what_numpy_says_of_layers_is_kept_as_python_does(layers, tmp_path):
+    net = crnn.Sequential(I, layers, seed=0)
+    net.save(tmp_path / "net.safetensors")
+    assert repr(crnn.load(tmp_path / "net.safetensors")) == repr(net)
+    assert "np." not in repr(net)
+
+
 def test_a_stream_of_mixed_layers_is_saved(tmp_path):
     net, rng = build("mixed cells"), np.random.default_rng(11)
     x = input_of("mixed cells", rng)
@@ -326,6 +338,28 @@ def test_a_forged_configuration_is_refused(change, tmp_path):
         crnn.load(path)
 
 
+def test_a_file_of_very_many_layers_is_refused_before_they_are_made(tmp_path, monkeypatch):
+    net = crnn.Sequential(I, [LSTM(5), Dense(2)], seed=0)
+    path = tmp_path / "net.safetensors"
+    config = net.config() | {"layers": [LAYER] * 1001}
+    container.write(path, net.parameters, {"config": json.dumps(config)})
+    monkeypatch.setattr(crnn.layers.Dense, "__post_init__", lambda _: pytest.fail("it was made"))
+    with pytest.raises(crnn.FormatError, match="more than 1000 layers"):
+        crnn.load(path)
+
+
+def test_what_a_file_says_is_cut_short_in_the_message(tmp_path):
+    net = crnn.Sequential(I, [LSTM(5), Dense(2)], seed=0)
+    path = tmp_path / "net.safetensors"
+    for value in ("x" * 10**5, [1] * 10**5):
+        for option in ("size", "activation"):
+            config = net.config() | {"layers": [LAYER | {option: value}]}
+            container.write(path, net.parameters, {"config": json.dumps(config)})
+            with pytest.raises(crnn.FormatError) as error:
+                crnn.load(path)
+            assert len(str(error.value)) < 500
+
+
 # --- what is refused ------------------------------------------------------------------------------
 
 
@@ -333,8 +367,9 @@ def test_a_forged_configuration_is_refused(change, tmp_path):
     ([Dense(3)], {}, ValueError, "recurrent"),
     ([], {}, ValueError, "0 layers"),
     (LSTM(5), {}, TypeError, "list of layers"),
-    ([LSTM, Dense(2)], {}, TypeError, "the class LSTM"),
-    ([crnn.LSTM(3, 5), Dense(2)], {}, TypeError, r"layers\[0\]"),
+    ([LSTM, Dense(2)], {}, TypeError, "the class crnn.layers.recurrent.LSTM, not"),
+    ([crnn.LSTM(3, 5), Dense(2)], {}, TypeError, r"layers\[0\] is a crnn.network.cells.LSTM; a"),
+    ([type("Own", (LSTM,), {})(5)], {}, TypeError, r"layers\[0\] is a test_sequential.Own"),
     ([LSTM(5), Embedding(2)], {}, ValueError, "come first"),
     ([LSTM(5), Masking()], {}, ValueError, "come first"),
     ([Dropout(0.1), LSTM(5)], {}, ValueError, "after a layer"),
@@ -368,6 +403,7 @@ def test_lists_that_are_no_network(layers, options, error, message):
     (lambda: LSTM(5, clip=0), ValueError, "clip"),
     (lambda: LSTM(5, bidirectional=2), TypeError, "bidirectional"),
     (lambda: LSTM(True), TypeError, "whole number"),
+    (lambda: LSTM(3, 5), TypeError, "positional"),  # not the sizes of inputs and states
 ])
 def test_layers_that_are_refused(make, error, message):
     with pytest.raises(error, match=message):
