@@ -1,5 +1,5 @@
-# Functions of a row of numbers that belong together: its largest one, its sum, its softmax. Sums
-# are made of LOSS_LANES partial ones, so that every build has the same bits.
+# Functions of a row of numbers that belong together: its largest one, its sum, its softmax and the
+# way back. A sum of them is made of LOSS_LANES partial ones, so that every build has the same bits.
 
 cdef inline inlined_void keep_larger(real *a, Py_ssize_t n) noexcept nogil:
     # a (n,) = np.maximum(a (n,), the next n)

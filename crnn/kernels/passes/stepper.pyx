@@ -26,7 +26,7 @@ cdef struct Block:              # of steps, one after the other
     Py_ssize_t steps
 
 
-cdef inline Py_ssize_t steps_of(object a, bint of_block) noexcept:
+cdef inline Py_ssize_t steps_in(object a, bint of_block) noexcept:
     return cnp.PyArray_DIM(<cnp.ndarray> a, 0) if of_block else 1
 
 
@@ -244,7 +244,7 @@ cdef class Stepper:
     cdef bint is_tokens(self, object a, bint of_block) noexcept:
         if self.skips or not self.is_array(a, cnp.NPY_INTP, 0, of_block):
             return False
-        return self.are_known(indices(a), self.batch_size * steps_of(a, of_block))
+        return self.are_known(indices(a), self.batch_size * steps_in(a, of_block))
 
     cdef bint are_known(self, const Py_ssize_t *tokens, Py_ssize_t n) noexcept nogil:
         # whether all n tokens are in range
@@ -260,9 +260,9 @@ cdef class Stepper:
             return False
         return out is None or (
             self.is_array(out, REAL_TYPE, self.outputs, of_block)
-            and steps_of(out, of_block) == steps_of(x, of_block)
+            and steps_in(out, of_block) == steps_in(x, of_block)
             and cnp.PyArray_ISWRITEABLE(<cnp.ndarray> out)
-            and self.are_apart(x, out, floats, steps_of(x, of_block)))
+            and self.are_apart(x, out, floats, steps_in(x, of_block)))
 
     cdef inline bint are_apart(
         self, object x, object out, bint floats, Py_ssize_t steps
@@ -305,10 +305,10 @@ cdef class Stepper:
             if not self.takes(x, out, floats, of_block):
                 raise RuntimeError("the stream was changed while x was being converted")
         if out is None:
-            out = self.new_output(steps_of(x, of_block), of_block)
+            out = self.new_output(steps_in(x, of_block), of_block)
         if of_block:
             self.block.x, self.block.tokens = pointer(x) if floats else NULL, indices(x)
-            self.block.y, self.block.steps = pointer(out), steps_of(x, True)
+            self.block.y, self.block.steps = pointer(out), steps_in(x, True)
             self.run_steps()
         else:
             self.run(pointer(out), pointer(x) if floats else NULL, indices(x))
