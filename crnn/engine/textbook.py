@@ -222,13 +222,19 @@ class Stepper:
 
 def step_each(steppers, is_own, x, y):
     """Step all of some steppers, one after the other; as `Engine.step_together`."""
-    size, seen = (steppers[0].batched, steppers[0].batch_size), set()
+    size, seen, moved = (steppers[0].batched, steppers[0].batch_size), set(), []
     for number, each in enumerate(steppers):
         if not is_own(each) or (each.batched, each.batch_size) != size or each in seen:
             return number
         seen.add(each)
-    for each, rows, own in zip(steppers, x, y, strict=True):
-        own[...] = each.step(rows)
+    try:
+        for each, rows, own in zip(steppers, x, y, strict=True):
+            moved.append((each, None if each.is_at_start else each.state))
+            own[...] = each.step(rows)
+    except BaseException:  # all of them, or none
+        for each, state in moved:
+            each.reset(each.batch_size if each.batched else None, state)
+        raise
     return -1
 
 

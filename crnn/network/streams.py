@@ -257,7 +257,8 @@ class Stream:
             ``batch_first`` (B, T, I) or (B, T). T may be 0.
         out : ndarray, optional
             Where to put the outputs: (T, O) or (T, B, O), of the network's dtype, C-contiguous.
-            With it, and an x that need not be converted, nothing is allocated.
+            With it, and an x that need not be converted, nothing is allocated, but for batches
+            with ``batch_first``, whose axes are exchanged.
 
         Returns
         -------
@@ -287,11 +288,13 @@ class Stream:
         if not self._batch_first:
             return self._stepper.run_block(x, out)
         given = BatchFirst(x, None, self._engine.layers[0].input_size)
+        if not given.is_batch:
+            return self._stepper.run_block(given.x, out)
         if out is None:
             return given.public(self._stepper.run_block(given.x))
-        steps, *batch = given.x.shape[: 1 + given.is_batch]
+        steps, batch = given.x.shape[:2]
         checks.output_array(
-            out, (*batch, steps, self._engine.output_size), self._engine.parameters.dtype, x)
+            out, (batch, steps, self._engine.output_size), self._engine.parameters.dtype, x)
         out[...] = given.public(self._stepper.run_block(given.x))
         return out
 

@@ -8,6 +8,7 @@ from small_network import equal
 from test_stream_blocks import UNLIKE, B, I, O, made, random_state, same_state, source
 
 import crnn
+from crnn import layers as L  # noqa: N812
 
 CELLS = ("RNN", "GRU", "LSTM")
 
@@ -128,6 +129,26 @@ def test_what_is_refused_moves_no_stream(rng, case):
     for each, state in zip(streams, before, strict=True):
         equal(np.array(each.state), state)
         each.step(0 if each.batch_size is None else [0, 0])  # it is not held to be at work
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize("layers", [[L.GRU(5), L.Dense(2)], [L.Masking(9.0), L.LSTM(5)]],
+                         ids=["reference", "mask"])
+def test_where_streams_step_in_turn_it_is_all_or_none(rng, layers, monkeypatch):
+    net = crnn.Sequential(I, layers, seed=0, backend="reference")
+    streams, x = [net.stream() for _ in range(3)], source(rng, None, False, steps=3)
+    streams[0].step(x[0])
+    before = [np.array(each.state) for each in streams]
+
+    def interrupted(rows):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(streams[2]._stepper, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        crnn.step_many(streams, x)
+    for each, state in zip(streams, before, strict=True):
+        equal(np.array(each.state), state)
+    assert [each.is_at_start for each in streams] == [False, True, True]
 
 
 def test_a_bad_out_is_refused(rng):

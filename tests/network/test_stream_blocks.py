@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -42,6 +43,20 @@ def source(rng, batch, is_tokens, dtype="float32", steps=T):
 def same_state(stream, other):
     for mine, others in zip(np.array(stream.state), np.array(other.state), strict=True):
         equal(mine, others)
+
+
+@no_backend
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_a_block_with_out_takes_no_memory(rng, batch_first):
+    stream = made(batch_first=batch_first, backend="compiled").stream()
+    x, out = source(rng, None, False, steps=2000), np.empty((2000, O), np.float32)
+    stream.run(x, out)
+    tracemalloc.start()
+    try:
+        stream.run(x, out)
+        assert tracemalloc.get_traced_memory()[1] < out.nbytes / 4
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("cell", CELLS)
