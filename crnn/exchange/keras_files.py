@@ -149,7 +149,8 @@ def _of_archive(path, file, size, stack):
         for name, what in (("config.json", "configuration"), ("metadata.json", "account of itself"))
     )
     data = _entry(path, archive, "model.weights.h5", size)
-    file = Hdf5File(path, io.BytesIO(data), len(data))
+    # closing it lets go of the bytes, which the network is not to find in memory beside it
+    file = Hdf5File(path, stack.enter_context(io.BytesIO(data)), len(data))
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
     groups = _groups(file, _named_layers(config))
 

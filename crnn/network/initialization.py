@@ -7,8 +7,8 @@ import numpy as np
 METHODS = ("uniform", "orthogonal", "identity")
 
 
-def initial_vector(layout, layers, method, seed, forget_bias=1.0):
-    """Return the initial parameters, and a generator for what a network draws later.
+def initialize(vector, layout, layers, method, seed, forget_bias=1.0):
+    """Set the initial parameters, and return a generator for what a network draws later.
 
     All are drawn from U(-1/sqrt(H), 1/sqrt(H)), PyTorch's choice for recurrent and for linear
     layers, with the H of their own layer, or of the top one for the readout; of layers without a
@@ -18,6 +18,8 @@ def initial_vector(layout, layers, method, seed, forget_bias=1.0):
 
     Parameters
     ----------
+    vector : ndarray
+        All parameters; every number of it is set.
     layout : Layout
     layers : list of LayerSpec
     method : {"uniform", "orthogonal", "identity"}
@@ -31,7 +33,6 @@ def initial_vector(layout, layers, method, seed, forget_bias=1.0):
 
     Returns
     -------
-    vector : ndarray of float64
     generator : numpy.random.Generator
         The network's own, for dropout, seeded by the same seed.
     """
@@ -40,7 +41,7 @@ def initial_vector(layout, layers, method, seed, forget_bias=1.0):
     except (TypeError, ValueError) as error:
         raise type(error)(f"seed is {seed!r}: {error}") from None
     by_suffix = {suffix: layer for layer in layers for suffix in layer.suffixes}
-    vector = np.zeros(layout.size)
+    vector[...] = 0
     views = {name: view for name, view in layout.views(vector).items()
              if not name.startswith(("h_0", "c_0"))}
     for name, view in views.items():  # in the order of the vector
@@ -60,7 +61,7 @@ def initial_vector(layout, layers, method, seed, forget_bias=1.0):
             view[...] = 0
         if layer.kind.cell == "LSTM":
             view[layer.hidden_size : 2 * layer.hidden_size] = forget_bias
-    return vector, np.random.default_rng(generator.integers(2**63))
+    return np.random.default_rng(generator.integers(2**63))
 
 
 def _drawn_by(layer):

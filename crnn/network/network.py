@@ -20,7 +20,7 @@ from crnn.exchange.description import Description
 from crnn.files import kinds
 from crnn.kernels.memory import aligned_empty
 from crnn.network.arranged import ArrangedPasses, ArrangedTape
-from crnn.network.initialization import METHODS, initial_vector
+from crnn.network.initialization import METHODS, initialize
 from crnn.network.parameters import Layout, Parameters
 from crnn.network.prediction import (
     PROBABILITIES,
@@ -117,7 +117,7 @@ class Network:
             )
         layout = Layout(parameter_shapes(layers, configuration.readout))
         vector = aligned_empty((layout.size,), configuration.dtype)
-        vector[...], self._generator = initial_vector(layout, layers, init, seed, forget_bias)
+        self._generator = initialize(vector, layout, layers, init, seed, forget_bias)
         self._configuration, self._metadata, self._scaler = configuration, {}, None
         self._parameters = Parameters(layout, vector, configuration.backend)
         engine = ENGINES[configuration.backend]
