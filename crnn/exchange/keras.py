@@ -1,6 +1,8 @@
 """Networks from Keras's files, models and arrays, and arrays for Keras."""
 
 import contextlib
+import itertools
+import os
 import reprlib
 import sys
 
@@ -10,13 +12,14 @@ from crnn.base import checks
 from crnn.exchange import keras_files, keras_models
 from crnn.exchange.description import by_layer
 from crnn.exchange.keras_chain import Chain, description, num_outputs
-from crnn.exchange.keras_layers import CannotError
+from crnn.exchange.keras_layers import RECURRENT, CannotError
 from crnn.exchange.keras_orders import array_shapes, arrays_of, parameters_of
 from crnn.files.disk import FormatError, bad
 from crnn.layers import GRU, LSTM, RNN, Dense, Embedding
 from crnn.layers.forms import KINDS
 
 CLASSES = {RNN: "SimpleRNN", GRU: "GRU", LSTM: "LSTM", Dense: "Dense", Embedding: "Embedding"}
+WITH_STATE = (*RECURRENT, "RNN", "Bidirectional")  # layers of which a network has one at least
 
 
 def from_file(path, names=None):
@@ -40,7 +43,7 @@ def from_file(path, names=None):
     with keras_files.opened_model(path) as saved:
         with _as_format_error(path):
             layers, chain = keras_models.layers_of(saved.config)
-        _check_names(names, layers)
+        _check_names(names, layers, f"{os.fspath(path)!r} ")
         with _as_format_error(path):
             return _described(layers, chain, names, saved.version, saved.arrays)
 
@@ -123,12 +126,12 @@ def _version(model):
     return None
 
 
-def _check_names(names, layers):
+def _check_names(names, layers, subject=""):
     """Refuse names of layers that are not there."""
     known = [each.name for each in layers]
     for name in names or ():
         if name not in known:
-            raise ValueError(f"has no layer {reprlib.repr(name)}; layers names some of"
+            raise ValueError(f"{subject}has no layer {reprlib.repr(name)}; layers names some of"
                              f" {', '.join(map(reprlib.repr, known))}")
 
 
@@ -151,20 +154,44 @@ def _described(layers, chain, names, version, arrays):
         raise ValueError("is of Keras 1; load it with Keras 2, and save it there")
     found = Chain(int(major) if major in ("2", "3") else None, arrays)
     by_name = {each.name: each for each in layers}
+    wanted, taken = chain if names is None else [by_name[name] for name in names], []
     try:
-        if names is None and isinstance(chain, str):
-            raise CannotError(chain)
-        for layer in chain if names is None else map(by_name.get, names):
+        if isinstance(wanted, str):
+            raise CannotError(wanted)
+        for layer in wanted:
             found.add(layer)
+            taken.append(layer)
         made = found.description()
     except CannotError as error:
-        known = [each.name for each in layers
-                 if each.kind in Chain.READERS and each.kind != "InputLayer"]
-        raise ValueError(f"{error}; name the layers that are to be taken, one after the other, as"
-                         f" in layers={reprlib.repr(known)}") from None
+        raise ValueError(f"{error}{_advice(layers, wanted, taken)}") from None
     made.left_out += [f"{each}, which was not asked for" for each in layers
                       if each.kind != "InputLayer" and each.name not in (names or by_name)]
     return made
+
+
+def _advice(layers, wanted, taken):
+    """Say which layers could be taken where not all can.
+
+    Parameters
+    ----------
+    layers : list of KerasLayer
+        All that there are.
+    wanted : list of KerasLayer, or str
+        As a chain; a str if they are none.
+    taken : list of KerasLayer
+        The first of the wanted ones, up to the one that was refused.
+    """
+    parts = [layers]
+    if not isinstance(wanted, str):  # those below the one that was refused, or those above it
+        parts = [taken[: len(wanted) - 1], wanted[len(taken) + 1 :]]
+    for part in parts:
+        for can_be, run in itertools.groupby(part, lambda each: each.kind in Chain.READERS):
+            run = [each for each in run if can_be and each.kind != "InputLayer"]
+            if any(each.kind in WITH_STATE for each in run):
+                names = reprlib.repr([each.name for each in run])
+                return ("; name the layers that are to be taken, one after the other, as in"
+                        f" layers={names}, and compute the others yourself")
+    return ""
 
 
 def from_arrays(arrays, layers, name="model"):

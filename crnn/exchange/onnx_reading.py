@@ -142,10 +142,12 @@ def _top(walk):
 
 def _one_step(stage, when):
     names = [each.names[0] for each in stage.chain()[1:]]
+    step = "-1" if when == END else "0"
+    step = f":, {step}" if _batch_first(stage.chain()) else step
     return (
         f"it reads {when} where it lies, which is not the last one of each direction, or of each"
         f" sequence where they have lengths; layers={names[:MOST_NAMED]!r} gives the outputs of all"
-        f" steps, and of these it is {'y[-1]' if when == END else 'y[0]'}"
+        f" steps, and of these it is y[{step}]"
     )
 
 

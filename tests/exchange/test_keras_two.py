@@ -1,5 +1,6 @@
 """Files of Keras 2, written here as it wrote them: its options, its CuDNN layers, its graphs."""
 
+import re
 import subprocess
 import sys
 
@@ -165,6 +166,46 @@ def test_a_graph_that_is_none_is_refused_and_its_parts_are_not(rng, path, x):
 
 
 LSTM_ARRAYS = [(INPUTS, 4 * H), (H, 4 * H), (4 * H,)]
+
+
+@pytest.mark.parametrize(("kinds", "named"), [
+    ("LSTM Dense LeakyReLU Dense", "layers=['layer_0', 'layer_1']"),  # not what is above, too
+    ("Conv1D MaxPooling1D LSTM Dense", "layers=['layer_2', 'layer_3']"),
+    ("LSTM Attention Dense", "layers=['layer_0']"),
+    ("Conv1D Dense", None),
+])
+def test_of_a_row_that_cannot_be_had_what_can_is_named(rng, path, x, kinds, named):
+    """What is named can be taken as it is, and leaves out nothing between two layers."""
+    features, layers = INPUTS, []
+    for kind in kinds.split():
+        width = H if kind in ("LSTM", "Dense") else features
+        shapes = {"LSTM": [(features, 4 * H), (H, 4 * H), (4 * H,)], "Dense": [(features, H), (H,)]}
+        layers.append(layer(kind, arrays(rng, *shapes.get(kind, ())), units=H))
+        features = width
+    write(path, layers)
+    with pytest.raises(crnn.FormatError) as raised:
+        crnn.from_keras(path)
+    if named is None:
+        assert "layers=" not in str(raised.value)
+        return
+    assert f"as in {named}, and compute the others yourself" in str(raised.value)
+    crnn.from_keras(path, layers=re.findall(r"layer_\d", named))
+
+
+def test_what_is_refused_itself_is_not_named(rng, path, x):
+    write(path, [layer("LSTM", arrays(rng, *LSTM_ARRAYS), units=H, go_backwards=True),
+                 dense(rng, H, OUTPUTS)])
+    with pytest.raises(crnn.FormatError, match="goes backwards") as raised:
+        crnn.from_keras(path)
+    assert "layers=" not in str(raised.value)
+
+
+def test_a_name_that_is_none_is_refused_with_the_file_s(rng, path, x):
+    write(path, [layer("LSTM", arrays(rng, *LSTM_ARRAYS), units=H)])
+    with pytest.raises(ValueError, match=r"model\.h5' has no layer 'lstm'; layers names some of"):
+        crnn.from_keras(path, layers=["lstm"])
+
+
 INNER = {"class_name": "LSTM", "config": layer("LSTM", units=H)[1]}
 BACK = {"class_name": "LSTM", "config": {**INNER["config"], "go_backwards": True}}
 REFUSED = {  # the last of some layers, what is in its configuration, and words of the message

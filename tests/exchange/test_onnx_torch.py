@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -92,18 +93,22 @@ def test_models_of_torchscript_s_exporter(cell, shape, reads):
 
 
 @pytest.mark.no_backend
-def test_the_last_step_of_both_directions_is_no_last_state():
-    """y[-1] is what the second direction puts out first."""
-    model, x = made("LSTM", {"bidirectional": True}, "the last step")
+@pytest.mark.parametrize("first", [False, True])
+def test_the_last_step_of_both_directions_is_no_last_state(first):
+    """y[-1] is what the second direction puts out first; y[:, -1], where the batch comes first."""
+    shape = {"bidirectional": True} | ({"batch_first": True} if first else {})
+    model, x = made("LSTM", shape, "the last step")
     data = exported(model, x, True)
-    with pytest.raises(crnn.FormatError, match="it reads the last step where it lies"):
+    step = ":, -1" if first else "-1"
+    with pytest.raises(crnn.FormatError, match=re.escape(f"of these it is y[{step}];")):
         crnn.from_onnx(data)
     names = [each.name for each in onnx.load_from_string(data).graph.node
              if each.op_type in ("LSTM", "Gemm")]
     y, _ = crnn.from_onnx(data, layers=names)(x.numpy())
     with torch.no_grad():
-        wanted = model.head(model.rnn(x)[0][-1])
-    np.testing.assert_allclose(y[-1], wanted.numpy(), rtol=0, atol=2e-6)
+        out = model.rnn(x)[0]
+        wanted = model.head(out[:, -1] if first else out[-1])
+    np.testing.assert_allclose(y[:, -1] if first else y[-1], wanted.numpy(), rtol=0, atol=2e-6)
 
 
 @pytest.mark.no_backend
