@@ -118,11 +118,6 @@ class Stage:
         """Whether it has a state."""
         return isinstance(self.layer, (layers.RNN, layers.GRU, layers.LSTM))
 
-    @property
-    def is_input(self):
-        """Whether it is an input."""
-        return self.layer is None and not self.skips
-
     def chain(self):
         """Return it and all below it, from the input up."""
         found = [self]
