@@ -101,7 +101,7 @@ def _described(walk, names):
         last=last,
         learn_state=learns,
         batch_first=_batch_first(chain),
-        left_out=left_out + _left_out(walk, used, stages, names),
+        left_out=left_out + _order_of_input(chain) + _left_out(walk, used, stages, names),
     )
 
 
@@ -284,6 +284,15 @@ def _batch_first(chain):
     if len(atoms) == 3 and atoms[0] in recurrent.batch:
         return True
     return len(atoms) > 1 and atoms[1] in recurrent.time
+
+
+def _order_of_input(chain):
+    """Return in words that what the network reads has its features last, if the graph's has not."""
+    recurrent = next(each for each in chain[1:] if each.is_recurrent)
+    axes = [axis[0] for axis in chain[0].axes]
+    if len(axes) < 3 or axes[-1] not in (*recurrent.time, *recurrent.batch):
+        return []
+    return ["the order of the input's axes: here features are the last one, np.moveaxis(x, k, -1)"]
 
 
 def _left_out(walk, used, stages, names):

@@ -480,3 +480,15 @@ def test_what_is_left_out_is_said(rng):
     assert describe(proto, ["GRU_Y"]).left_out == [
         "Conv 'Conv_k'", "MatMul 'MatMul_p'", "Add 'Add_a'", "Tanh 'Tanh_t'",
         "ReduceMean 'ReduceMean_y'"]
+
+
+def test_an_input_with_its_features_before_the_last_axis_is_named(rng):
+    nodes = [node("Transpose", "x", "xt", perm=[2, 0, 1]), lstm("xt"),
+             node("Squeeze", "Y one", "h"), node("MatMul", "h V", "y")]
+    graph = model(nodes, {"x": ["B", I, "T"]}, {"y": ["T", "B", O]}, weights(rng) | dense(rng))
+    net = crnn.from_onnx(graph)
+    assert "features are the last one" in net.metadata["left_out"]
+    x = rng.standard_normal((B, I, T)).astype(np.float32)
+    y = net(np.moveaxis(x, 1, -1))[0]
+    np.testing.assert_allclose(
+        np.swapaxes(y, 0, 1) if net.batch_first else y, run(graph, {"x": x})["y"], atol=2e-6)
