@@ -84,7 +84,7 @@ def test_a_pass_that_fails_half_way_leaves_a_network_as_it_was(monkeypatch, back
 
 @pytest.mark.parametrize("batch_size", [None, 1, 3000])
 def test_a_state_that_is_replaced_during_a_step_is_seen(batch_size, backend):
-    def prepare(stepper, x, out):
+    def prepare(stepper, x, out, of_block):
         stepper.reset(batch_size)  # as another thread might
         return np.ones((2, 3), np.float32), out
 

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.no_backend
 
 CLASSES = {  # test_twins_networks.py
     "PassArguments", "Direction", "Layer", "Readout", "Pass", "Group", "Lanes", "Stepper",
-    "run_by_phases",
+    "Together", "run_by_phases",
 }
 EDGES = {"linear", "linear_gradients", "row_losses", "step"}  # test_twins_products.py and _cells.py
 
