@@ -21,4 +21,5 @@ def test_an_engine_gives_the_same_bits(name, package, tmp_path):
         [sys.executable, PROGRAM, name], env=environment(), cwd=tmp_path, capture_output=True,
         text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "the same\n"
+    # Ray may say something of its own first, of workers that it ends
+    assert done.stdout.splitlines()[-1].strip() == "the same"
