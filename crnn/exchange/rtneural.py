@@ -16,6 +16,8 @@ import numpy as np
 
 from crnn.exchange import json_files
 from crnn.exchange.description import Description, named
+from crnn.exchange.keras_orders import array_shapes, parameters_of
+from crnn.exchange.torch_layers import cell
 from crnn.files.disk import bad
 from crnn.layers import GRU, LSTM, RNN, Activation, Dense
 
@@ -110,38 +112,27 @@ def check_tanh(path, entry, where):
 
 
 def gru(path, entry, where, inputs, H):
-    """Return a GRU and its arrays, from kernel, recurrent kernel and bias."""
+    """Return a GRU and its parameters."""
     check_tanh(path, entry, where)
-    kernel, recurrent, bias = arrays_of(path, entry, where, (inputs, 3 * H), (H, 3 * H), (2, 3 * H))
-    kernel, recurrent, bias = (reset_first(each) for each in (kernel, recurrent, bias))
-    return GRU(H), of_gru(kernel, recurrent, bias)
-
-
-def reset_first(gates):
-    """Return gates, which lie along the last axis, in the order r, z, n, from z, r, n."""
-    z, r, n = np.split(gates, 3, axis=-1)
-    return np.concatenate([r, z, n], axis=-1)
-
-
-def of_gru(W_xh, W_hh, biases):
-    """Return a GRU's parameters by name; of the two biases (2, 3 * H) the second is the state's."""
-    H = len(W_hh)
-    b_h = biases[0] + np.where(np.arange(3 * H) < 2 * H, biases[1], 0)
-    return {"W_xh": W_xh, "W_hh": W_hh, "b_h": b_h, "b_hn": biases[1, 2 * H :]}
+    return weighted(path, entry, where, inputs, GRU(H))
 
 
 def lstm(path, entry, where, inputs, H):
-    """Return an LSTM and its arrays; Keras's order i, f, c, o is crnn's."""
+    """Return an LSTM and its parameters."""
     check_tanh(path, entry, where)
-    kernel, recurrent, bias = arrays_of(path, entry, where, (inputs, 4 * H), (H, 4 * H), (4 * H,))
-    return LSTM(H), {"W_xh": kernel, "W_hh": recurrent, "b_h": bias}
+    return weighted(path, entry, where, inputs, LSTM(H))
 
 
 def dense(path, entry, where, inputs, outputs):
-    """Return a dense layer and its arrays."""
-    kernel, bias = arrays_of(path, entry, where, (inputs, outputs), (outputs,))
-    return (Dense(outputs, activation_of(path, entry, where, ("", "linear", *ACTIVATIONS))),
-            {"W_xh": kernel, "b_h": bias})
+    """Return a dense layer and its parameters."""
+    layer = Dense(outputs, activation_of(path, entry, where, ("", "linear", *ACTIVATIONS)))
+    return weighted(path, entry, where, inputs, layer)
+
+
+def weighted(path, entry, where, inputs, layer):
+    """Return a layer and its parameters, from arrays in Keras's orders."""
+    arrays = arrays_of(path, entry, where, *array_shapes(layer, inputs))
+    return layer, parameters_of(layer, arrays)
 
 
 def activation(path, entry, where, inputs, outputs):
@@ -180,22 +171,21 @@ def amplifier(path, content):
     inputs, H, outputs = (json_files.size(path, about, key, "model_data")
                           for key in ("input_size", "hidden_size", "output_size"))
     L = json_files.size(path, about, "num_layers", "model_data", json_files.MOST_LAYERS)
-    cell, gates = CELLS[kind]
+    layer_class, gates = CELLS[kind]
     arrays = StateDict(path, content["state_dict"])
     parameters = []
     for layer in range(L):  # of which the first that is not there ends it
         rows, below = gates * H, H if layer else inputs
-        W_xh, W_hh = (arrays.take(f"rec.weight_{name}_l{layer}", (rows, columns)).T
-                      for name, columns in (("ih", below), ("hh", H)))
-        biases = np.stack([arrays.take(f"rec.bias_{name}_l{layer}", (rows,))
-                           for name in ("ih", "hh")])
-        parameters.append(of_gru(W_xh, W_hh, biases) if cell is GRU else
-                          {"W_xh": W_xh, "W_hh": W_hh, "b_h": biases.sum(axis=0)})
+        shapes = {"weight_ih": (rows, below), "weight_hh": (rows, H), "bias_ih": (rows,),
+                  "bias_hh": (rows,)}
+        of_layer = {name: arrays.take(f"rec.{name}_l{layer}", shape)
+                    for name, shape in shapes.items()}
+        parameters.append(cell(kind, of_layer, ""))
     W_hy = arrays.take("lin.weight", (outputs, H)).T
     b_y = arrays.take("lin.bias", (outputs,)) if about.get("bias_fl", True) else np.zeros(outputs)
     parameters.append({"W_xh": W_hy, "b_h": b_y})
     arrays.check_all_taken()
-    layers = [*(cell(H) for _ in parameters[:-1]), Dense(outputs)]
+    layers = [*(layer_class(H) for _ in parameters[:-1]), Dense(outputs)]
     return Description(inputs, layers, named(layers, parameters),
                        skip=skips(path, about.get("skip", 0), "skip", inputs, outputs))
 
