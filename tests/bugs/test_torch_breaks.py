@@ -6,12 +6,11 @@ PyTorch's formulas, written down here step by step, so that PyTorch is not neede
 
 import importlib
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch_archives as forge
-from copies import COPY, imported
+from copies import COPY, Bug, fails, imported, planted
 
 import crnn
 from crnn.exchange.description import Description
@@ -26,16 +25,6 @@ SOURCES = {"exchange": ""} | {
     f"exchange/{name}": (FOLDER / f"{name}.py").read_text(encoding="utf-8") for name in NAMES}
 T, B, I, H, O = 5, 3, 4, 6, 2  # noqa: E741
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
-
-
-class Bug(NamedTuple):
-    """A change of one text in one module, and the letters of the checks that must see it."""
-
-    name: str
-    module: str
-    old: str
-    new: str
-    caught_by: str
 
 
 def sigmoid(a):
@@ -245,27 +234,20 @@ BUGS = [
 ]
 
 
-def fails(check, sources):
-    """Return whether a check sees that modules are wrong; a crash counts, as it would in use."""
-    with imported(sources):
-        try:
-            check(lambda name: importlib.import_module(f"{COPY}.exchange.{name}"))
-        except (Exception, pytest.fail.Exception):
-            return True
-    return False
+def copies():
+    """Return what imports a copy by its name."""
+    return lambda name: importlib.import_module(f"{COPY}.exchange.{name}")
 
 
 @pytest.mark.parametrize("check", CHECKS.values(), ids=lambda check: check.__name__)
 def test_unbroken_copy_passes(check):
     with imported(SOURCES):
-        check(lambda name: importlib.import_module(f"{COPY}.exchange.{name}"))
+        check(copies())
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 def test_bug_is_caught(bug):
-    name = f"exchange/{bug.module}"
-    assert SOURCES[name].count(bug.old) == 1, "look at what it replaces"
-    changed = {name: SOURCES[name].replace(bug.old, bug.new)}
+    sources = planted(bug, "exchange", SOURCES)
     for letter in bug.caught_by:
-        assert fails(CHECKS[letter], SOURCES | changed), (
+        assert fails(CHECKS[letter], copies, sources), (
             f"{bug.name} escaped {CHECKS[letter].__name__}")

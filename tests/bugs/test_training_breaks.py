@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from copies import COPY, imported
+from copies import COPY, Bug, fails, imported, planted
 from small_training import I, O, batch, make
 from thread_ranks import results
 
@@ -208,16 +208,6 @@ CHECKS = {"p": check_padding, "b": check_best, "m": check_means, "w": check_warm
           "r": check_resume, "o": check_overflow, "e": check_epochs, "s": check_ranks}
 
 
-class Bug(NamedTuple):
-    """A replacement of text in one of training's modules, and the check that must see it."""
-
-    name: str
-    module: str
-    old: str
-    new: str
-    caught_by: str
-
-
 BUGS = [
     Bug("padding is an update", "loop", "if not is_update:", "if False:", "p"),
     Bug("padding is evaluated as a target", "batches", "valid = valid & (times < batch.lengths)",
@@ -263,32 +253,23 @@ BUGS = [
 ]
 
 
-def fails(check, sources, folder):
-    """Return whether a check sees that modules are wrong; a crash counts, as it would in use."""
-    with imported(sources):
-        try:
-            names = ("fit", "evaluation", "optimizers")
-            modules = [importlib.import_module(f"{COPY}.training.{name}") for name in names]
-            with np.errstate(all="ignore"):
-                check(Training(modules[0].fit, modules[1].evaluate, modules[2], folder))
-        except (Exception, pytest.fail.Exception):
-            return True
-    return False
+def copies(folder):
+    """Return the copy's functions, and a folder for their files."""
+    names = ("fit", "evaluation", "optimizers")
+    modules = [importlib.import_module(f"{COPY}.training.{name}") for name in names]
+    return Training(modules[0].fit, modules[1].evaluate, modules[2], folder)
 
 
 @pytest.mark.parametrize("check", CHECKS.values(), ids=lambda check: check.__name__)
 def test_unbroken_copy_passes(check, tmp_path):
     with imported(SOURCES):
-        names = ("fit", "evaluation", "optimizers")
-        modules = [importlib.import_module(f"{COPY}.training.{name}") for name in names]
-        check(Training(modules[0].fit, modules[1].evaluate, modules[2], tmp_path))
+        check(copies(tmp_path))
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 def test_bug_is_caught(bug, tmp_path):
-    name = f"training/{bug.module}"
-    assert SOURCES[name].count(bug.old) == 1, "look at what it replaces"
-    changed = {name: SOURCES[name].replace(bug.old, bug.new)}
+    sources = planted(bug, "training", SOURCES)
     for letter in bug.caught_by:
-        assert fails(CHECKS[letter], SOURCES | changed, tmp_path), (
-            f"{bug.name} escaped {CHECKS[letter].__name__}")
+        with np.errstate(all="ignore"):
+            assert fails(CHECKS[letter], lambda: copies(tmp_path), sources), (
+                f"{bug.name} escaped {CHECKS[letter].__name__}")

@@ -4,6 +4,7 @@ import importlib.abc
 import importlib.util
 import sys
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import pytest
 
@@ -43,3 +44,33 @@ def imported(sources):
         finally:
             for name in [name for name in sys.modules if name.startswith(COPY)]:
                 del sys.modules[name]
+
+
+class Bug(NamedTuple):
+    """A replacement of text in one of some modules, and the letters of checks that must see it."""
+
+    name: str
+    module: str
+    old: str
+    new: str
+    caught_by: str
+
+
+def planted(bug, folder, sources):
+    """Return the sources of modules, of which those in a folder have the bug."""
+    name = f"{folder}/{bug.module}"
+    assert sources[name].count(bug.old) == 1, "look at what it replaces"
+    return sources | {name: sources[name].replace(bug.old, bug.new)}
+
+
+def fails(check, copies, sources):
+    """Return whether a check sees that modules are wrong; a crash counts, as it would in use.
+
+    ``copies`` imports what the check takes.
+    """
+    with imported(sources):
+        try:
+            check(copies())
+        except (Exception, pytest.fail.Exception):
+            return True
+    return False
