@@ -14,6 +14,7 @@ import numpy as np
 from crnn.base import checks
 from crnn.files import disk
 from crnn.files.printable import printable, shortened
+from crnn.layers.recurrent import Recurrent
 from crnn.network.network import Network
 from crnn.network.prediction import PROBABILITIES
 from crnn.network.sequential import Sequential
@@ -402,7 +403,7 @@ def _states(net, x, layer):
     checks.option("net", net, Network, "a network")
     layer = checks.whole_number(layer, "layer", -net.num_layers, net.num_layers - 1)
     layers = net.without_dropout().description().layers
-    recurrent = [place for place, each in enumerate(layers) if hasattr(each, "bidirectional")]
+    recurrent = [place for place, each in enumerate(layers) if isinstance(each, Recurrent)]
     part = Sequential(
         net.input_size, layers[: recurrent[layer] + 1], learn_state=net.learn_state,
         dtype=net.dtype, seed=0, backend=net.backend)

@@ -6,7 +6,8 @@ from crnn.exchange import keras_layers, keras_normalization
 from crnn.exchange.description import Description, named
 from crnn.exchange.keras_layers import CannotError
 from crnn.exchange.keras_orders import array_shapes, cudnn_shapes, parameters_of, without_cudnn
-from crnn.layers import GRU, LSTM, RNN, Activation, Dense, Dropout, Masking
+from crnn.layers import Activation, Dense, Dropout, Masking
+from crnn.layers.recurrent import Recurrent
 
 IN_TIME = ("Dense", "Activation", "ReLU", "Softmax", "Dropout", "BatchNormalization")
 OF_TRAINING = (
@@ -17,7 +18,7 @@ OF_TRAINING = (
 
 def description(layers, parameters, inputs, last, left_out=()):
     """Return the `Description` of layers, if one of them is recurrent."""
-    if not any(isinstance(each, (RNN, GRU, LSTM)) for each in layers):
+    if not any(isinstance(each, Recurrent) for each in layers):
         raise ValueError("has no recurrent layer, and crnn's networks have at least one")
     return Description(inputs, layers, named(layers, parameters), last=last, batch_first=True,
                        left_out=list(left_out))

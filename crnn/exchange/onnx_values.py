@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from crnn import layers
+from crnn.layers.recurrent import Recurrent
 
 MOST_AXES, MOST_PARTS, MOST_LAYERS, MOST_COLUMNS = 32, 1024, 1000, 2**22
 AXIS, BLOCKS, COLUMNS = "axis", "blocks", "columns"  # the roles of atoms
@@ -116,7 +116,7 @@ class Stage:
     @property
     def is_recurrent(self):
         """Whether it has a state."""
-        return isinstance(self.layer, (layers.RNN, layers.GRU, layers.LSTM))
+        return isinstance(self.layer, Recurrent)
 
     def chain(self):
         """Return it and all below it, from the input up."""

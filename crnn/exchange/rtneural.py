@@ -20,6 +20,7 @@ from crnn.exchange.keras_orders import array_shapes, parameters_of
 from crnn.exchange.torch_layers import cell
 from crnn.files.disk import bad
 from crnn.layers import GRU, LSTM, RNN, Activation, Dense
+from crnn.layers.recurrent import Recurrent
 
 KIND = "a file of RTNeural's"
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "softmax")
@@ -89,7 +90,7 @@ def last_size(path, holder, key, where):
 
 def check_recurrent(path, layers):
     """Refuse a file without a recurrent layer."""
-    if not any(isinstance(layer, (RNN, GRU, LSTM)) for layer in layers):
+    if not any(isinstance(layer, Recurrent) for layer in layers):
         raise bad(path, "has no recurrent layer, and crnn is for networks with one")
 
 

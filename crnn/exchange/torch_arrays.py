@@ -6,10 +6,10 @@ import numpy as np
 
 from crnn import layers
 from crnn.layers.forms import as_call
+from crnn.layers.recurrent import Recurrent
 
 NAMES = {layers.RNN: "rnn", layers.GRU: "gru", layers.LSTM: "lstm", layers.Dense: "fc",
          layers.Embedding: "emb"}  # of attributes, where a user says no others
-RECURRENT = (layers.RNN, layers.GRU, layers.LSTM)
 
 
 def state_dict(description, names=None, initial_state=None):
@@ -20,7 +20,7 @@ def state_dict(description, names=None, initial_state=None):
         before = f"{name}." if name else ""
         for number, (end, layer) in enumerate(module):
             own = _of_layer(layer, end, description.parameters)
-            ending = f"_l{number}" if isinstance(layer, RECURRENT) else ""
+            ending = f"_l{number}" if isinstance(layer, Recurrent) else ""
             arrays |= {before + stem.format(ending): each for stem, each in own.items()}
     arrays |= _states(description, modules, initial_state)
     return {name: np.ascontiguousarray(each) for name, each in arrays.items()}
@@ -46,7 +46,7 @@ def modules_of(description):
             modules[-1].append((f"_l{number}", layer))
         elif type(layer) in NAMES:
             modules.append([("" if is_readout else f"_l{number}", layer)])
-        joins = isinstance(layer, RECURRENT)
+        joins = isinstance(layer, Recurrent)
         number += 1
     return modules
 
@@ -109,7 +109,7 @@ def _states(description, modules, names):
             raise ValueError(f"initial_state is {names!r}, but the network learns none"
                              " (learn_state)")
         return {}
-    recurrent = [each for module in modules for each in module if isinstance(each[1], RECURRENT)]
+    recurrent = [each for module in modules for each in module if isinstance(each[1], Recurrent)]
     layer = recurrent[0][1]
     stems = layer.kind.state_names
     if any(other != layer for _, other in recurrent):

@@ -9,6 +9,7 @@ from crnn.base import checks
 from crnn.base.backends import choose_backend
 from crnn.base.layers import LayerSpec, MaskSpec, ReadoutSpec
 from crnn.layers.forms import KINDS, as_call, as_dict
+from crnn.layers.recurrent import Recurrent
 from crnn.layers.stateless import Activation, Dense, Dropout, Embedding, Masking
 from crnn.network.configuration import MOST_LAYERS
 
@@ -187,7 +188,7 @@ def _checked_layers(layers):
             raise ValueError(f"layers[{place - 1}] and layers[{place}] both drop out")
     if isinstance(layers[-1], Dropout):
         raise ValueError("the last layer drops out what the network puts out; leave it out")
-    if not any(hasattr(layer, "bidirectional") for layer in layers):
+    if not any(isinstance(layer, Recurrent) for layer in layers):
         raise ValueError("no layer is recurrent; at least one RNN, GRU or LSTM is wanted")
     return tuple(layers)
 

@@ -37,7 +37,7 @@ FLOORS = {  # from the ground up; "" are the public modules beside the folders
     "network": {"engine", "exchange", "layers", "base", "files", "kernels"},
     "analysis": {"network", "engine", "base", "reference"},
     "training": {"network", "engine", "base", "files"},
-    "": {"training", "network", "engine", "base", "files"},
+    "": {"training", "network", "layers", "engine", "base", "files"},
     "forecasting": {"", "training", "network", "engine", "base", "files"},
     "sklearn": {"", "training", "network", "engine", "base"},
     "cli": {"forecasting", "", "data", "training", "network", "engine", "base", "files"},
