@@ -172,6 +172,8 @@ def _entry(path, archive, name, size):
         raise bad(path, f"is no .keras: it has {len(found)} members {name!r}{hint}")
     if found[0].file_size > MOST_EXPANSION * size or found[0].compress_type not in METHODS:
         raise bad(path, f"has {name!r} compressed in a way that Keras does not write")
+    if found[0].compress_size > size:  # zipfile would take as much memory before it reads
+        raise bad(path, f"has a damaged {name!r}: it is longer than the file")
     try:
         return archive.read(found[0])
     except DAMAGE as error:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import struct
 import warnings
 import zipfile
 
@@ -167,6 +168,16 @@ def test_an_archive_that_would_expand(path):
     refused(path, "compressed in a way that Keras does not write")
     archive(path, zipfile.ZIP_LZMA)
     refused(path, "compressed in a way that Keras does not write")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_member_that_says_it_is_longer_than_the_file(path, method):
+    archive(path, method)
+    data = bytearray(path.read_bytes())
+    at = data.rindex(b"config.json") - 46 + 20  # its compressed size in the central directory
+    data[at : at + 4] = struct.pack("<I", 2**31)
+    path.write_bytes(data)
+    refused(path, "damaged 'config.json': it is longer than the file")
 
 
 def test_other_files(path):
