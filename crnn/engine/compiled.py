@@ -99,10 +99,11 @@ class Engine:
         self._plans.give_back(plan)
         return y if q.batched else y[:, 0], last, tape
 
-    def backward(self, tape, dy, dstate):
+    def backward(self, tape, dy, dstate, wants_x=True):
         """Return the `Gradients`, given those of y and of the last state, or None.
 
-        Several threads may go back over the same tape at once.
+        ``wants_x`` asks for the gradient of x, too. Several threads may go back over the same tape
+        at once.
         """
         if tape.plan.tape() is not tape:  # the garbage collector clears weak references first
             raise ValueError("cache is being collected as garbage: call forward again")
@@ -117,11 +118,11 @@ class Engine:
         if dstate is not None:
             dstates = checked_states(dstate, q.batch if q.batched else None, self.layers,
                                      self._dtype, "dstate")
-        plan, gradients = tape.plan.take_way_back(), self.parameters.new_gradients()
+        plan, gradients = tape.plan.take_way_back(wants_x), self.parameters.new_gradients()
         plan.arguments.put(tape.lengths, None, 1.0)
         if dstates is not None:
             put_states(plan.arguments.gradients, dstates)
-        dx = self._new_dx(q, wants_x=True)
+        dx = self._new_dx(q, wants_x)
         plan.backward(np.require(dy, None, ["C", "W"]), gradients.vector, tape.masks, dx)
         self._filled(gradients, plan, dx, tape.was_given)
         self._plans.give_way_back(tape.plan, plan)

@@ -60,13 +60,14 @@ class MaskedEngine:
             y = self._at_every_step(y, kept)
         return y, last, (tape, kept)
 
-    def backward(self, tape, dy, dstate):
+    def backward(self, tape, dy, dstate, wants_x=True):
         """As `compiled.Engine.backward`; what dy says of steps that are none is ignored."""
         tape, kept = tape
         if kept is None:
-            return self._engine.backward(tape, dy, dstate)
+            return self._engine.backward(tape, dy, dstate, wants_x)
         dy = checks.real_array(dy, "dy", self._dtype, (*kept.shape, self.output_size))
-        return kept.spread_gradients(self._engine.backward(tape, kept.gathered(dy), dstate))
+        return kept.spread_gradients(
+            self._engine.backward(tape, kept.gathered(dy), dstate, wants_x))
 
     def loss(self, x, targets, state, loss, reduction, lengths, weighting=None):
         """As `compiled.Engine.loss`; only targets of steps count."""

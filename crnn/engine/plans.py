@@ -197,15 +197,18 @@ class Plan:
         self._run_by_phases(self._arrays.compiled_pass)
         return y
 
-    def take_way_back(self):
+    def take_way_back(self, wants_x):
         """Return a plan for `backward` over what `forward` has left here, its own otherwise.
 
         It has taken x; each thread that goes back gets one of its own.
         """
+        question = self.question._replace(
+            kind="backward", wants_x=wants_x and not self.question.is_tokens)
         try:
             plan = self.ways_back.pop()
         except IndexError:
-            question = self.question._replace(kind="backward", wants_x=not self.question.is_tokens)
+            plan = None
+        if plan is None or plan.question != question:
             plan = Plan(self._kernels, self._weights, question, self._x,
                         filled=self._arrays.layer_arrays)
             self.is_counted = False

@@ -51,15 +51,18 @@ class Engine:
         )
         return sequence.unbatch(y), public_state(states, sequence.batched), (sequence, tape)
 
-    def backward(self, tape, dy, dstate):
-        """Return the `Gradients`, given those of y and of the last state, or None."""
+    def backward(self, tape, dy, dstate, wants_x=True):
+        """Return the `Gradients`, given those of y and of the last state, or None.
+
+        ``wants_x`` asks for the gradient of x, too.
+        """
         sequence, tape = tape
         shape = sequence.steps, *sequence.batch, self.output_size
         dy = checks.real_array(dy, "dy", self._dtype, shape)
         batch_size = sequence.batch_size if sequence.batched else None
         dstates = checked_states(dstate, batch_size, self.layers, self._dtype, "dstate")
         dy = dy.reshape(sequence.steps, sequence.batch_size, self.output_size)
-        return self._public(self._passes.backward(tape, dy, dstates), sequence)
+        return self._public(self._passes.backward(tape, dy, dstates), sequence, wants_x)
 
     def loss(self, x, targets, state, loss, reduction, lengths, weighting=None):
         """Return the loss over a whole sequence, and the last state."""
@@ -73,7 +76,10 @@ class Engine:
     def loss_and_gradients(
         self, x, targets, state, loss, reduction, lengths, weighting=None, wants_x=True
     ):
-        """Return the loss, its `Gradients`, and the last state; that of x is always there."""
+        """Return the loss, its `Gradients`, and the last state.
+
+        ``wants_x`` asks for the gradient of x, too.
+        """
         sequence, objective = self.question(
             x, targets, state, loss, reduction, lengths, weighting)
         value, gradients, states = self._dropout.run(
@@ -82,7 +88,8 @@ class Engine:
             ),
             sequence.steps, sequence.batch_size, objective.last_only,
         )
-        return value, self._public(gradients, sequence), public_state(states, sequence.batched)
+        gradients = self._public(gradients, sequence, wants_x)
+        return value, gradients, public_state(states, sequence.batched)
 
     def validate(self, x, targets, loss, lengths, weighting=None):
         """Raise what `loss` would raise of these, without computing it; return the `Objective`."""
@@ -121,12 +128,12 @@ class Engine:
         check_outputs(objective, self.readout, self.skip)
         return sequence, objective
 
-    def _public(self, found, sequence):
+    def _public(self, found, sequence, wants_x):
         gradients = self.parameters.new_gradients()
         with np.errstate(over="ignore"):  # a sum in float64 may be infinite in float32
             for name, view in gradients.parameters.items():
                 view[...] = found.parameters[name]
-        gradients.x = sequence.unbatch(found.x)
+        gradients.x = sequence.unbatch(found.x) if wants_x else None
         gradients.state = public_state(found.states, sequence.batched)
         return gradients
 

@@ -37,9 +37,10 @@ class ArrangedPasses:
         y, last, tape = self._engine.forward(given.x, state, given.lengths)
         return given.public(y), last, ArrangedTape(tape, given)
 
-    def backward(self, tape, dy, dstate):
+    def backward(self, tape, dy, dstate, wants_x):
         """As `Engine.backward`, of an `ArrangedTape`."""
-        gradients = self._engine.backward(tape.tape, tape.given.along(dy, "dy"), dstate)
+        dy = tape.given.along(dy, "dy")
+        gradients = self._engine.backward(tape.tape, dy, dstate, wants_x)
         return self._public(gradients, tape.given)
 
     def loss(self, x, targets, state, loss, reduction, lengths, weighting):
@@ -48,12 +49,14 @@ class ArrangedPasses:
         targets, weighting = given.targets(targets, loss), given.weighting(weighting)
         return self._engine.loss(given.x, targets, state, loss, reduction, given.lengths, weighting)
 
-    def loss_and_gradients(self, x, targets, state, loss, reduction, lengths, weighting):
+    def loss_and_gradients(
+        self, x, targets, state, loss, reduction, lengths, weighting, wants_x
+    ):
         """As `Engine.loss_and_gradients`."""
         given = self._arranged(x, lengths)
         targets, weighting = given.targets(targets, loss), given.weighting(weighting)
         value, gradients, last = self._engine.loss_and_gradients(
-            given.x, targets, state, loss, reduction, given.lengths, weighting)
+            given.x, targets, state, loss, reduction, given.lengths, weighting, wants_x)
         return value, self._public(gradients, given), last
 
     def _arranged(self, x, lengths):

@@ -426,7 +426,7 @@ class Network:
         y, state, tape = passes.forward(x, state, lengths)
         return y, state, Cache(self, tape)
 
-    def backward(self, cache, dy, dstate=None):
+    def backward(self, cache, dy, dstate=None, *, wants_x=True):
         """Backpropagate through time.
 
         Parameters
@@ -438,6 +438,8 @@ class Network:
             sequence's length is ignored.
         dstate : array_like, optional
             The gradient of the last state, in its shape. Default: zeros.
+        wants_x : bool, optional
+            Whether the gradient of x is wanted, too; see `loss_and_gradients`.
 
         Returns
         -------
@@ -446,7 +448,7 @@ class Network:
         Raises
         ------
         TypeError
-            If cache is not from `forward`, or dy or dstate is of a wrong kind.
+            If cache is not from `forward`, or dy, dstate or wants_x is of a wrong kind.
         ValueError
             If cache is another network's or the parameters have changed, or a shape is wrong.
         """
@@ -454,7 +456,7 @@ class Network:
             raise TypeError(f"cache is a {type(cache).__name__}; what forward returned is wanted")
         tape = cache.tape_of(self)
         passes = self._passes if isinstance(tape, ArrangedTape) else self.engine
-        return passes.backward(tape, dy, dstate)
+        return passes.backward(tape, dy, dstate, checks.flag(wants_x, "wants_x"))
 
     def loss(
         self, x, targets, state=None, *, loss="softmax", reduction="mean", lengths=None,
@@ -530,25 +532,44 @@ class Network:
 
     def loss_and_gradients(
         self, x, targets, state=None, *, loss="softmax", reduction="mean", lengths=None,
-        sample_weight=None, class_weight=None, missing="error",
+        sample_weight=None, class_weight=None, missing="error", wants_x=True,
     ):
         """Return the loss and its gradients: the training pass.
 
         With dropout, where the network has it. The classes of the cells say how much memory a pass
         takes; with more than one layer, or a second direction, what goes from layer to layer comes
-        on top, and for float x the gradient of x. Parameters and errors are those of `loss`.
+        on top, and for float x the gradient of x. Parameters and errors are those of `loss`, and:
+
+        Parameters
+        ----------
+        wants_x : bool, optional
+            Whether the gradient of x is wanted, too. Without it ``gradients.x`` is None, and all
+            other gradients are the same. It takes a product with the transpose of W_xh at every
+            step: of wide inputs (I much larger than H) a third of the pass. Tokens have none.
 
         Returns
         -------
         loss : float
         gradients : Gradients
         state : ndarray (L * D, B, H) or (L * D, H), or a tuple of two
+
+        Examples
+        --------
+        >>> import crnn
+        >>> import numpy as np
+        >>> net, x, targets = crnn.GRU(3, 5, 2, seed=0), np.ones((7, 4, 3)), np.zeros((7, 4), int)
+        >>> _, grads, _ = net.loss_and_gradients(x, targets)
+        >>> _, others, _ = net.loss_and_gradients(x, targets, wants_x=False)
+        >>> grads.x.shape, others.x, (grads.vector == others.vector).all().item()
+        ((7, 4, 3), None, True)
         """
+        wants_x = checks.flag(wants_x, "wants_x")
         weights = None
         if not (sample_weight is class_weight is None and missing is ERROR):
             weights = weighting(sample_weight, class_weight, missing)
         passes = self._passes_over_arrays if type(x) is np.ndarray else self._passes
-        return passes.loss_and_gradients(x, targets, state, loss, reduction, lengths, weights)
+        return passes.loss_and_gradients(
+            x, targets, state, loss, reduction, lengths, weights, wants_x)
 
     def predict_proba(self, x, *, lengths=None):
         """Return the probabilities of classes, or that each output is 1, after training by `fit`.

@@ -135,7 +135,7 @@ class Gradients:
     parameters : dict of str to ndarray
         Views of ``vector`` by name.
     x : ndarray, list of ndarray, or None
-        With respect to the input, in its form; None for tokens.
+        With respect to the input, in its form; None for tokens, and where it was not asked for.
     state : ndarray, or tuple of two
         With respect to the initial state, in its shape; for an LSTM a tuple, of h and of c.
 

@@ -152,7 +152,7 @@ class FunctionObjective(_Objective):
         """Return the mean loss, its gradients and the last state."""
         y, state, tape = self.net.engine.forward(chunk.x, state, chunk.lengths)
         value, dy = self._called(y, chunk)
-        return value, self.net.engine.backward(tape, dy, None), state
+        return value, self.net.engine.backward(tape, dy, None, wants_x=False), state
 
     def _called(self, y, chunk):
         found = self._function(y, self._with_missing(chunk))
