@@ -10,6 +10,8 @@ and so on say what ``real`` is, include this file, and are compiled with differe
     - ``panels.pyx``       how weights lie in memory for products, and packing
     - ``micro.pyx``        the innermost loops, whose sums stay in registers
     - ``loops.pyx``        what walks panels: some rows, a single row, gradients of weights
+    - ``bf16.pyx``         products with weights in bfloat16
+    - ``formats.pyx``      in which format a packed weight is
     - ``products.pyx``     the products that other rooms may use
 - ``cells/``           what a network does at one time step
     - ``activations.pyx``  tanh, ReLU, sigmoid and their derivatives, exp
@@ -112,6 +114,8 @@ include "pointers.pyx"
 include "products/panels.pyx"
 include "products/micro.pyx"
 include "products/loops.pyx"
+include "products/bf16.pyx"
+include "products/formats.pyx"
 include "products/products.pyx"
 include "cells/activations.pyx"
 include "cells/rows.pyx"

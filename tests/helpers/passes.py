@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+from crnn.kernels.memory import aligned_empty
 
 
 def unset(dtype, *shape):
@@ -19,6 +20,18 @@ def recurrent_weights(hidden, gates=1):
 def packed_of(functions, W):
     """Return a weight in the order in which a build multiplies with it."""
     packed = np.empty((len(W), -(-W.shape[1] // 16) * 16), W.dtype)
+    functions.pack(packed, W)
+    return packed
+
+
+def bfloat16(W):
+    """Return float32 numbers without the lower half of their bits."""
+    return (W.view(np.uint32) & np.uint32(0xffff0000)).view(np.float32)
+
+
+def packed_as_bf16(functions, W):
+    """Return a weight whose numbers are bfloat16 in the order of a float32 build, in words."""
+    packed = aligned_empty((len(W), -(-W.shape[1] // 32) * 16), np.uint32)
     functions.pack(packed, W)
     return packed
 

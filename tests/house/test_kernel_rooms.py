@@ -60,7 +60,7 @@ def test_every_file_is_included_once_and_what_they_define_is_seen():
     assert sorted(FILES) == sorted(there)
     for name, file in {
         "VECTOR": "tuning.pxi", "UNITS": "tuning.pxi", "PREFETCH": "products/micro.pyx",
-        "tile": "products/micro.pyx", "pack": "products/panels.pyx", "Rows": "cells/rows.pyx",
+        "tile": "products/micro.pyx", "pack": "products/formats.pyx", "Rows": "cells/rows.pyx",
         "LSTM": "cells/table.pyx", "CELLS": "cells/table.pyx", "Layer": "passes/layer.pyx",
     }.items():
         assert [each for each in FILES if name in defined(TEXTS[each])] == [file]

@@ -184,7 +184,7 @@ cdef class Direction:
         if array is None:
             return NULL
         self.held.append(array)
-        return pointer(array)
+        return weight(array)
 
     # --- forward --------------------------------------------------------------------------------
 

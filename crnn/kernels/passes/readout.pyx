@@ -49,11 +49,11 @@ cdef class Readout:
         self.has_weights, self.vector_start = weights.has_readout, weights.readout_start
         if self.has_weights:
             self.held = [weights.packed("W_hy"), weights.parameters["b_y"]]
-            self.W_hy = pointer(self.held[0])
+            self.W_hy = weight(self.held[0])
             self.b_y = pointer(self.held[1])
             if is_training:
                 self.held.append(weights.packed("W_hy", True))
-                self.W_hy_T = pointer(self.held[2])
+                self.W_hy_T = weight(self.held[2])
 
     def set_y(self, y):
         """Have outputs written to, or their gradient read from, another y of the same shape."""

@@ -135,13 +135,13 @@ cdef class Stepper:
         self.check_free()
         for k in range(self.depth):
             packed = self.weights.layers[k].packed
-            self.layers[k].cell.W_hh = pointer(packed("W_hh"))
-            self.layers[k].cell.W_hn = pointer(packed("W_hn"))
+            self.layers[k].cell.W_hh = weight(packed("W_hh"))
+            self.layers[k].cell.W_hn = weight(packed("W_hn"))
             if self.layers[k].kind.has_weights and (
                     k or floats or self.layers[k].W_xh_packed != NULL):
-                self.layers[k].W_xh_packed = pointer(packed("W_xh"))
+                self.layers[k].W_xh_packed = weight(packed("W_xh"))
         if self.b_y != NULL:
-            self.W_hy = pointer(self.weights.packed("W_hy"))
+            self.W_hy = weight(self.weights.packed("W_hy"))
         if self.is_at_start:
             self.begin()
         self.change = change

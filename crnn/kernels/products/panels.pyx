@@ -96,34 +96,3 @@ cdef void pack_panels(
         pack_panel(packed + j * inputs, W + j * W_column, W_row, W_column, inputs,
                    min(width, outputs - j), width)
         j += width
-
-
-def pack(real[:, ::1] packed not None, const real[:, :] W not None):
-    """Pack W (inputs, outputs) into panels; packed has a multiple of 16 columns."""
-    with nogil:
-        pack_view(packed, W)
-
-
-def repack(
-    real[:, ::1] packed not None, const real[:, :] W not None, cnp.int64_t[::1] stamp not None,
-    const cnp.int64_t[::1] changes not None,
-):
-    """Pack W again if parameters have changed since the stamp, how often they had by then.
-
-    Two threads would write into each other's copy, so only one packs at a time. The lock is taken
-    and left in compiled code, where no interrupt can leave it locked.
-    """
-    cdef cnp.int64_t latest
-    with nogil:
-        lock_packing()
-        latest = changes[0]
-        if stamp[0] != latest:
-            pack_view(packed, W)
-            stamp[0] = latest   # from before packing: of what changes meanwhile, nothing is missed
-        unlock_packing()
-
-
-cdef void pack_view(real[:, ::1] packed, const real[:, :] W) noexcept nogil:
-    if W.shape[0] and W.shape[1]:
-        pack_panels(&packed[0, 0], &W[0, 0], W.strides[0] // <Py_ssize_t> sizeof(real),
-                    W.strides[1] // <Py_ssize_t> sizeof(real), W.shape[0], W.shape[1])

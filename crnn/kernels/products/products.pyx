@@ -24,7 +24,10 @@ cdef inline void product(
     # least; rows lie y_row, start_row and x_row numbers apart. start is y, or one row for all, with
     # a start_row of 0. Panels are taken from the first to the last or, with from_last, the other
     # way.
-    if rows == 1:
+    if is_compressed(W):
+        compressed_product(y, y_row, start, start_row, x, x_row, W, rows, inputs, outputs,
+                           from_last)
+    elif rows == 1:
         product_row(y, start, x, W, inputs, outputs, from_last)
     else:
         panels_rows(y, y_row, start, start_row, x, x_row, W, rows, inputs, outputs, from_last)
@@ -63,7 +66,7 @@ cdef inline void linear_rows(
 ) noexcept nogil:
     # y (rows, outputs) = x (rows, inputs) @ packed W (inputs, outputs) + b (outputs,), or no b
     if rows == 1 and b != NULL:
-        product_row(y, b, x, W, inputs, outputs, from_last)
+        product(y, outputs, b, 0, x, inputs, W, 1, inputs, outputs, from_last)
     else:
         linear_many_rows(y, x, W, b, rows, inputs, outputs, from_last)
 
@@ -82,7 +85,7 @@ cdef inline void linear_sparse_row(
         at = half * n
         listed = list_others(values, which, x + at, 1, n)
         if listed == TOO_MANY:
-            product_row(y, b, x, packed, inputs, outputs, False)
+            product(y, outputs, b, 0, x, inputs, packed, 1, inputs, outputs, False)
             return
         listed_row(y, y if half else b, values, which, listed, W + at * outputs, outputs, outputs)
     if n * halves < inputs:
@@ -206,13 +209,14 @@ def linear(tuple arrays, tokens, bint from_last):
     # and W of an x that is mostly zeros; with tokens (n,), W[tokens] + b, of arrays (y, W, b)
     cdef real *p[5]
     cdef Py_ssize_t n = arrays[0].shape[0], outputs = arrays[0].shape[1]
-    all_numbers(p, arrays)
+    cdef const real *W = weight(arrays[1])
+    all_numbers(p, (*arrays[:1], None, *arrays[2:]))
     if len(arrays) == 5:
-        linear_sparse_rows(p[0], p[3], p[4], p[1], p[2], n, arrays[3].shape[1], outputs)
+        linear_sparse_rows(p[0], p[3], p[4], W, p[2], n, arrays[3].shape[1], outputs)
     elif tokens is None:
-        linear_rows(p[0], p[3], p[1], p[2], n, arrays[3].shape[1], outputs, from_last)
+        linear_rows(p[0], p[3], W, p[2], n, arrays[3].shape[1], outputs, from_last)
     else:
-        lookup_rows(p[0], indices(tokens), p[1], p[2], n, outputs)
+        lookup_rows(p[0], indices(tokens), W, p[2], n, outputs)
 
 
 def linear_gradients(tuple arrays, bint x_is_sparse=False):
