@@ -19,6 +19,7 @@ from crnn.engine.threads import get_num_threads, set_num_threads, threads
 from crnn.files.disk import FormatError
 from crnn.forecasting.forecaster import Forecaster
 from crnn.network.cells import GRU, LSTM, RNN
+from crnn.network.compressed import Compressed
 from crnn.network.foreign import from_keras, from_nam, from_onnx, from_rtneural, from_torch
 from crnn.network.parameters import Gradients
 from crnn.network.prediction import softmax
@@ -42,6 +43,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "Compressed",
     "Event",
     "Forecaster",
     "FormatError",

@@ -15,6 +15,7 @@ from crnn.base import checks
 from crnn.files import disk
 from crnn.files.printable import printable, shortened
 from crnn.layers.recurrent import Recurrent
+from crnn.layers.stateless import Dropout
 from crnn.network.network import Network
 from crnn.network.prediction import PROBABILITIES
 from crnn.network.sequential import Sequential
@@ -402,7 +403,7 @@ def _states(net, x, layer):
     """Return the hidden states of a layer over one sequence, (T, D * H)."""
     checks.option("net", net, Network, "a network")
     layer = checks.whole_number(layer, "layer", -net.num_layers, net.num_layers - 1)
-    layers = net.without_dropout().description().layers
+    layers = [each for each in net.description().layers if not isinstance(each, Dropout)]
     recurrent = [place for place, each in enumerate(layers) if isinstance(each, Recurrent)]
     part = Sequential(
         net.input_size, layers[: recurrent[layer] + 1], learn_state=net.learn_state,

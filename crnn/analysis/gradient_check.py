@@ -49,7 +49,7 @@ def gradcheck(
     >>> max(errors.values()) < 1e-12
     True
     """
-    checks.option("net", net, Network, "a network")
+    checks.option("net", net, Network, "a network").parameters.check_trainable()
     max_entries = checks.whole_number(max_entries, "max_entries")
     given = arranged(x, lengths, net.batch_first, net.input_size)
     x, targets, lengths = given.x, given.targets(targets, loss), given.lengths

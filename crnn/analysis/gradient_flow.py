@@ -67,7 +67,7 @@ def gradient_flow(net, x, targets, state=None, *, loss="softmax", reduction="mea
     Pascanu, R., Mikolov, T. & Bengio, Y. (2013). On the difficulty of training recurrent neural
     networks. ICML.
     """
-    checks.option("net", net, Network, "a network")
+    checks.option("net", net, Network, "a network").parameters.check_trainable()
     if net.engine.mask is not None:
         raise ValueError(
             "the network leaves out steps (Masking, mask_zero), which gradient_flow does not; leave"

@@ -154,10 +154,12 @@ def info(options):
 def _info_of_network(path, net):
     """Print what a network is made of."""
     rows = [("part", "shape", "numbers", "bytes")]
-    for name, view in net.parameters.items():
-        shape = " x ".join(str(size) for size in view.shape)
-        rows.append((name, shape, f"{view.size:,}", f"{view.nbytes:,}"))
-    rows.append(("together", "", f"{net.num_parameters:,}", f"{net.vector.nbytes:,}"))
+    arrays = net.stored()
+    for name, array in arrays.items():
+        shape = " x ".join(str(size) for size in array.shape)
+        rows.append((name, shape, f"{array.size:,}", f"{array.nbytes:,}"))
+    size = sum(array.nbytes for array in arrays.values())
+    rows.append(("together", "", f"{net.num_parameters:,}", f"{size:,}"))
     say(f"{path}: {net!r}")
     outputs = "no readout" if net.output_size is None else f"{net.output_size} outputs"
     layers = f"{net.num_layers} layer{'s' * (net.num_layers > 1)}"

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from crnn.base.compression import FAST_NUMBERS
 from crnn.kernels.memory import TUNING, aligned_empty
 
 COLUMNS = TUNING["UNITS"]  # the rows of a packed weight are padded to a multiple of this
@@ -12,7 +13,7 @@ COLUMNS = TUNING["UNITS"]  # the rows of a packed weight are padded to a multipl
 class Copy(NamedTuple):
     """A packed copy of a weight."""
 
-    packed: np.ndarray  # (inputs, outputs rounded up to a multiple of COLUMNS)
+    packed: np.ndarray  # in panels, in a format that its dtype says
     weight: np.ndarray  # (inputs, outputs): the view that it is a copy of
     stamp: np.ndarray  # (1,): how often parameters had changed when it was made
 
@@ -116,8 +117,11 @@ class PackedWeights:
         weight = self.parameters[name][:, slice(*columns)] if columns else self.parameters[name]
         weight = weight.T if transposed else weight
         inputs, outputs = weight.shape
-        rows = aligned_empty((inputs, -(-outputs // COLUMNS) * COLUMNS), self.dtype)
-        return Copy(rows, weight, np.array([-1]))
+        dtype, numbers = self.dtype, 1
+        if self.parameters.format == "bf16" and weight.size > FAST_NUMBERS:
+            dtype, numbers = np.dtype(np.uint32), 2  # in a word
+        words = -(-outputs // (numbers * COLUMNS)) * COLUMNS
+        return Copy(aligned_empty((inputs, words), dtype), weight, np.array([-1]))
 
 
 class PackedLayer:

@@ -7,6 +7,7 @@ checked here; what computes is `crnn.reference.Passes`.
 import numpy as np
 
 from crnn.base import checks
+from crnn.base.compression import compressed_names
 from crnn.base.objective import check_outputs, checked_objective
 from crnn.base.sequences import (
     check_kind,
@@ -18,6 +19,7 @@ from crnn.base.sequences import (
 from crnn.engine.dropout import Dropout
 from crnn.reference import optimizers
 from crnn.reference.network import Passes
+from crnn.reference.rounding import Int8Weight
 
 
 class Engine:
@@ -31,7 +33,8 @@ class Engine:
         self.readout, self.skip = readout, skip
         self._dropout, self._dtype = Dropout(layers, generator), parameters.dtype
         self.output_size = layers[-1].output_size if readout is None else readout.size
-        self._passes = Passes(layers, parameters, readout.activation if readout else "linear", skip)
+        self._passes = Passes(
+            layers, in_format(parameters), readout.activation if readout else "linear", skip)
 
     def infer(self, x, state, lengths, last_only=False):
         """Run over a whole sequence; return y, or only the last outputs, and the last state."""
@@ -136,6 +139,15 @@ class Engine:
         gradients.x = sequence.unbatch(found.x) if wants_x else None
         gradients.state = public_state(found.states, sequence.batched)
         return gradients
+
+
+def in_format(parameters):
+    """Return parameters by name as the textbook reads them: weights in int8 multiply as such."""
+    if parameters.format != "int8":
+        return parameters
+    names = compressed_names(parameters.layout.shapes, "int8")
+    return {name: view.view(Int8Weight) if name in names else view
+            for name, view in parameters.items()}
 
 
 class Stepper:

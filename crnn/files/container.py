@@ -1,9 +1,10 @@
 """The format of model files and checkpoints; it knows nothing about networks.
 
 A crnn file is a safetensors file: 8 bytes with the length of the header, the header in JSON, the
-raw tensors. crnn adds to the header's metadata ``"format": "crnn 1"`` and ``"sha256"``, the SHA-256
-of the whole file with zeros for its own 64 digits: safetensors has no checksum, so most flipped
-bits would load without a word as another network.
+raw tensors. crnn adds to the header's metadata ``"format": "crnn 1"``, or ``"crnn 2"`` where there
+are tensors of bfloat16 or int8, which it could not always read; and ``"sha256"``, the SHA-256 of
+the whole file with zeros for its own 64 digits: safetensors has no checksum, so most flipped bits
+would load without a word as another network.
 
 Nothing in a file is run or followed: no pickle, no eval, no names of code or of other files.
 The checksum finds accidents, not malice: everything else is checked as if there were no checksum.
@@ -24,8 +25,9 @@ from crnn.files.disk import FormatError, PathLike, bad, opened, write_bytes
 from crnn.files.foreign import looks_like
 
 _FORMAT = "crnn 1"
+_NEWER = "crnn 2"  # with weights of fewer bits
 _ZEROS = "0" * 64
-_ITEMSIZE = {"F32": 4, "F64": 8}
+_ITEMSIZE = {"F32": 4, "F64": 8, "BF16": 2, "I8": 1}
 MAX_HEADER = 100_000_000  # safetensors' own limit
 _MAX_DIMENSIONS = 64  # NumPy's own limit
 
@@ -40,7 +42,8 @@ def write(path: PathLike, tensors: Mapping[str, np.ndarray], metadata: Mapping[s
     ----------
     path : str or os.PathLike
     tensors : mapping of str to numpy.ndarray
-        float32 or float64, in any shape, memory order and byte order.
+        float32 or float64, in any shape, memory order and byte order; or int8; or uint16, the bits
+        of bfloat16, for which NumPy has no dtype.
     metadata : mapping of str to str
         Without the keys ``"format"`` and ``"sha256"``.
 
@@ -61,7 +64,14 @@ def write(path: PathLike, tensors: Mapping[str, np.ndarray], metadata: Mapping[s
     _reserve(3 * sum(each.nbytes for each in tensors.values() if isinstance(each, np.ndarray)))
     data = safetensors.numpy.save({name: _plain(name, array) for name, array in tensors.items()})
     end = 8 + int.from_bytes(data[:8], "little")
-    write_bytes(path, _sealed(_header(json.loads(data[8:end]), metadata), data[end:]))
+    entries = _renamed(json.loads(data[8:end]), "U16", "BF16")
+    write_bytes(path, _sealed(_header(entries, metadata), data[end:]))
+
+
+def _renamed(entries: dict[str, Any], dtype: str, other: str) -> dict[str, Any]:
+    """The entries of tensors, with another name for a dtype."""
+    return {name: each | {"dtype": other} if each["dtype"] == dtype else each
+            for name, each in entries.items()}
 
 
 def write_tensors(path: PathLike, tensors: Mapping[str, np.ndarray]) -> None:
@@ -79,14 +89,15 @@ def _plain(name: str, array: np.ndarray) -> np.ndarray:
     if not isinstance(array, np.ndarray):
         raise TypeError(f"tensor {name!r} must be a NumPy array, not {type(array).__name__}")
     native = array.dtype.newbyteorder("=")
-    if native not in (np.float32, np.float64):
+    if native not in (np.float32, np.float64, np.uint16, np.int8):
         raise TypeError(f"tensor {name!r} is {array.dtype}; convert it to float32 or float64")
     return np.asarray(array, dtype=native, order="C")  # ascontiguousarray makes 0-d arrays 1-d
 
 
 def _header(entries: dict[str, Any], metadata: Mapping[str, str]) -> bytes:
     """The header with the metadata, which the library itself would write in a random order."""
-    own = {"format": _FORMAT, "sha256": _ZEROS}
+    is_newer = any(each["dtype"] in ("BF16", "I8") for each in entries.values())
+    own = {"format": _NEWER if is_newer else _FORMAT, "sha256": _ZEROS}
     header = {"__metadata__": own | dict(metadata)} | entries
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # so that the tensors stay aligned
@@ -143,7 +154,8 @@ def read(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     spans(path, header, len(body), _ITEMSIZE)
     _reserve(4 * size)
     try:
-        tensors = safetensors.numpy.load(head + body)
+        entries = json.dumps(_renamed(header, "BF16", "U16")).encode()
+        tensors = safetensors.numpy.load(len(entries).to_bytes(8, "little") + entries + body)
     except (safetensors.SafetensorError, ValueError) as error:  # ValueError: shapes beyond NumPy
         raise bad(path, f"cannot be loaded: {error}") from None
     return {name: tensors[name].copy() for name in header}, metadata
@@ -206,13 +218,13 @@ def _pop_metadata(path: PathLike, header: dict[str, Any]) -> dict[str, str]:
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise bad(path, "has bad metadata: they must map texts to texts")
     version = metadata.pop("format", "")
-    if version == _FORMAT:
+    if version in (_FORMAT, _NEWER):
         return metadata
     if version.startswith("crnn "):
         raise bad(
             path,
             f"was made by a newer crnn (its format is {_short.repr(version)}, this "
-            f"crnn reads {_FORMAT!r}); upgrade crnn",
+            f"crnn reads {_NEWER!r}); upgrade crnn",
         )
     raise bad(path, "is not a crnn file: it looks like a safetensors file of another program, as"
               " its metadata name no crnn format")

@@ -19,6 +19,7 @@ cdef cnp.npy_intp LARGEST = np.iinfo(np.intp).max - CACHE_LINE      # size in by
 
 TUNING = {                  # what Python shares of the kernels' numbers
     "UNITS": UNITS,
+    "L1_BYTES": L1_BYTES,
     "PROJECTED_NUMBERS": PROJECTED_NUMBERS,
     "MIN_PROJECTED_ROWS": MIN_PROJECTED_ROWS,
     "SHARED_SEQUENCES": SHARED_SEQUENCES,

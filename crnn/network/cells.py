@@ -1,11 +1,11 @@
 """The networks that users build: one class a cell."""
 
 from crnn.base import checks
+from crnn.network.compressed import Trainable
 from crnn.network.configuration import Configuration
-from crnn.network.network import Network
 
 
-class RNN(Network):
+class RNN(Trainable):
     """A vanilla recurrent network (Elman 1990), with an optional linear readout.
 
     For t = 0, 1, ... T-1::
@@ -121,7 +121,7 @@ class RNN(Network):
         return self._configuration.kind.nonlinearity
 
 
-class GRU(Network):
+class GRU(Trainable):
     """A network of gated recurrent units (Cho et al. 2014), with an optional linear readout.
 
     For t = 0, 1, ... T-1, with gates r and z and the candidate n::
@@ -213,7 +213,7 @@ class GRU(Network):
         return self._configuration.kind.nonlinearity
 
 
-class LSTM(Network):
+class LSTM(Trainable):
     """A network of long short-term memory (Hochreiter & Schmidhuber 1997), with optional readout.
 
     For t = 0, 1, ... T-1, with gates i, f (Gers et al. 2000) and o and the candidate g::

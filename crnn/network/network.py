@@ -117,12 +117,16 @@ class Network:
             )
         layout = Layout(parameter_shapes(layers, configuration.readout))
         vector = aligned_empty((layout.size,), configuration.dtype)
-        self._generator = initialize(vector, layout, layers, init, seed, forget_bias)
+        generator = initialize(vector, layout, layers, init, seed, forget_bias)
+        self._set_up(configuration, Parameters(layout, vector, configuration.backend), generator)
+
+    def _set_up(self, configuration, parameters, generator):
+        """Begin with these parameters, and with a generator of dropout."""
         self._configuration, self._metadata, self._scaler = configuration, {}, None
-        self._parameters = Parameters(layout, vector, configuration.backend)
+        self._parameters, self._generator = parameters, generator
         engine = ENGINES[configuration.backend]
         self.engine = engine(
-            layers, self._parameters, configuration.readout, configuration.skip, self._generator,
+            configuration.layers, parameters, configuration.readout, configuration.skip, generator,
             Lookout(configuration.input_size, configuration.batch_first))
         if configuration.mask is not None:
             self.engine = MaskedEngine(self.engine, configuration.mask)
@@ -594,7 +598,7 @@ class Network:
         TypeError, ValueError, IndexError
             As calling the network does; ValueError if it was trained with another loss.
         """
-        loss = self._meaning
+        loss = self.meaning
         if loss not in PROBABILITIES:
             raise ValueError(
                 f"the network's outputs are numbers, as after training with the loss {loss!r}, not"
@@ -641,7 +645,7 @@ class Network:
         >>> net.predict_proba(x).shape
         (20, 1, 3)
         """
-        loss, limit = self._meaning, 0.0
+        loss, limit = self.meaning, 0.0
         if self._activation == "sigmoid":
             limit = 0.5
         beyond = -1 if loss == "softmax" else 0
@@ -654,7 +658,7 @@ class Network:
         return "linear" if readout is None else readout.activation
 
     @property
-    def _meaning(self):
+    def meaning(self):
         """The loss that says what outputs mean: that of a training, or what the activation says."""
         usual = "mse" if self.engine.output_size == 1 else "softmax"  # one number is no classes
         if self._activation in PROBABILITIES:
@@ -732,12 +736,23 @@ class Network:
         return copy.deepcopy(self)
 
     def __reduce__(self):
-        stream, state, batch_size = self._stream, None, None
-        if stream is not None:
-            state, batch_size = None if stream.is_at_start else stream.state, stream.batch_size
-        arguments = (type(self), self.config(), self.backend, np.array(self.vector), state,
-                     batch_size, self.dropout_state)
+        arguments = (type(self), self.config(), self.backend, np.array(self.vector),
+                     self._state_of_steps(), self.dropout_state)
         return _rebuild, arguments, {"_metadata": dict(self.metadata), "_scaler": self._scaler}
+
+    def _state_of_steps(self):
+        """Return what `begin_steps` has another network's steps go on from."""
+        stream = self._stream
+        if stream is None:
+            return None, None
+        return None if stream.is_at_start else stream.state, stream.batch_size
+
+    def begin_steps(self, state, batch_size):
+        """Go on from another network's steps."""
+        if state is not None:
+            self.state = state
+        elif batch_size is not None:
+            self.reset(batch_size)
 
     @property
     def metadata(self):
@@ -805,7 +820,7 @@ class Network:
         if not isinstance(metadata, Mapping | None):
             raise TypeError(
                 f"metadata is a {type(metadata).__name__}; a dict of str to str is wanted")
-        kinds.write(path, self.parameters, self.header(), self.metadata | dict(metadata or {}))
+        kinds.write(path, self.stored(), self.header(), self.metadata | dict(metadata or {}))
 
     def to_c(self, path, *, name="net", weights="float", tokens=None):
         """Write the network as one C header, which steps it on any machine, whole or not at all.
@@ -852,17 +867,18 @@ class Network:
         """
         c_header.write(path, self.description(), name, weights, tokens)
 
+    def stored(self):
+        """Return the arrays of a file of the network, by name."""
+        return self.parameters
+
     def header(self):
         """Return what a file of the network has beside its parameters and metadata."""
         scaler = {} if self.scaler is None else {"scaler": self.scaler.as_dict()}
         return {"config": self.config(), **scaler}
 
 
-def _rebuild(cls, config, backend, vector, state, batch_size, dropout_state):
+def _rebuild(cls, config, backend, vector, steps, dropout_state):
     network = cls.from_config(config, backend)
     network.vector, network.dropout_state = vector, dropout_state
-    if state is not None:
-        network.state = state
-    elif batch_size is not None:
-        network.reset(batch_size)
+    network.begin_steps(*steps)
     return network

@@ -64,7 +64,11 @@ class Parameters(Mapping):
     dtype : numpy.dtype
     changes : ndarray of int64 (1,)
         How often parameters have changed; an array, so that kernels can read it.
+    format : str or None
+        That of a compressed network's weights.
     """
+
+    format = None
 
     def __init__(self, layout, vector, backend):
         self.layout, self.backend, self.dtype = layout, backend, vector.dtype
@@ -95,6 +99,9 @@ class Parameters(Mapping):
         finally:  # counted last: whoever sees the new count sees the new values
             self.changes += 1
 
+    def check_trainable(self):
+        """Raise TypeError if they cannot change; these can."""
+
     def new_gradients(self):
         """Return `Gradients` of zeros in the same layout, for a pass to fill in."""
         return Gradients(self.layout, self.dtype, self.backend)
@@ -123,6 +130,32 @@ class Parameters(Mapping):
     def __repr__(self):
         rows = (f"  {name}: {view.shape}" for name, view in self.items())
         return "\n".join(["Parameters of", *rows])
+
+
+class FixedParameters(Parameters):
+    """The parameters of a compressed network, which do not change.
+
+    Parameters
+    ----------
+    layout, vector, backend
+        As for `Parameters`.
+    format : str
+        What the weights are rounded to.
+    """
+
+    def __init__(self, layout, vector, backend, format):
+        super().__init__(layout, vector, backend)
+        self.format = format
+
+    def check_trainable(self):
+        """Raise TypeError: they cannot."""
+        raise TypeError(
+            f"the network is compressed to {self.format}: its parameters are fixed, and it does not"
+            " train; train or change the network that it was made of, and compress that again")
+
+    def changing(self):
+        """Raise TypeError."""
+        self.check_trainable()
 
 
 class Gradients:

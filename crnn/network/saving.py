@@ -4,12 +4,14 @@ import numpy as np
 
 from crnn.base import checks
 from crnn.base.backends import choose_backend, kernels
+from crnn.base.compression import FORMATS, SCALE, compressed_names, restored
 from crnn.base.layers import parameter_shapes
 from crnn.files import container, kinds
 from crnn.files.disk import FormatError
 from crnn.layers.forms import from_dict
 from crnn.network import sequence_of_layers
 from crnn.network.cells import CELLS
+from crnn.network.compressed import Compressed
 from crnn.network.configuration import (
     CONFIG_NAMES,
     DEFAULTS,
@@ -33,7 +35,7 @@ def load(path, *, backend=None):
 
     Returns
     -------
-    RNN, GRU, LSTM or Sequential
+    RNN, GRU, LSTM, Sequential or Compressed
         With the file's ``metadata`` and ``scaler``.
 
     Raises
@@ -65,6 +67,7 @@ def network_from(path, content, backend=None):
     if kind not in [*CELLS, CELL]:
         raise FormatError(f"{path}: the configuration names no cell that crnn has")
     config = completed(config)
+    form = config.pop("weights", None)
     container.check_names(
         path, config, sequence_of_layers.CONFIG_NAMES if kind == CELL else
         (*CONFIG_NAMES, *OPTIONS[kind]))
@@ -75,8 +78,12 @@ def network_from(path, content, backend=None):
         configuration = _configuration(config, backend)
         # an impossible size shows in the shapes before a network of that size takes memory
         shapes = parameter_shapes(configuration.layers, configuration.readout)
-        container.check_tensors(path, tensors, shapes, configuration.dtype)
-        network = (Sequential if kind == CELL else CELLS[kind]).from_config(config, backend)
+        if form is None:
+            container.check_tensors(path, tensors, shapes, configuration.dtype)
+            network = (Sequential if kind == CELL else CELLS[kind]).from_config(config, backend)
+            network.vector = _vector(tensors, shapes)
+        else:
+            network = _compressed(path, configuration, form, tensors, shapes)
         if "scaler" in content.header:
             network.scaler = Scaler.of(content.header["scaler"])
     except FormatError:
@@ -84,13 +91,33 @@ def network_from(path, content, backend=None):
     except (TypeError, ValueError) as error:
         raise FormatError(f"{path}: the configuration is not a network's: {error}") from None
     network.metadata = content.metadata
-    network.vector = np.concatenate([tensors[name].ravel() for name in network.parameters])
     return network
+
+
+def _vector(tensors, names):
+    return np.concatenate([tensors[name].ravel() for name in names])
+
+
+def _compressed(path, configuration, form, tensors, shapes):
+    """Return the compressed network of a file's tensors."""
+    checks.choice(form, "weights", FORMATS)
+    if configuration.dtype != np.float32:
+        raise ValueError(f"weights are {form}, and dtype is not float32")
+    weights = compressed_names(shapes, form)
+    wanted = {name: (shape, np.float32) for name, shape in shapes.items()}
+    for name in weights:
+        wanted[name] = shapes[name], np.uint16 if form == "bf16" else np.int8
+        if form == "int8":
+            wanted[name + SCALE] = shapes[name][1:], np.float32
+    container.check_names(path, tensors, wanted)
+    for name, (shape, dtype) in wanted.items():
+        container.check_tensors(path, {name: tensors[name]}, {name: shape}, np.dtype(dtype))
+    return Compressed(configuration, form, _vector(restored(tensors, weights, form), shapes))
 
 
 def completed(config):
     """Return a configuration from a file with what older files lack."""
-    return config if config.get("cell") == CELL else DEFAULTS | config
+    return dict(config) if config.get("cell") == CELL else DEFAULTS | config
 
 
 def _configuration(config, backend):

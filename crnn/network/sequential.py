@@ -3,11 +3,12 @@
 from crnn.base import checks
 from crnn.layers.forms import from_dict
 from crnn.layers.stateless import Dropout
-from crnn.network.network import Network, remaking
+from crnn.network.compressed import Trainable
+from crnn.network.network import remaking
 from crnn.network.sequence_of_layers import SequenceOfLayers
 
 
-class Sequential(Network):
+class Sequential(Trainable):
     """A network of layers in a row, at least one of them recurrent.
 
     `RNN`, `GRU` and `LSTM` are short forms of it, for layers of one kind and a linear readout.

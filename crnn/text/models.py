@@ -38,7 +38,7 @@ def save_model(path, net, vocabulary, training=None):
     check_fits(net, vocabulary)
     training = {} if training is None else checks.option("training", training, dict, "a dict")
     header = {"vocabulary": vocabulary.symbols, "training": training, **net.header()}
-    kinds.write(path, net.parameters, header, net.metadata)
+    kinds.write(path, net.stored(), header, net.metadata)
 
 
 def load_model(path):

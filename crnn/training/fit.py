@@ -160,7 +160,7 @@ def fit(
     Williams, R. J. & Peng, J. (1990). An efficient gradient-based algorithm for on-line training of
     recurrent network trajectories. Neural Computation 2.
     """
-    checks.option("net", net, Network, "a network")
+    checks.option("net", net, Network, "a network").parameters.check_trainable()
     _check_optimizer(optimizer)
     minimized = objective(net, loss, class_weight, missing)
     settings = Settings.checked(

@@ -1,0 +1,76 @@
+"""The formats of a compressed network's weights: which weights have them, and as what."""
+
+import numpy as np
+
+from crnn.base import checks
+from crnn.kernels.memory import TUNING
+from crnn.reference.rounding import to_bfloat16, to_int8
+
+FORMATS = ("bf16", "int8")
+FAST_NUMBERS = TUNING["L1_BYTES"] // 4  # so many floats stay in L1: fewer bits are no faster there
+INT8_INPUTS = 8192  # of more, kernels have no room for a row of x in int8
+SCALE = ".scale"  # the end of its name in files
+
+
+def compressed_names(shapes, form):
+    """Return the names of the weights that have a format, of parameters' shapes by name.
+
+    These are W_xh, W_hh and W_hy of all layers, not biases, peepholes and initial states. In int8
+    they are not those that are so small that it would make nothing faster, nor those with more
+    inputs than kernels have room for.
+    """
+    weights = [name for name in shapes if name.startswith("W_") and not name.startswith("W_ch")]
+    if form == "bf16":
+        return weights
+    return [name for name in weights
+            if np.prod(shapes[name]) > FAST_NUMBERS and shapes[name][0] <= INT8_INPUTS]
+
+
+def rounded(parameters, form):
+    """Return parameters by name as float32 arrays, the weights as the format has them.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is, or becomes, NaN or infinite.
+    """
+    checks.choice(form, "format", FORMATS)
+    with np.errstate(over="ignore"):
+        found = {name: np.asarray(each).astype(np.float32) for name, each in parameters.items()}
+    shapes = {name: each.shape for name, each in found.items()}
+    for name in compressed_names(shapes, form):
+        if form == "bf16":
+            found[name] = to_bfloat16(found[name])
+        else:
+            q, scale = to_int8(found[name])
+            found[name] = q * scale
+    for name, each in found.items():
+        if not np.isfinite(each).all():
+            raise ValueError(
+                f"parameter {name} is NaN or infinite in {form}; compress a network of finite ones")
+    return found
+
+
+def stored(parameters, form):
+    """Return the arrays of a file: of rounded parameters, each weight in its format."""
+    shapes = {name: each.shape for name, each in parameters.items()}
+    names, tensors = compressed_names(shapes, form), {}
+    for name, each in parameters.items():
+        if name not in names:
+            tensors[name] = each
+        elif form == "bf16":
+            tensors[name] = (each.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+        else:
+            tensors[name], tensors[name + SCALE] = to_int8(each)
+    return tensors
+
+
+def restored(tensors, weights, form):
+    """Return the parameters by name of what `stored` has returned, of weights with these names."""
+    whole = dict(tensors)
+    for name in weights:
+        if form == "bf16":
+            whole[name] = (tensors[name].astype(np.uint32) << np.uint32(16)).view(np.float32)
+        else:
+            whole[name] = tensors[name] * tensors[name + SCALE]
+    return whole
