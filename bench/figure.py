@@ -1,4 +1,4 @@
-"""The figure: how many times as long as crnn the others take.
+"""The figure by sizes: how many times as long as crnn the others take.
 
     python bench/figure.py all.json speed.svg
 
@@ -18,7 +18,7 @@ from tables import GAIN, NAMES, number
 
 COLOURS = {  # of Okabe and Ito, told apart by most who see few colours
     "numpy": "#0072B2", "numba": "#E69F00", "jax": "#009E73", "onnxruntime": "#CC79A7",
-    "torch": "#D55E00",
+    "openvino": "#56B4E9", "tract": "#999999", "torch": "#D55E00",
 }
 GREYS = ("black", "#777777", "#AAAAAA")
 SHORT = {"onnxruntime": "ONNX RT"}
@@ -35,8 +35,11 @@ LABEL_GAP = 0.07  # least distance of two labels, as a part of the axis
 
 def draw(report, path):
     """Draw a report to a file; the end of its name chooses the format."""
-    cells = report["one_thread"]["cells"]
-    rows = layout(cells, report.get("two_threads", {"cells": []})["cells"])
+    one, two = (
+        [cell for cell in report.get(part, {"cells": []})["cells"] if cell["regime"] == "sizes"]
+        for part in ("one_thread", "two_threads")
+    )
+    rows = layout(one, two)
     columns = max(map(len, rows))
     with rc_context(STYLE):
         size = 3.1 * columns, 0.7 + 2.5 * len(rows)

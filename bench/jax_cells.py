@@ -1,10 +1,12 @@
-"""One step of networks in JAX, forward and back, its matrix products apart.
+"""The recurrent parts of networks in JAX: one step, forward and back, and all steps of a layer.
 
-For each kind ``forward(a, q, state, b_hn)`` turns what inputs give (b_h in it), the product
-q = h @ W_hh and the state, a tuple, into the next state and what the way back needs. ``backward``
-of the gradients of a state, of what the way back needs, of the state before and of the state
-returns the gradients of a, of q, and of the state before but for its part in q.
+Matrix products are apart. For each kind ``forward(a, q, state, b_hn)`` turns what inputs give (b_h
+in it), the product q = h @ W_hh and the state, a tuple, into the next state and what the way back
+needs. ``backward`` of the gradients of a state, of what the way back needs, of the state before and
+of the state returns the gradients of a, of q, and of the state before but for its part in q.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -58,3 +60,63 @@ def lstm_backward(dstate, kept, before, after):
 
 FORWARD = {"RNN": rnn, "GRU": gru, "LSTM": lstm}
 BACKWARD = {"RNN": rnn_backward, "GRU": gru_backward, "LSTM": lstm_backward}
+
+
+def recurrence(kind, a, state, W_hh, b_hn, unroll, valid=None, backwards=False):
+    """Return hidden states (T, B, H), from what inputs give to them, and the last state.
+
+    Where a step is not ``valid``, (T, B), the state stays what it is.
+    """
+    forward = FORWARD[kind]
+
+    def step(state, inputs):
+        a, valid = inputs
+        after, _ = forward(a, state[0] @ W_hh, state, b_hn)
+        if valid is not None:
+            pairs = zip(after, state, strict=True)
+            after = tuple(jnp.where(valid[:, None], *pair) for pair in pairs)
+        return after, after[0]
+
+    last, h = jax.lax.scan(step, state, (a, valid), reverse=backwards, unroll=unroll)
+    return h, last
+
+
+def recurrence_written_out(kind, a, state, W_hh, b_hn, unroll, backwards=False):
+    """Return the same; on the way back the weights' gradients are one product over all steps."""
+    if backwards:
+        h, last = _written_out(kind, unroll, a[::-1], state, W_hh, b_hn)
+        return h[::-1], last
+    return _written_out(kind, unroll, a, state, W_hh, b_hn)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _written_out(kind, unroll, a, state, W_hh, b_hn):
+    return recurrence(kind, a, state, W_hh, b_hn, unroll)
+
+
+def _forward(kind, unroll, a, state, W_hh, b_hn):
+    def step(state, a):
+        after, kept = FORWARD[kind](a, state[0] @ W_hh, state, b_hn)
+        return after, (state, kept, after)
+
+    last, (before, kept, after) = jax.lax.scan(step, state, a, unroll=unroll)
+    return (after[0], last), (before, kept, after, W_hh, b_hn)
+
+
+def _backward(kind, unroll, saved, cotangents):
+    before, kept, after, W_hh, b_hn = saved
+    dh, dlast = cotangents
+
+    def step(dstate, inputs):
+        dh, kept, before, after = inputs
+        da, dq, dbefore = BACKWARD[kind]((dstate[0] + dh, *dstate[1:]), kept, before, after)
+        return (dbefore[0] + dq @ W_hh.T, *dbefore[1:]), (da, dq)
+
+    dstate, (da, dq) = jax.lax.scan(
+        step, dlast, (dh, kept, before, after), reverse=True, unroll=unroll,
+    )
+    db_hn = None if b_hn is None else dq[..., -len(b_hn) :].sum((0, 1))
+    return da, dstate, jnp.einsum("tbi,tbj->ij", before[0], dq), db_hn
+
+
+_written_out.defvjp(_forward, _backward)

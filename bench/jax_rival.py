@@ -1,19 +1,21 @@
-"""JAX: jit around a scan over time, autodiff or a backward pass written out for training."""
+"""JAX: jit around scans over time, for training with a way back by autodiff or written out."""
 
 import functools
 import os
 
 import jax
 import jax.numpy as jnp
-from jax_cells import BACKWARD, FORWARD
-from rivals import Rival, sequence_results, state_results, threads
+from jax_cells import FORWARD, recurrence, recurrence_written_out
+from jax_fit import epochs
+from rivals import Rival, layers, sequence_results, state_results, threads
 
 VERSION = jax.__version__
 UNROLLED = (1, 8)  # time steps of a scan in one turn of its loop
 
 # Both are read when the first array is made.
 os.environ["NPROC"] = str(threads())
-os.environ["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen={str(threads() > 1).lower()}"
+os.environ["XLA_FLAGS"] = (os.environ.get("XLA_FLAGS", "")
+                           + f" --xla_cpu_multi_thread_eigen={str(threads() > 1).lower()}")
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_enable_x64", True)  # float64 where it is asked for; float32 stays
 jax.config.update("jax_cpu_enable_async_dispatch", False)  # handing work over takes time
@@ -47,16 +49,22 @@ def _step(form, problem, function, *weights):
 
 
 def sequence(problem):
-    x, weights, kind = jnp.asarray(problem.x), _arrays(problem.net), problem.kind
-    state = _zeros(kind, x.shape[1], problem.net.hidden_size, dtype=x.dtype)
+    net, arguments = problem.net, (jnp.asarray(problem.x), _stack(problem.net))
+    readout = _readout(net)
+    valid = None
+    if problem.lengths is not None:
+        valid = jnp.arange(len(problem.x))[:, None] < jnp.asarray(problem.lengths)
 
     def form(unroll):
         @jax.jit
-        def run(x, state, p):
-            h, last = _recurrence(kind, x @ p["W_xh_l0"] + p["b_h_l0"], state, p, unroll)
-            return h, _public(last)
+        def run(x, stack, readout):
+            scan = functools.partial(recurrence, unroll=unroll, valid=valid)
+            h, last = _states(scan, problem.kind, x, stack)
+            if readout is not None:
+                return h[-1] @ readout["W_hy"] + readout["b_y"], last
+            return h if valid is None else jnp.where(valid[..., None], h, 0), last
 
-        names = {"run": run, "wait": jax.block_until_ready, "arguments": (x, state, weights)}
+        names = {"run": run, "wait": jax.block_until_ready, "arguments": (*arguments, readout)}
         return Rival(f"unroll={unroll}", "wait(run(*arguments))", names, sequence_results)
 
     return [form(unroll) for unroll in UNROLLED]
@@ -64,26 +72,34 @@ def sequence(problem):
 
 def training(problem):
     x, targets = jnp.asarray(problem.x), jnp.asarray(problem.targets)
-    parameters = _arrays(problem.net)
-    dtype = parameters["b_y"].dtype
-    state = _zeros(problem.kind, x.shape[1], problem.net.hidden_size, dtype=dtype)
+    parameters = _stack(problem.net), _readout(problem.net)
 
     def results(value):
-        (loss, state), gradients = value
-        return {"loss": loss, **state_results(state), **gradients}
+        (loss, state), (stack, readout) = value
+        return {"loss": loss, **state_results(state), **_named(stack), **readout}
 
-    def form(name, function, unroll):
+    def form(name, scan, unroll):
+        def loss(parameters, x, targets):
+            stack, readout = parameters
+            h, last = _states(functools.partial(scan, unroll=unroll), problem.kind, x, stack)
+            log_p = jax.nn.log_softmax(h @ readout["W_hy"] + readout["b_y"])
+            return -jnp.take_along_axis(log_p, targets[..., None], axis=2).mean(), last
+
         names = {
-            "train": jax.jit(functools.partial(function, kind=problem.kind, unroll=unroll)),
-            "arguments": (parameters, x, targets, state), "wait": jax.block_until_ready,
+            "train": jax.jit(jax.value_and_grad(loss, has_aux=True)),
+            "arguments": (parameters, x, targets), "wait": jax.block_until_ready,
         }
         return Rival(f"{name}, unroll={unroll}", "wait(train(*arguments))", names, results)
 
-    autodiff = jax.value_and_grad(_loss, has_aux=True)
     return [
-        form("autodiff", autodiff, 1),
-        *(form("written out", _written_out, unroll) for unroll in UNROLLED),
+        form("autodiff", recurrence, 1),
+        *(form("written out", recurrence_written_out, unroll) for unroll in UNROLLED),
     ]
+
+
+def fit(problem):
+    """An update is one function; the state of Adam and all parameters are given to it for good."""
+    return [epochs(problem, (_stack(problem.net), _readout(problem.net)), _states)]
 
 
 def _arrays(net):
@@ -95,67 +111,49 @@ def _zeros(kind, *shape, dtype):
     return tuple(jnp.zeros(shape, dtype) for _ in range(2 if kind == "LSTM" else 1))
 
 
-def _public(state):
-    """Return a state as crnn does: with one layer, and not as a tuple of one."""
-    state = tuple(each[None] for each in state)
-    return state if len(state) > 1 else state[0]
+def _stack(net):
+    """Return for each layer the parameters of its one or two directions, by name."""
+    return [
+        [{name: jnp.asarray(array) for name, array in zip(direction._fields[:4], direction[:4],
+                                                          strict=True) if array is not None}
+         for direction in layer]
+        for layer in layers(net)
+    ]
 
 
-def _recurrence(kind, a, state, p, unroll):
-    """Return hidden states (T, B, H), from what inputs give to them, and the last state."""
-    forward, W_hh, b_hn = FORWARD[kind], p["W_hh_l0"], p.get("b_hn_l0")
-
-    def step(state, a):
-        state, _ = forward(a, state[0] @ W_hh, state, b_hn)
-        return state, state[0]
-
-    last, h = jax.lax.scan(step, state, a, unroll=unroll)
-    return h, last
+def _readout(net):
+    if net.output_size is None:
+        return None
+    return {name: jnp.asarray(net.parameters[name]) for name in ("W_hy", "b_y")}
 
 
-def _loss(p, x, targets, state, kind, unroll):
-    h, last = _recurrence(kind, p["W_xh_l0"][x] + p["b_h_l0"], state, p, unroll)
-    log_p = jax.nn.log_softmax(h @ p["W_hy"] + p["b_y"])
-    return -jnp.take_along_axis(log_p, targets[..., None], axis=2).mean(), _public(last)
-
-
-def _written_out(p, x, targets, state, kind, unroll):
-    """Return what autodiff does; the weights' gradients are one product over all time steps."""
-    forward, backward, W_hh, b_hn = FORWARD[kind], BACKWARD[kind], p["W_hh_l0"], p.get("b_hn_l0")
-
-    def step(before, a):
-        after, kept = forward(a, before[0] @ W_hh, before, b_hn)
-        return after, (kept, after)
-
-    last, (kept, after) = jax.lax.scan(
-        step, state, p["W_xh_l0"][x] + p["b_h_l0"], unroll=unroll
-    )
-    before = tuple(
-        jnp.concatenate([first[None], each[:-1]])
-        for first, each in zip(state, after, strict=True)
-    )
-    h = after[0]
-    log_p = jax.nn.log_softmax(h @ p["W_hy"] + p["b_y"])
-    at_target = jax.nn.one_hot(targets, len(p["b_y"]), dtype=h.dtype)
-    dy = (jnp.exp(log_p) - at_target) / targets.size
-
-    def step_back(dstate, each):
-        dh_now, *tape = each
-        da, dq, (dh, *dc) = backward((dstate[0] + dh_now, *dstate[1:]), *tape)
-        return (dh + dq @ W_hh.T, *dc), (da, dq)
-
-    _, (da, dq) = jax.lax.scan(
-        step_back, tuple(each * 0 for each in state), (dy @ p["W_hy"].T, kept, before, after),
-        reverse=True, unroll=unroll,
-    )
-    gradients = {
-        "W_xh_l0": jnp.zeros_like(p["W_xh_l0"]).at[x].add(da), "b_h_l0": da.sum((0, 1)),
-        "W_hh_l0": _outer(before[0], dq), "W_hy": _outer(h, dy), "b_y": dy.sum((0, 1)),
+def _named(stack):
+    """Return the arrays of a `_stack` as crnn names them."""
+    return {
+        f"{name}_l{number}{'_reverse' * backwards}": array
+        for number, layer in enumerate(stack)
+        for backwards, direction in enumerate(layer)
+        for name, array in direction.items()
     }
-    if b_hn is not None:
-        gradients["b_hn_l0"] = dq[..., -len(b_hn) :].sum((0, 1))
-    return (-(log_p * at_target).sum() / targets.size, _public(last)), gradients
 
 
-def _outer(a, b):
-    return jnp.einsum("tbi,tbj->ij", a, b)
+def _states(scan, kind, x, stack, before=None):
+    """Return h (T, B, D H) of the last layer, and the last state of all, as crnn has it.
+
+    Before the first step it is zero, or a list with a tuple for each layer in each direction.
+    """
+    last = []
+    for layer in stack:
+        outputs = []
+        for backwards, p in enumerate(layer):
+            # tokens pick rows
+            a = (p["W_xh"][x] if x.ndim == 2 else x @ p["W_xh"]) + p["b_h"]
+            state = before and before[len(last)]
+            if not state:
+                state = _zeros(kind, a.shape[1], len(p["W_hh"]), dtype=a.dtype)
+            h, state = scan(kind, a, state, p["W_hh"], p.get("b_hn"), backwards=bool(backwards))
+            outputs.append(h)
+            last.append(state)
+        x = jnp.concatenate(outputs, 2) if len(outputs) > 1 else outputs[0]
+    parts = tuple(map(jnp.stack, zip(*last, strict=True)))
+    return x, parts if len(parts) > 1 else parts[0]

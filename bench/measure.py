@@ -11,8 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Largest difference between two rivals, as a part of the largest entry of the same array.
-TOLERANCES = {"float32": 1e-5, "float64": 1e-13}
 CALLS_COMPARED = 3  # the state of a step goes on from call to call
 SETTLED = 0.03  # s, after which threads that have worked no longer wait for more at full speed
 ELSEWHERE = 0.05  # part of the CPU time in other threads up to which it is not a rival's own

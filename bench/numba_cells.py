@@ -11,8 +11,8 @@ Given tanh and sigmoid of a number, and products z W and z W^T of rows, it retur
 - ``into_inputs(dW_xh, db, tokens, da, kept)``, which fills gradients of W_xh and biases.
 
 b is b_h and of a GRU b_hn, scratch (B, G H). What is kept is c of an LSTM (T + 1, B, H), and of a
-GRU q = h W_hn + b_hn (T, B, H), in whose place come gradients for inputs. Where nothing is to go
-back, two steps of c and one of q are enough.
+GRU q = h W_hn + b_hn (T, B, H), in whose place come gradients for inputs. The first c is there, as
+the first h is. Where nothing is to go back, two steps of c and one of q are enough.
 
 A loop that writes in few arrays and reads from few becomes vectors: LLVM has to see at run time
 that they are apart, and with many it gives up.
@@ -233,7 +233,6 @@ def lstm(tanh, sigmoid, product, transposed):
     @compiled
     def recurrence(h, a, kept, W_hh, b, scratch):
         T, B, _ = a.shape
-        kept[0] = 0
         for t in range(T):
             c_before, c = kept[t % len(kept)], kept[(t + 1) % len(kept)]
             product(scratch, h[t], W_hh)

@@ -157,7 +157,7 @@ FORMS = {
 
 @functools.cache
 def passes(kind, dtype, form):
-    """Return step, sequence and training of a kind of network, for a dtype.
+    """Return step, network, training, streams and writing of a kind of network, for a dtype.
 
     Parameters
     ----------
@@ -169,18 +169,106 @@ def passes(kind, dtype, form):
     tanh, sigmoid, exp = {
         "float32": (tanh32, sigmoid32, exp32), "float64": (tanh64, sigmoid64, exp64)
     }[dtype]
-    cell = MAKERS[kind](tanh, sigmoid, *FORMS[form])
+    product, transposed = FORMS[form]
+    cell = MAKERS[kind](tanh, sigmoid, product, transposed)
     recurrence, backward, into_inputs = cell.recurrence, cell.backward, cell.into_inputs
 
     @compiled
-    def sequence(h, a, kept, x, W_xh, W_hh, b, scratch):
+    def project(a, x, W_xh, b):
         T, B, width = a.shape
         rows = a.reshape(T * B, width)
         np.dot(x.reshape(T * B, x.shape[2]), W_xh, rows)
         for row in range(T * B):
             for j in range(width):
                 rows[row, j] += b[j]
+
+    @compiled
+    def sequence(h, a, kept, x, W_xh, W_hh, b, scratch):
+        project(a, x, W_xh, b)
+        kept[0] = 0
         recurrence(h, a, kept, W_hh, b, scratch)
+
+    @compiled
+    def network(directions, lengths):
+        """Run layers above each other, each in its directions.
+
+        ``directions`` is a tuple with one tuple for each: whether it goes backwards, what it reads
+        and (backwards) where to turn that round, the arrays of ``sequence``, and where to put what
+        comes out, (T, B, D H), or (0, 0, 0) if the next layer reads h itself, and from which
+        column on. Each sequence is turned round within its length.
+        """
+        for backwards, source, x, h, a, kept, W_xh, W_hh, b, scratch, out, column in directions:
+            if backwards:
+                for t in range(len(x)):
+                    for row in range(len(lengths)):
+                        if t < lengths[row]:
+                            x[t, row] = source[lengths[row] - 1 - t, row]
+            sequence(h, a, kept, x, W_xh, W_hh, b, scratch)
+            H = h.shape[2]
+            for t in range(len(out)):
+                for row in range(len(lengths)):
+                    if t < lengths[row]:
+                        now = lengths[row] - t if backwards else t + 1
+                        out[t, row, column : column + H] = h[now, row]
+
+    @compiled
+    def last(directions, lengths, W_hy, b_y, y):
+        """Run a network in one direction, and read its last states."""
+        network(directions, lengths)
+        h = directions[-1][3]
+        product(y, h[-1], W_hy)
+        for row in range(len(y)):
+            for j in range(len(b_y)):
+                y[row, j] += b_y[j]
+
+    @compiled
+    def streams(chosen, all_h, all_c, h, a, kept, x, W_xh, W_hh, b, scratch):
+        """Take a step of some streams, all of whose states are in arrays (N, H)."""
+        for row in range(len(chosen)):
+            h[0, row] = all_h[chosen[row]]
+            if len(kept) > 1:
+                kept[0, row] = all_c[chosen[row]]
+        project(a, x, W_xh, b)
+        recurrence(h, a, kept, W_hh, b, scratch)
+        for row in range(len(chosen)):
+            all_h[chosen[row]] = h[1, row]
+            if len(kept) > 1:
+                all_c[chosen[row]] = kept[1, row]
+
+    @compiled
+    def writing(written, chances, temperature, layers, W_hy, b_y, y, sums):
+        """Fill ``written`` with symbols, each read by all layers after the one before.
+
+        ``chances``, one for each symbol, are between 0 and 1. ``layers`` is a tuple with one tuple
+        for each, the arrays of ``sequence`` for a single step.
+        """
+        token, below = 0, y
+        for number in range(len(written)):
+            for layer, (h, a, kept, x, W_xh, W_hh, b, scratch) in enumerate(layers):
+                if layer == 0:
+                    for j in range(a.shape[2]):
+                        a[0, 0, j] = W_xh[token, j] + b[j]
+                else:
+                    x[0] = below
+                    project(a, x, W_xh, b)
+                recurrence(h, a, kept, W_hh, b, scratch)
+                h[0], kept[0] = h[1], kept[len(kept) - 1]
+                below = h[0]
+            product(y, below, W_hy)
+            token = 0
+            for v in range(len(b_y)):
+                y[0, v] += b_y[v]
+                if y[0, v] > y[0, token]:
+                    token = v
+            if temperature > 0:
+                largest, total = y[0, token], y.dtype.type(0)
+                for v in range(len(b_y)):
+                    sums[v] = exp((y[0, v] - largest) / temperature)
+                for v in range(len(b_y)):
+                    total += sums[v]
+                    sums[v] = total
+                token = min(np.searchsorted(sums, chances[number] * total), len(b_y) - 1)
+            written[number] = token
 
     @compiled
     def softmax(y, targets, scale):
@@ -215,6 +303,7 @@ def passes(kind, dtype, form):
         for n in range(T * B):
             for j in range(width):
                 inputs[n, j] = W_xh[tokens[n], j] + b[j]
+        kept[0] = 0
         recurrence(h, a, kept, W_hh, b, scratch)
         np.dot(rows, W_hy, y)
         for n in range(T * B):
@@ -229,7 +318,8 @@ def passes(kind, dtype, form):
         into_inputs(dW_xh, db, tokens, da, kept)
         return loss / (T * B)
 
-    return SimpleNamespace(step=cell.step, sequence=sequence, training=training)
+    return SimpleNamespace(step=cell.step, network=network, last=last, streams=streams,
+                           writing=writing, training=training)
 
 
 # --- the machine's limits ------------------------------------------------------------------------

@@ -48,13 +48,13 @@ def back_in_chunks(T, chunk):
 class RNN:
     """h = tanh(a + h W_hh)."""
 
-    def __init__(self, net, T, B, training):
-        shape = B, net.hidden_size
-        self.h = np.zeros((T + 1, *shape), net.dtype)
+    def __init__(self, direction, T, B, training):
+        shape, dtype = (B, len(direction.W_hh)), direction.W_hh.dtype
+        self.h = np.zeros((T + 1, *shape), dtype)
         self.a = self.h[1:]
-        self.product = np.empty(shape, net.dtype)
+        self.product = np.empty(shape, dtype)
         if training:
-            self.slope = np.empty((T, *shape), net.dtype)
+            self.slope = np.empty((T, *shape), dtype)
 
     @property
     def state(self):
@@ -84,16 +84,16 @@ class RNN:
 class GRU:
     """r, z = sigmoid(a + h W_hh); n = tanh(a_n + r (h W_hn + b_hn)); h = n + z (h - n)."""
 
-    def __init__(self, net, T, B, training):
-        H = net.hidden_size
-        self.b_hn = net.parameters["b_hn_l0"]
-        self.h = np.zeros((T + 1, B, H), net.dtype)
-        self.a = np.empty((T, B, 3 * H), net.dtype)
-        self.products = np.empty((T if training else 1, B, 3 * H), net.dtype)
+    def __init__(self, direction, T, B, training):
+        H, dtype = len(direction.W_hh), direction.W_hh.dtype
+        self.b_hn = direction.b_hn
+        self.h = np.zeros((T + 1, B, H), dtype)
+        self.a = np.empty((T, B, 3 * H), dtype)
+        self.products = np.empty((T if training else 1, B, 3 * H), dtype)
         if training:
             # to be multiplied by the gradient of h: for n, r, z and q, what h W_hn + b_hn is
-            self.factors, self.d = np.empty((2, T, B, 4, H), net.dtype)
-            self.spare = np.empty((T, B, H), net.dtype)
+            self.factors, self.d = np.empty((2, T, B, 4, H), dtype)
+            self.spare = np.empty((T, B, H), dtype)
 
     @property
     def state(self):
@@ -173,17 +173,17 @@ def _gates_and_candidate(gates, n, q, spare):
 class LSTM:
     """i, f, o = sigmoid(a + h W_hh); g = tanh(the same); c = f c + i g; h = o tanh(c)."""
 
-    def __init__(self, net, T, B, training):
-        H = net.hidden_size
-        self.h, self.c = np.zeros((2, T + 1, B, H), net.dtype)
-        self.a = np.empty((T, B, 4 * H), net.dtype)
-        self.product, self.spare = np.empty((B, 4 * H), net.dtype), np.empty((B, H), net.dtype)
-        self.tanh_c = np.empty((T if training else 1, B, H), net.dtype)
-        self.to_gates = _to_gates(H, net.dtype)
+    def __init__(self, direction, T, B, training):
+        H, dtype = len(direction.W_hh), direction.W_hh.dtype
+        self.h, self.c = np.zeros((2, T + 1, B, H), dtype)
+        self.a = np.empty((T, B, 4 * H), dtype)
+        self.product, self.spare = np.empty((B, 4 * H), dtype), np.empty((B, H), dtype)
+        self.tanh_c = np.empty((T if training else 1, B, H), dtype)
+        self.to_gates = _to_gates(H, dtype)
         if training:
             # to be multiplied by the gradient of c, and for o by that of h
-            self.factors, self.d = np.empty((2, T, B, 4, H), net.dtype)
-            self.from_h = np.empty((T, B, H), net.dtype)  # from the gradient of h to that of c
+            self.factors, self.d = np.empty((2, T, B, 4, H), dtype)
+            self.from_h = np.empty((T, B, H), dtype)  # from the gradient of h to that of c
 
     @property
     def state(self):

@@ -2,7 +2,7 @@
 
 import numpy as np
 from numpy_cells import CLASSES, halved, rows
-from rivals import Gauge, Rival, sequence_results, state_results
+from rivals import Gauge, Rival, layers, sequence_results, state_results
 
 VERSION = np.__version__
 
@@ -95,22 +95,46 @@ def _halved(problem):
 
 
 def sequence(problem):
-    x, (T, B, _) = problem.x, problem.x.shape
-    W_xh, W_hh, b_h = _halved(problem)
-    cell = CLASSES[problem.kind](problem.net, T, B, training=False)
-    a = rows(cell.a)
+    net, kind, (T, B, _) = problem.net, problem.kind, problem.x.shape
+    if problem.lengths is not None:
+        return []
+    stack = [[(each, [halved(kind, array) for array in each[:3]], CLASSES[kind](each, T, B, False))
+              for each in layer] for layer in layers(net)]
+    both = np.empty((T, B, 2 * net.hidden_size), net.dtype)
+    y = net.output_size and np.empty((B, net.output_size), net.dtype)
 
     def run(x):
-        np.dot(rows(x), W_xh, out=a)
-        np.add(a, b_h, out=a)
-        cell.forward(W_hh)
-        return cell.h[1:], cell.state
+        for layer in stack:
+            for direction, (W_xh, W_hh, b_h), cell in layer:
+                a = rows(cell.a)
+                np.dot(rows(x[::-1] if direction.backwards else x), W_xh, out=a)
+                np.add(a, b_h, out=a)
+                cell.forward(W_hh)
+            x = cell.h[1:]
+            if net.bidirectional:
+                parts = np.split(both, 2, axis=2)
+                for part, (direction, _, cell) in zip(parts, layer, strict=True):
+                    part[:] = cell.h[:0:-1] if direction.backwards else cell.h[1:]
+                x = both
+        if y is None:
+            return x, stack
+        np.dot(x[-1], net.parameters["W_hy"], out=y)
+        return np.add(y, net.parameters["b_y"], out=y), stack
 
-    return [Rival("", "run(x)", {"run": run, "x": x}, sequence_results)]
+    def results(value):
+        y, stack = value
+        states = [cell.state for layer in stack for _, _, cell in layer]
+        if kind == "LSTM":
+            return sequence_results((y, tuple(map(np.concatenate, zip(*states, strict=True)))))
+        return sequence_results((y, np.concatenate(states)))
+
+    return [Rival("", "run(x)", {"run": run, "x": problem.x}, results)]
 
 
 def training(problem):
     """Steps back prepared all at once, or one by one."""
+    if not problem.simple or problem.x.ndim == 3:
+        return []
     T = len(problem.x)
     return [_training(form, problem, chunk) for form, chunk in (("all at once", T), ("each", 1))]
 
@@ -120,7 +144,7 @@ def _training(form, problem, chunk):
     N, V, H = T * B, net.output_size, net.hidden_size
     parameters = dict(net.parameters)
     W_hy, b_y = parameters["W_hy"], parameters["b_y"]
-    cell = CLASSES[kind](net, T, B, training=True)
+    cell = CLASSES[kind](layers(net)[0][0], T, B, training=True)
     h_rows, before_rows, a = rows(cell.h[1:]), rows(cell.h[:-1]), rows(cell.a)
     dh, y = np.empty((T, B, H), net.dtype), np.empty((N, V), net.dtype)
     one_hot, every = np.empty((N, V), net.dtype), np.arange(N)

@@ -15,18 +15,18 @@ import crnn
 OVER = 1000  # us that a call takes on one thread, from which two are to help
 
 
-def one_thread(chosen, kinds, dtype, quick=False):
+def one_thread(cells, dtype, quick=False, seconds=None):
     """Compare, then time, on one thread.
 
     Parameters
     ----------
-    chosen : list of str
-        Names of tasks.
-    kinds : list of str
-        Of networks, of `tasks.KINDS`.
+    cells : list of tasks.Cell
     dtype : {"float32", "float64"}
+        Of cells that have none of their own.
     quick : bool
-        Small sizes and few repetitions.
+        Few repetitions.
+    seconds : float, optional
+        For each cell, where it has few repetitions by then.
 
     Returns
     -------
@@ -39,34 +39,33 @@ def one_thread(chosen, kinds, dtype, quick=False):
         Before a cell is timed whose results differ.
     """
     packages, missing = rivals.find()
-    cells = tasks.cells(chosen, quick, kinds)
     pace = measure.QUICK if quick else measure.FULL
+    if seconds is not None:
+        pace = pace._replace(seconds=seconds)
     rows = []
     for number, cell in enumerate(cells):
         progress(f"{number + 1}/{len(cells)} {cell}")
-        rows.append(measure_cell(cell, dtype, packages, pace))
+        rows += measure_cell(cell, cell.table.dtype or dtype, packages, pace)
     return {"about": describe(packages, missing, dtype, quick, rows), "cells": rows}
 
 
 def measure_cell(cell, dtype, packages, pace):
-    """Return what there is to know of a cell."""
-    problem = make_problem(cell, dtype)
-    entered = rivals.enter({"crnn": rivals.Crnn("compiled"), **packages}, cell.task.name, problem)
-    difference = check(cell, entered, problem)
+    """Return a list of what there is to know of a cell, empty if crnn cannot do it."""
+    contenders = {"crnn": rivals.Crnn("compiled"), **packages}
+    entered, difference = compared(cell, dtype, contenders)
+    if "crnn" not in entered:
+        return []
     forms = choose(entered, pace)
-    limit = limits.Limit(packages, cell.work, problem.net.dtype)
-    times, elsewhere = measure.interleaved(forms | limit.entries(), pace)
+    limit = cell.work and limits.Limit(packages, cell.work, np.dtype(dtype))
+    times, elsewhere = measure.interleaved(forms | (limit.entries() if limit else {}), pace)
     row = {
-        "kind": cell.kind,
-        "task": cell.task.name,
-        "table": cell.table.title,
+        **place(cell, dtype),
         "line": cell.line,
         "unit": cell.task.unit,
         "unit_us": cell.task.unit_us(cell.sizes),
-        "sizes": cell.sizes,
         "largest_difference": difference,
         "rivals": described(times, elsewhere, forms),
-        "limit": limit.summary(times),
+        "limit": limit and limit.summary(times),
     }
     if cell.goal is not None and dtype == "float32":
         row["goal_us"] = cell.goal * row["unit_us"]
@@ -74,19 +73,36 @@ def measure_cell(cell, dtype, packages, pace):
         row["goal_here_us"] = row["goal_us"] * scale
     if cell.task.holds_memory:
         row["memory"] = memory(cell, forms["crnn"])
-    return row
+    return [row]
 
 
-def make_problem(cell, dtype):
+def place(cell, dtype):
+    """Return what tells a cell from all others."""
+    return {
+        "regime": cell.table.regime, "kind": cell.kind, "task": cell.task.name,
+        "table": cell.table.title, "sizes": cell.sizes, "dtype": dtype,
+    }
+
+
+def make_problem(cell, dtype, **changes):
     """Return a cell's problem, the same in every run."""
-    return cell.task.problem(cell.kind, np.random.default_rng(0), dtype, **cell.sizes)
+    return cell.task.problem(cell.kind, np.random.default_rng(0), dtype, **cell.sizes, **changes)
+
+
+def compared(cell, dtype, contenders):
+    """Return the forms of all who can do a cell, and the largest difference between them."""
+    task, changes = cell.task, cell.task.compared
+    entered = rivals.enter(contenders, task.name, make_problem(cell, dtype))
+    problem = make_problem(cell, dtype, **changes)
+    small = rivals.enter(contenders, task.name, problem) if changes else entered
+    return entered, check(cell, small, problem) if entered else 0
 
 
 def check(cell, entered, problem):
     """Return the largest difference of any result from the reference's, or raise."""
     (oracle,) = getattr(rivals.Crnn("reference"), cell.task.name)(problem)
     found = measure.compare(entered, oracle)
-    tolerance = measure.TOLERANCES[problem.net.dtype.name]
+    tolerance = cell.task.tolerances[problem.net.dtype.name]
     if wrong := measure.disagreements(found, tolerance):
         raise measure.DisagreementError("\n".join(
             f"{cell}: {name} of {rival} and of the reference differ by {value:.2g} of the largest"
@@ -115,7 +131,7 @@ def memory(cell, rival):
     T, B, H = (cell.sizes[letter] for letter in "TBH")
     net = rival.names["net"]
     needed = {"states_bytes": T * B * H * net.dtype.itemsize}
-    if cell.task is tasks.TRAINING:
+    if cell.task.name == "training":
         needed["gradients_bytes"] = net.num_parameters * net.dtype.itemsize
     return {"peak_bytes": measure.peak_memory(rival), **needed}
 
@@ -123,42 +139,38 @@ def memory(cell, rival):
 # --- two threads ---------------------------------------------------------------------------------
 
 
-def two_threads(chosen, kinds, dtype, quick=False):
-    """Compare, then time by the wall clock, those batches that take one thread long.
+def two_threads(cells, dtype, quick=False):
+    """Compare, then time by the wall clock, those cells of many steps that take one thread long.
 
     Parameters, result and error are those of `one_thread`.
     """
     packages, missing = rivals.find()
-    found = tasks.cells(chosen, quick, kinds)
-    batches = [cell for cell in found if cell.sizes.get("B", 1) > 1]
+    long = [cell for cell in cells if "T" in cell.sizes]
     rows = []
-    for number, cell in enumerate(batches):
-        progress(f"two threads, {number + 1}/{len(batches)} {cell}")
-        rows += measure_two(cell, dtype, packages, quick)
+    for number, cell in enumerate(long):
+        progress(f"two threads, {number + 1}/{len(long)} {cell}")
+        rows += measure_two(cell, cell.table.dtype or dtype, packages, quick)
     return {"about": describe(packages, missing, dtype, quick, rows), "cells": rows}
 
 
 def measure_two(cell, dtype, packages, quick):
     """Return a list of what there is to know of a cell, empty if one thread is fast enough."""
     pace = measure.QUICK if quick else measure.TWO_THREADS
-    problem = make_problem(cell, dtype)
-    contenders = {"crnn": rivals.Crnn("compiled", 2), **packages}
-    contenders["one thread"] = rivals.Crnn("compiled", 1)
-    entered = rivals.enter(contenders, cell.task.name, problem)
-    (one,) = entered["one thread"]
-    if not quick and measure.Timer(one, pace, wall=True).window()[0] < OVER:
+    one = {"one thread": rivals.Crnn("compiled", 1)}
+    alone = rivals.enter(one, cell.task.name, make_problem(cell, dtype)).get("one thread")
+    if not alone:
         return []
-    difference = check(cell, entered, problem)
+    if not quick and measure.Timer(alone[0], pace, wall=True).window()[0] < OVER:
+        return []
+    entered, difference = compared(
+        cell, dtype, {"crnn": rivals.Crnn("compiled", 2), **packages, **one})
     forms = choose(entered, pace, wall=True)
     load = measure.OthersLoad()
     times, elsewhere = measure.interleaved(forms, pace, wall=True)
     others = load.processors()
     figures = described(times, elsewhere, forms)
     return [{
-        "kind": cell.kind,
-        "task": cell.task.name,
-        "table": cell.table.title,
-        "sizes": cell.sizes,
+        **place(cell, dtype),
         "largest_difference": difference,
         "others_processors": others,
         "one_thread": figures.pop("one thread"),
@@ -179,9 +191,15 @@ def describe(packages, missing, dtype, quick, rows):
         "threads": rivals.threads(),
         "packages": {name: package.VERSION for name, package in packages.items()},
         "missing": missing,
-        "tolerance": measure.TOLERANCES[dtype],
-        "largest_difference": max((row["largest_difference"] for row in rows), default=0),
+        "tolerance": tasks.TOLERANCES[dtype],
+        "largest_difference": largest_difference(rows),
     }
+
+
+def largest_difference(rows):
+    """Return that of all rows but those with a tolerance of their own."""
+    usual = [row for row in rows if row["task"] not in ("fit", "compressed")]
+    return max((row["largest_difference"] for row in usual), default=0)
 
 
 def processor():

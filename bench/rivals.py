@@ -15,7 +15,9 @@ import numpy as np
 
 import crnn
 
-PACKAGES = ("numpy", "numba", "jax", "onnxruntime", "torch")  # skipped if they cannot be imported
+# skipped if they cannot be imported
+PACKAGES = ("numpy", "numba", "jax", "onnxruntime", "openvino", "tract", "torch")
+FREE = ("onnxruntime", "openvino", "tract")  # they choose their instructions themselves
 
 
 class Rival(NamedTuple):
@@ -32,6 +34,16 @@ class Rival(NamedTuple):
         exec(self.setup, self.names)
         value = eval(self.expression, self.names)
         return {name: np.array(result) for name, result in self.results(value).items()}
+
+
+class Direction(NamedTuple):
+    """The parameters of a layer in one direction."""
+
+    W_xh: np.ndarray
+    W_hh: np.ndarray
+    b_h: np.ndarray
+    b_hn: np.ndarray | None  # of a GRU
+    backwards: bool
 
 
 class Gauge(NamedTuple):
@@ -59,12 +71,61 @@ class Crnn:
         return self._rival("step(x, out=y)", problem.net, lambda y: {"y": y}, x=problem.x, y=y)
 
     def sequence(self, problem):
-        return self._rival("net(x)", problem.net, sequence_results, x=problem.x)
+        net, options = problem.net, {"x": problem.x}
+        expression, results = "net(x)", sequence_results
+        if problem.lengths is not None:
+            expression, options["lengths"] = "net(x, lengths=lengths)", problem.lengths
+        if net.output_size is not None:
+            expression = "net(x, last=True)"
+        return self._rival(expression, net, results, **options)
 
     def training(self, problem):
         return self._rival(
-            "net.loss_and_gradients(x, targets)", problem.net, self._training_results,
-            x=problem.x, targets=problem.targets,
+            "net.loss_and_gradients(x, targets, wants_x=False)", problem.net,
+            self._training_results, x=problem.x, targets=problem.targets,
+        )
+
+    def compressed(self, problem):
+        """On the reference, which is what the others are compared with, as it is."""
+        net = _copied(problem.net, self._backend)
+        if self._backend == "compiled":
+            if not hasattr(net, "compress"):
+                return []
+            net = net.compress(problem.settings)
+        names = {"net": net, "x": problem.x, "set_num_threads": crnn.set_num_threads,
+                 "threads": self._threads}
+        return [Rival("", "net(x)", names, sequence_results, setup="set_num_threads(threads)")]
+
+    def streams(self, problem):
+        number, chosen = problem.settings
+        (rival,) = self._rival(
+            "step_many(some, x, y)", problem.net, lambda y: {"y": y}, x=problem.x,
+            y=np.empty((len(chosen), problem.net.hidden_size), problem.net.dtype),
+            step_many=crnn.step_many,
+        )
+        streams = [rival.names["net"].stream() for _ in range(number)]
+        rival.names["some"] = [streams[each] for each in chosen]
+        return [rival]
+
+    def writing(self, problem):
+        vocabulary, length, temperature = problem.settings
+        return self._rival(
+            "write(net, vocabulary, length, temperature=temperature, seed=0)", problem.net,
+            lambda text: {"symbols": vocabulary.encode(text)}, write=crnn.text.sample,
+            vocabulary=vocabulary, length=length, temperature=temperature,
+        )
+
+    def fit(self, problem):
+        settings = problem.settings
+        options = {"loss": settings.loss, "truncation": settings.truncation,
+                   "clip_norm": settings.clip, "epochs": 1}
+        batches = zip(problem.x, problem.targets, settings.lengths, strict=True)
+        data = [batch if batch[2] is not None else batch[:2] for batch in batches]
+        return self._rival(
+            "fit(net, data, optimizer, **options)", problem.net,
+            lambda history: {"loss": history["loss"]}, fit=crnn.fit, options=options,
+            data=data,
+            optimizer=crnn.Adam(settings.lr),
         )
 
     @staticmethod
@@ -75,10 +136,24 @@ class Crnn:
 
 def _copied(net, backend):
     copy = type(net)(
-        net.input_size, net.hidden_size, net.output_size, dtype=net.dtype, backend=backend
+        net.input_size, net.hidden_size, net.output_size, num_layers=net.num_layers,
+        bidirectional=net.bidirectional, dtype=net.dtype, backend=backend,
     )
     copy.vector = net.vector
     return copy
+
+
+def layers(net):
+    """Return for each layer of a network its one or two `Direction`."""
+    def direction(place, backwards):
+        names = (f"{name}_{place}" for name in ("W_xh", "W_hh", "b_h", "b_hn"))
+        return Direction(*map(net.parameters.get, names), backwards)
+
+    return [
+        [direction(f"l{layer}", False), direction(f"l{layer}_reverse", True)]
+        [: 1 + net.bidirectional]
+        for layer in range(net.num_layers)
+    ]
 
 
 def sequence_results(value):
@@ -108,6 +183,9 @@ def find():
     """
     packages, missing = {}, {}
     for name in PACKAGES:
+        if os.environ.get("CRNN_ISA") and name in FREE:
+            missing[name] = "it cannot be held to an instruction set"
+            continue
         try:
             packages[name] = importlib.import_module(f"{name}_rival")
         except ImportError as error:

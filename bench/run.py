@@ -1,9 +1,13 @@
-"""How fast crnn is beside what one would use instead: NumPy, Numba, JAX, ONNX Runtime, PyTorch.
+"""How fast crnn is beside what one would use instead: NumPy, Numba, JAX, ONNX Runtime, OpenVINO,
+tract, PyTorch.
 
-    python bench/run.py --json all.json --figure speed.svg     everything, half an hour
+    python bench/run.py --json all.json --figure speed.svg     sizes with goals, half an hour
     python bench/run.py --tasks step --threads 1               a part of it
     python bench/run.py --cells gru,lstm                       another
-    python bench/run.py --quick                                small sizes, hardly timed, for CI
+    python bench/run.py --regimes layers,start --json all.json more, added to what is in the file
+    python bench/run.py --regimes all --isa avx2 --json avx2.json
+    python bench/run.py --quick --regimes all                  small sizes, hardly timed, for CI
+    python bench/tables.py all.json avx2.json                  what was measured, as Markdown
 
 What is not installed is left out; ``pip install '.[bench]'`` installs it all.
 
@@ -16,14 +20,17 @@ so that other programs count as little as possible. What the machine allows at b
 and its reading from the caches, is measured in the same rounds. The ratios are what to read: on a
 machine that others use, times change by half from minute to minute.
 
-Batches are timed on two threads as well, by the wall clock, in a process of their own, because
-libraries of linear algebra choose their threads when they are loaded.
+What takes a thread long is timed on two as well, by the wall clock, in a process of its own,
+because libraries of linear algebra choose their threads when they are loaded.
 
-Files: ``tasks.py`` what is done, at which sizes, with which goals; ``rivals.py`` and
-``*_rival.py`` how each package does it, with ``*_cells.py`` and ``*_kernels.py`` what is within
-(what differs between RNN, GRU and LSTM); ``measure.py`` comparing results, time and memory;
-``limits.py`` what the machine allows; ``report.py`` the run; ``tables.py`` Markdown; ``figure.py``
-the figure, which it also draws from the JSON of an earlier run.
+With ``--isa avx2`` everything that can be is held to AVX2, and what cannot be is left out.
+
+Files: ``tasks.py`` what is done; ``regimes.py`` at which sizes, with which goals; ``fits.py`` whole
+trainings; ``rivals.py`` and ``*_rival.py`` how each package does it, with ``*_cells.py``,
+``*_kernels.py``, ``*_fit.py`` and ``onnx_graphs.py`` what is within; ``measure.py`` comparing
+results, time and memory; ``limits.py`` what the machine allows; ``report.py`` the run;
+``startup.py`` imports; ``tables.py`` Markdown; ``figure.py`` the figure by sizes, and ``bars.py``
+that by regimes, which are also drawn from the JSON of earlier runs.
 """
 
 import argparse
@@ -34,9 +41,19 @@ import sys
 import tempfile
 from pathlib import Path
 
-TASKS = ("step", "sequence", "training")
+TASKS = ("step", "sequence", "training", "streams", "writing", "fit", "compressed")
 CELLS = ("rnn", "gru", "lstm")
+REGIMES = (
+    "sizes", "layers", "directions", "lengths", "last step", "floats and wide inputs", "odd sizes",
+    "small batches", "large batches", "long sequences", "float64", "writing", "many streams", "fit",
+    "lower precision", "start",
+)
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+AVX2 = {  # what holds each to it
+    "CRNN_ISA": "avx2", "OPENBLAS_CORETYPE": "Haswell", "NUMBA_CPU_NAME": "haswell",
+    "NUMBA_CPU_FEATURES": "", "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+    "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}
 
 
 def keep_to_threads(number, environment):
@@ -48,16 +65,21 @@ def keep_to_threads(number, environment):
 def command_line():
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        description="Compare crnn with NumPy and with what is installed of Numba, JAX, ONNX Runtime"
-        " and PyTorch: results first, then times, interleaved. Exit status 1 if results differ.",
+        description="Compare crnn with NumPy and with what is installed of Numba, JAX, ONNX"
+        " Runtime, OpenVINO, tract and PyTorch: results first, then times, interleaved. Exit status"
+        " 1 if results differ.",
     )
     parser.add_argument(
         "--quick", action="store_true",
         help="small sizes and few repetitions: checks the results, the times mean little",
     )
     parser.add_argument(
+        "--regimes", type=names_of("regime", REGIMES), default=["sizes"], metavar="NAME,...",
+        help=f"what to run, of {', '.join(REGIMES)}; or all (default: sizes)",
+    )
+    parser.add_argument(
         "--tasks", type=names_of("task", TASKS), default=list(TASKS), metavar="NAME,...",
-        help=f"what to run, of {','.join(TASKS)} (default: all)",
+        help=f"which tasks of it, of {','.join(TASKS)} (default: all)",
     )
     parser.add_argument(
         "--cells", type=names_of("cell", CELLS), default=list(CELLS), metavar="NAME,...",
@@ -69,7 +91,16 @@ def command_line():
     parser.add_argument(
         "--threads", type=int, choices=(1, 2), help="only what is timed on so many (default: both)"
     )
-    parser.add_argument("--json", metavar="FILE", help="write everything that was measured to FILE")
+    parser.add_argument("--isa", choices=("avx2",), help="hold everything to these instructions")
+    parser.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="where fit's data are; without, it is left out"
+    )
+    parser.add_argument(
+        "--seconds", type=float, help="for each cell, about (default: 6, and 7 rounds at least)"
+    )
+    parser.add_argument(
+        "--json", metavar="FILE", help="write everything that was measured to FILE, or add it there"
+    )
     parser.add_argument(
         "--figure", metavar="FILE", help="draw it to FILE, .svg or .png (needs matplotlib)"
     )
@@ -80,7 +111,7 @@ def names_of(what, there):
     """Return a function that returns the names that a comma-separated list has."""
 
     def names(text):
-        chosen = text.split(",")
+        chosen = list(there) if text == "all" else text.split(",")
         if unknown := [name for name in chosen if name not in there]:
             raise argparse.ArgumentTypeError(
                 f"no {what} {', '.join(unknown)}; there are {', '.join(there)}"
@@ -92,13 +123,18 @@ def names_of(what, there):
 
 def measured(options):
     """Return what there is to report."""
-    import report  # imports NumPy, which reads the environment once
+    import regimes  # imports NumPy, which reads the environment once
+    import report
+    import startup
 
-    kinds = [name.upper() for name in options.cells]
-    chosen = options.tasks, kinds, options.dtype, options.quick
+    cells = regimes.cells(options.tasks, options.quick, [name.upper() for name in options.cells],
+                          options.regimes, options.data)
     if options.threads == 2:
-        return {"two_threads": report.two_threads(*chosen)}
-    found = {"one_thread": report.one_thread(*chosen)}
+        return {"two_threads": report.two_threads(cells, options.dtype, options.quick)}
+    one = report.one_thread(cells, options.dtype, options.quick, options.seconds)
+    if "start" in options.regimes:
+        one["cells"] += startup.rows(options.quick)
+    found = {"one_thread": one}
     if options.threads is None:
         found |= on_two_threads(options)
     return found
@@ -108,21 +144,41 @@ def on_two_threads(options):
     """Return what a process of its own measures."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "two.json"
-        arguments = ["--tasks", ",".join(options.tasks), "--cells", ",".join(options.cells)]
-        arguments += ["--dtype", options.dtype]
-        arguments += ["--quick"] * options.quick + ["--threads", "2", "--json", path]
-        program = [sys.executable, __file__, *arguments]
+        arguments = ["--dtype", options.dtype, "--threads", "2", "--json", path]
+        for name in ("tasks", "cells", "regimes"):
+            arguments += [f"--{name}", ",".join(getattr(options, name))]
+        for name in ("isa", "data"):
+            if getattr(options, name) is not None:
+                arguments += [f"--{name}", getattr(options, name)]
+        program = [sys.executable, __file__, *arguments, *["--quick"] * options.quick]
         subprocess.run(program, stdout=subprocess.DEVNULL, check=True)
         return json.loads(path.read_text())
+
+
+def added(earlier, found):
+    """Return an earlier report with what was found in the place of the same cells, or after it."""
+    def place(cell):
+        names = "regime", "kind", "task", "table", "sizes", "dtype", "line"
+        return [cell.get(name) for name in names]
+
+    together = dict(earlier)
+    for part, new in found.items():
+        places = [place(cell) for cell in new["cells"]]
+        old = together.get(part, {"cells": []})["cells"]
+        kept = [cell for cell in old if place(cell) not in places]
+        together[part] = {"about": new["about"], "cells": kept + new["cells"]}
+    return together
 
 
 def main(arguments=None):
     """Run the benchmark and return the exit status."""
     parser = command_line()
     options = parser.parse_args(arguments)
-    if options.figure and options.threads == 2:
-        parser.error("the figure is of what one thread does: leave --threads out")
+    if options.figure and (options.threads == 2 or "sizes" not in options.regimes):
+        parser.error("the figure is of sizes on one thread: leave --threads and --regimes out")
     keep_to_threads(options.threads or 1, os.environ)
+    if options.isa == "avx2":
+        os.environ.update(AVX2)
     if options.figure:
         import figure  # without matplotlib it ends here, not after half an hour
     import measure
@@ -137,7 +193,9 @@ def main(arguments=None):
         return error.returncode
     print(tables.markdown(found))
     if options.json:
-        Path(options.json).write_text(json.dumps(found, indent=1) + "\n")
+        path = Path(options.json)
+        earlier = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps(added(earlier, found), indent=1) + "\n")
     if options.figure:
         figure.draw(found, options.figure)
     return 0

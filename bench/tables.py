@@ -1,10 +1,20 @@
-"""A report as Markdown: the verdict first, then a table for each task."""
+"""A report as Markdown: the verdict first, then a table for each task.
+
+    python bench/tables.py all.json avx2.json
+
+writes what earlier runs have measured (see ``run.py``): beside each other by regimes, then each.
+"""
+
+import json
+import statistics
+import sys
+from pathlib import Path
 
 from measure import ELSEWHERE
 
 NAMES = {
     "crnn": "crnn", "numpy": "NumPy", "numba": "Numba", "jax": "JAX",
-    "onnxruntime": "ONNX Runtime", "torch": "PyTorch",
+    "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tract": "tract", "torch": "PyTorch",
 }
 GAIN = 1.85  # of two threads, wanted
 SMALL = ["**Small sizes, hardly timed: that the results agree is what counts.**"]
@@ -32,7 +42,8 @@ def markdown(report):
 def head(about, cells):
     """Return the lines above the verdict."""
     versions = [f"{NAMES[name]} {version}" for name, version in about["packages"].items()]
-    gauges = {cell["limit"][name] for cell in cells for name in ("peak", "read")} - {None}
+    limits = [cell["limit"] for cell in cells if cell["limit"]]
+    gauges = {limit[name] for limit in limits for name in ("peak", "read")} - {None}
     return [
         ", ".join([
             f"crnn {about['version']} ({about['instruction_set']}, {about['compiler']})",
@@ -85,14 +96,73 @@ def verdict(cells):
 
 
 def lead(cell):
-    """Return the fastest peer's name and how many times as long as crnn it takes."""
+    """Return the fastest peer's name and how many times as long as crnn it takes.
+
+    Nobody, and infinity, where crnn is alone.
+    """
     ratios = {name: each["ratio"] for name, each in cell["rivals"].items() if name != "crnn"}
+    if not ratios:
+        return "nobody", float("inf")
     peer = min(ratios, key=ratios.get)
     return NAMES[peer], ratios[peer]
 
 
 def meets(cell, key):
     return cell["rivals"]["crnn"]["median_us"] <= cell[key]
+
+
+# --- regimes -------------------------------------------------------------------------------------
+
+
+def by_regimes(reports):
+    """Return the lines of a table of regimes beside each other, and where crnn is not ahead.
+
+    Parameters
+    ----------
+    reports : list of dict
+        What runs on different instruction sets have measured on one thread.
+    """
+    heads = [report["about"]["instruction_set"] for report in reports]
+    columns = ["", *(f"{head}: {what}" for head in heads
+                     for what in ("fastest in", "median", "least"))]
+    lines = [markdown_row(columns), rule(len(columns))]
+    regimes = dict.fromkeys(cell["regime"] for report in reports for cell in report["cells"])
+    for regime in regimes:
+        columns = [regime]
+        for report in reports:
+            columns += regime_columns([each for each in report["cells"]
+                                       if each["regime"] == regime])
+        lines.append(markdown_row(columns))
+    return lines + close(reports)
+
+
+def regime_columns(cells):
+    """Return in how many cells crnn is the fastest, and the median and the least lead."""
+    leads = [lead(cell) for cell in cells]
+    if not leads:
+        return ["-"] * 3
+    ratios = [ratio for _, ratio in leads]
+    peer, least = min(leads, key=lambda each: each[1])
+    ahead = sum(ratio >= 1 for ratio in ratios)
+    return [f"{ahead} of {len(ratios)}", f"{number(statistics.median(ratios))}x",
+            f"{number(least)}x ({peer})"]
+
+
+def close(reports, enough=1.1):
+    """Return a table of the cells where another is faster, or nearly as fast."""
+    columns = ["", "", "crnn", "fastest other", "times", "of limit"]
+    lines = ["", f"Where the lead is less than {enough}x:", "", markdown_row(columns),
+             rule(len(columns))]
+    for report in reports:
+        found = [(lead(cell), cell) for cell in report["cells"]]
+        for (peer, ratio), cell in sorted(found, key=lambda each: each[0][1]):
+            if ratio < enough:
+                own = number(cell["rivals"]["crnn"]["median_us"] / cell["unit_us"])
+                limit = f"{cell['limit']['reached']:.0%}" if cell["limit"] else "-"
+                lines.append(markdown_row([
+                    report["about"]["instruction_set"], cell_text(cell), f"{own} {cell['unit']}",
+                    peer, f"{ratio:.2f}x", limit]))
+    return lines
 
 
 # --- tables --------------------------------------------------------------------------------------
@@ -113,7 +183,7 @@ def table(title, cells, names):
 def table_row(cell, names):
     """Return one line of a table."""
     columns = [cell["line"], *rival_columns(cell, names, cell["unit_us"])]
-    columns.append(f"{cell['limit']['reached']:.0%}")
+    columns.append(f"{cell['limit']['reached']:.0%}" if cell["limit"] else "-")
     for key in GOALS:
         if key in cell:
             answer = "yes" if meets(cell, key) else "no"
@@ -174,10 +244,18 @@ def rule(columns):
 
 def cell_text(cell):
     sizes = " ".join(f"{letter}={size}" for letter, size in cell["sizes"].items())
-    return f"{cell['kind']} {cell['task']} {sizes}"
+    dtype = " float64" * (cell.get("dtype") == "float64")
+    return f"{cell['kind']} {cell['task']} {sizes}{dtype}"
 
 
 def number(value):
     """Return a number to about three digits."""
     digits = 3 if value < 0.1 else 2 if value < 10 else 1 if value < 100 else 0
     return f"{value:.{digits}f}"
+
+
+if __name__ == "__main__":
+    found = [json.loads(Path(path).read_text()) for path in sys.argv[1:]]
+    print("\n".join(by_regimes([report["one_thread"] for report in found])))
+    for report in found:
+        print(f"\n{markdown(report)}")

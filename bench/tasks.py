@@ -1,9 +1,13 @@
-"""What is compared: tables, each a task of a kind of network at sizes that differ in H, with goals.
+"""What is compared: tasks, each of a kind of network at some sizes, and the work that is in them.
 
 A rival is asked for a task by the task's name (see ``rivals.py``). A new task is a `Task` and a
-function of that name in the rivals that can do it; a new table is an entry of `TABLES`. The kinds
+function of that name in the rivals that can do it; ``regimes.py`` says at which sizes. The kinds
 are the cells of crnn, RNN, GRU (its reset after the product, as all rivals have it) and LSTM; here
 a cell is a line of a table.
+
+Sizes: T steps, B sequences (``shortest``: of unequal lengths from this one to T), I inputs, H
+hidden units, O outputs for the last step only, V symbols or classes, L layers, D directions, N
+streams, of which ``some`` take a step.
 """
 
 from collections.abc import Callable
@@ -16,16 +20,29 @@ import crnn
 KINDS = {"RNN": crnn.RNN, "GRU": crnn.GRU, "LSTM": crnn.LSTM}
 BLOCKS = {"RNN": 1, "GRU": 3, "LSTM": 4}  # of H columns in the weights, one for each gate
 
+
+# Largest difference between two rivals, as a part of the largest entry of the same array.
+TOLERANCES = {"float32": 1e-5, "float64": 1e-13}
+
+
 class Problem(NamedTuple):
     """A task at some sizes."""
 
     net: crnn.RNN | crnn.GRU | crnn.LSTM  # whose kind, sizes and parameters every rival takes
-    x: np.ndarray
-    targets: np.ndarray | None = None
+    x: np.ndarray | list  # of a training of many updates a list, one array for each batch
+    targets: np.ndarray | list | None = None
+    lengths: np.ndarray | None = None
+    settings: object = None  # what else the task wants to know
 
     @property
     def kind(self):
         return type(self.net).__name__
+
+    @property
+    def simple(self):
+        """Whether the network has one layer in one direction, and all sequences one length."""
+        net = self.net
+        return net.num_layers == 1 and not net.bidirectional and self.lengths is None
 
 
 class Work(NamedTuple):
@@ -43,8 +60,10 @@ class Task(NamedTuple):
     unit: str
     unit_us: Callable  # unit_us(sizes) -> microseconds a call that one unit is
     problem: Callable  # problem(kind, rng, dtype, **sizes) -> Problem
-    work: Callable  # work(kind, **sizes) -> Work
-    holds_memory: bool = True
+    work: Callable | None = None  # work(kind, **sizes) -> Work
+    holds_memory: bool = False
+    compared: dict = {}  # noqa: RUF012  sizes that are others when results are compared
+    tolerances: dict = TOLERANCES
 
 
 class Table(NamedTuple):
@@ -54,6 +73,8 @@ class Table(NamedTuple):
     kind: str
     task: Task
     goals: list  # of (sizes, goal in the task's unit)
+    regime: str = "sizes"
+    dtype: str | None = None  # that of the run, where it has none
 
 
 class Cell(NamedTuple):
@@ -76,31 +97,12 @@ class Cell(NamedTuple):
 
     @property
     def work(self):
-        return self.task.work(self.kind, **self.sizes)
+        return self.task.work and self.task.work(self.kind, **self.sizes)
 
     @property
     def line(self):
         """What the sizes are called in the table: those that its title does not tell."""
         return sizes_text(self.sizes if self.goal is None else {"H": self.sizes["H"]})
-
-
-def cells(names, quick, kinds=tuple(KINDS)):
-    """Return the cells of some tasks and kinds, the small ones or those with a goal."""
-    if quick:
-        return [
-            Cell(Table(f"Small: {kind}, {name}", kind, task, []), sizes)
-            for kind in KINDS
-            if kind in kinds
-            for name, task in TASKS.items()
-            if name in names
-            for sizes in QUICK[name][: None if kind == "RNN" else 1]
-        ]
-    return [
-        Cell(table, sizes, goal)
-        for table in TABLES
-        if table.task.name in names and table.kind in kinds
-        for sizes, goal in table.goals
-    ]
 
 
 def sizes_text(sizes):
@@ -110,9 +112,18 @@ def sizes_text(sizes):
 # --- tasks ---------------------------------------------------------------------------------------
 
 
+def network(kind, rng, dtype, I, H, O=None, L=1, D=1):  # noqa: E741
+    return KINDS[kind](I, H, O, num_layers=L, bidirectional=D == 2, dtype=dtype, seed=rng)
+
+
+def recurrences(kind, I, H, L, D):  # noqa: E741
+    """Return the numbers in W_xh of each layer in each direction, and those in one W_hh."""
+    width = BLOCKS[kind] * H
+    return [I * width] * D + [D * H * width] * D * (L - 1), H * width
+
+
 def step_problem(kind, rng, dtype, I, H):  # noqa: E741
-    net = KINDS[kind](I, H, dtype=dtype, seed=rng)
-    return Problem(net, rng.standard_normal(I).astype(dtype))
+    return Problem(network(kind, rng, dtype, I, H), rng.standard_normal(I).astype(dtype))
 
 
 def step_work(kind, I, H):  # noqa: E741
@@ -120,110 +131,92 @@ def step_work(kind, I, H):  # noqa: E741
     return Work(weights, [(2 * weights, 1)])
 
 
-def sequence_problem(kind, rng, dtype, T, B, I, H):  # noqa: E741
-    net = KINDS[kind](I, H, dtype=dtype, seed=rng)
-    return Problem(net, rng.standard_normal((T, B, I)).astype(dtype))
+def sequence_problem(kind, rng, dtype, T, B, I, H, L=1, D=1, O=None, shortest=None):  # noqa: E741
+    net = network(kind, rng, dtype, I, H, O, L, D)
+    x, lengths = rng.standard_normal((T, B, I)).astype(dtype), None
+    if shortest:
+        lengths = rng.permutation(np.linspace(shortest, T, B).astype(np.int64))
+        for each, length in zip(x.swapaxes(0, 1), lengths, strict=True):
+            each[length:] = 0
+    return Problem(net, x, lengths=lengths)
 
 
-def sequence_work(kind, T, B, I, H):  # noqa: E741
-    width = BLOCKS[kind] * H
-    return Work(H * width, [(2 * T * B * I * width, 0), (2 * T * B * H * width, T)])
+def sequence_work(kind, T, B, I, H, L=1, D=1, O=None, shortest=None):  # noqa: E741
+    inputs, recurrent = recurrences(kind, I, H, L, D)
+    steps = T * B if shortest is None else int(np.linspace(shortest, T, B).astype(np.int64).sum())
+    phases = [phase for each in inputs
+              for phase in ((2 * steps * each, 0), (2 * steps * recurrent, T))]
+    return Work(recurrent, phases + ([(2 * B * D * H * O, 0)] if O else []))
 
 
-def training_problem(kind, rng, dtype, T, V, B, H):
-    net = KINDS[kind](V, H, V, dtype=dtype, seed=rng)
-    return Problem(net, rng.integers(V, size=(T, B)), rng.integers(V, size=(T, B)))
+def training_problem(kind, rng, dtype, T, V, B, H, I=None, L=1, D=1):  # noqa: E741
+    net = network(kind, rng, dtype, I or V, H, V, L, D)
+    x = rng.standard_normal((T, B, I)).astype(dtype) if I else rng.integers(V, size=(T, B))
+    return Problem(net, x, rng.integers(V, size=(T, B)))
 
 
-def training_work(kind, T, V, B, H):
-    width = BLOCKS[kind] * H
-    recurrence = 2 * T * B * H * width, T
-    return Work(H * width, [recurrence, recurrence, (2 * T * B * H * (width + 3 * V), 0)])
+def training_work(kind, T, V, B, H, I=None, L=1, D=1):  # noqa: E741
+    inputs, recurrent = recurrences(kind, I or 0, H, L, D)
+    each_way = (2 * T * B * recurrent, T)
+    # x W_xh and the gradient of W_xh, above the first layer that of x, too; and of W_hh; readout
+    others = 2 * sum(inputs[:D]) + 3 * sum(inputs[D:]) + len(inputs) * recurrent + 3 * D * H * V
+    return Work(recurrent, [each_way, each_way] * len(inputs) + [(2 * T * B * others, 0)])
+
+
+def streams_problem(kind, rng, dtype, N, some, I, H):  # noqa: E741
+    net = network(kind, rng, dtype, I, H)
+    x = rng.standard_normal((some, I)).astype(dtype)
+    return Problem(net, x, settings=(N, rng.permutation(N)[:some]))
+
+
+def streams_work(kind, N, some, I, H):  # noqa: E741
+    weights = (I + H) * BLOCKS[kind] * H
+    return Work(weights, [(2 * some * weights, 1)])
+
+
+def writing_problem(kind, rng, dtype, V, H, length, L=1, temperature=1):
+    symbols = [chr(ord("0") + number) for number in range(V)]
+    net = network(kind, rng, dtype, V, H, V, L)
+    net.vector = 3 * net.vector  # so that some symbols are likelier than others
+    vocabulary = crnn.text.Vocabulary(symbols)
+    return Problem(net, np.zeros(1, np.int64), settings=(vocabulary, length, temperature))
+
+
+def writing_work(kind, V, H, length, L=1):
+    inputs, recurrent = recurrences(kind, 0, H, L, 1)
+    weights = sum(inputs) + len(inputs) * recurrent + H * V
+    return Work(weights, [(2 * length * weights, length)])
+
+
+def compressed_problem(kind, rng, dtype, T, B, I, H, weights):  # noqa: E741
+    problem = sequence_problem(kind, rng, dtype, T, B, I, H)
+    return problem._replace(settings=weights)
 
 
 STEP = Task(
     "step", "one time step of one sequence, its state kept", "us", lambda sizes: 1,
-    step_problem, step_work, holds_memory=False,
+    step_problem, step_work,
 )
 SEQUENCE = Task(
-    "sequence", "all hidden states over T steps, no readout", "us a time step",
-    lambda sizes: sizes["T"], sequence_problem, sequence_work,
+    "sequence", "all hidden states over T steps; with O outputs, those of the last step alone",
+    "us a time step", lambda sizes: sizes["T"], sequence_problem, sequence_work, holds_memory=True,
 )
 TRAINING = Task(
     "training", "loss and all gradients over T steps of V symbols, softmax at every step", "ms",
-    lambda sizes: 1000, training_problem, training_work,
+    lambda sizes: 1000, training_problem, training_work, holds_memory=True,
+)
+STREAMS = Task(
+    "streams", "a step each of some of N streams, in any order, their states kept", "us a stream",
+    lambda sizes: sizes["some"], streams_problem, streams_work,
+)
+WRITING = Task(
+    "writing", "a text of V symbols, each drawn from what the network says after the one before",
+    "us a symbol", lambda sizes: sizes["length"], writing_problem, writing_work,
+    compared={"temperature": 0},
+)
+COMPRESSED = Task(
+    "compressed", "a sequence with weights of fewer bits", "us a time step",
+    lambda sizes: sizes["T"], compressed_problem, tolerances={"float32": 0.03},
 )
 
-TASKS = {task.name: task for task in (STEP, SEQUENCE, TRAINING)}
-
-# --- tables --------------------------------------------------------------------------------------
-
-QUICK = {  # the first of each for every kind, the others for RNN
-    "step": [{"I": 7, "H": 11}, {"I": 1, "H": 16}],
-    "sequence": [{"T": 5, "B": B, "I": 7, "H": 8} for B in (3, 1)],
-    "training": [{"T": 5, "V": 6, "B": B, "H": 8} for B in (3, 1)],
-}
-
-
-def _table(kind, title, task, goals, **fixed):
-    """Return a table; ``I=None`` stands for I = H."""
-    return Table(f"{kind}: {title}", kind, task, [
-        ({letter: size or H for letter, size in fixed.items()} | {"H": H}, goal)
-        for H, goal in goals.items()
-    ])
-
-
-def _steps(kind, as_many, one):
-    """Return the tables of steps, from goals for I = H and for I = 1."""
-    return [
-        _table(kind, "step, I = H", STEP, as_many, I=None),
-        _table(kind, "step, I = 1", STEP, one, I=1),
-    ]
-
-
-def _sequences(kind, goals):
-    """Return the tables of sequences, from goals for each B."""
-    return [
-        _table(kind, f"sequence, T = 256, B = {B}, I = H", SEQUENCE, each, T=256, B=B, I=None)
-        for B, each in goals.items()
-    ]
-
-
-def _trainings(kind, goals):
-    """Return the tables of training passes, from goals for each B."""
-    return [
-        _table(kind, f"training, T = 64, B = {B}, 64 symbols", TRAINING, each, T=64, V=64, B=B)
-        for B, each in goals.items()
-    ]
-
-
-TABLES = [
-    *_steps(
-        "RNN",
-        {16: 0.06, 32: 0.08, 64: 0.14, 128: 0.8, 256: 2.3, 512: 19, 1024: 72},
-        {16: 0.055, 32: 0.065, 64: 0.09, 128: 0.42, 256: 1.5, 512: 6.8, 1024: 40},
-    ),
-    *_sequences("RNN", {
-        1: {16: 0.03, 32: 0.05, 64: 0.1, 128: 0.45, 256: 1.6, 512: 9, 1024: 48},
-        32: {16: 0.3, 32: 0.65, 64: 2.2, 128: 9.5, 256: 36, 512: 140, 1024: 560},
-    }),
-    *_trainings("RNN", {
-        1: {32: 0.016, 64: 0.03, 128: 0.08, 256: 0.28, 512: 1.15, 1024: 5.4},
-        16: {32: 0.14, 64: 0.26, 128: 0.7, 256: 2.1, 512: 7.5, 1024: 29},
-        64: {32: 0.55, 64: 1.0, 128: 2.8, 256: 8.3, 512: 31, 1024: 113},
-    }),
-    *_steps("GRU", {32: 0.15, 128: 2.2, 512: 58}, {16: 0.07, 32: 0.1, 64: 0.25}),
-    *_sequences("GRU", {1: {32: 0.11, 128: 1.4, 512: 32}, 32: {32: 2.0, 128: 29, 512: 425}}),
-    *_trainings("GRU", {
-        1: {32: 0.04, 128: 0.22, 512: 3.6},
-        16: {32: 0.35, 128: 1.9, 512: 26},
-        64: {32: 1.3, 128: 7.5, 512: 102},
-    }),
-    *_steps("LSTM", {32: 0.18, 128: 2.9, 512: 76}, {16: 0.08, 32: 0.12, 64: 0.3}),
-    *_sequences("LSTM", {1: {32: 0.14, 128: 1.9, 512: 43}, 32: {32: 2.7, 128: 37, 512: 550}}),
-    *_trainings("LSTM", {
-        1: {32: 0.05, 128: 0.29, 512: 4.8},
-        16: {32: 0.45, 128: 2.5, 512: 33},
-        64: {32: 1.7, 128: 9.8, 512: 132},
-    }),
-]
+TASKS = {task.name: task for task in (STEP, SEQUENCE, TRAINING, STREAMS, WRITING, COMPRESSED)}

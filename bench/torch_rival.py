@@ -2,11 +2,15 @@
 
 import itertools
 
+import numpy as np
 import torch
-from rivals import Gauge, Rival, sequence_results, state_results, threads
+from rivals import Gauge, Rival, layers, sequence_results, state_results, threads
 from torch_cells import CLASSES
+from torch_fit import loop
 
 VERSION = torch.__version__
+
+NAMES = {"weight_ih": "W_xh", "weight_hh": "W_hh", "bias_ih": "b_h", "bias_hh": "b_hn"}
 
 torch.set_num_threads(threads())
 
@@ -67,13 +71,44 @@ def _step_by_hand(problem):
 
 
 def sequence(problem):
-    return [_sequence_module(problem), _sequence_by_hand(problem)]
+    net, kind, lengths = problem.net, problem.kind, problem.lengths
+    names = {"layer": _with_parameters(kind, net), "x": torch.from_numpy(problem.x)}
+    if net.output_size is not None:
+        names["readout"] = _readout(net)
+
+        def results(value):
+            y, state = value
+            return sequence_results((y.numpy(), _arrays(state)))
+
+        return [_forward(kind, "[(readout(y[-1]), state) for y, state in [layer(x)]][0]",
+                         names, results)]
+    if lengths is None:
+        forms = [_forward(kind, "layer(x)", names, sequence_results)]
+        return [*forms, _sequence_by_hand(problem)] if problem.simple else forms
+    return _unequal(problem, names)
 
 
-def _sequence_module(problem):
-    layer = _with_parameters(problem.kind, problem.net)
-    names = {"layer": layer, "x": torch.from_numpy(problem.x)}
-    return _forward(problem.kind, "layer(x)", names, sequence_results)
+def _unequal(problem, names):
+    """Packed; or, where that gives the same, padded, with what is too much cut off untimed."""
+    kind, lengths = problem.kind, torch.from_numpy(problem.lengths)
+    pack, pad = torch.nn.utils.rnn.pack_padded_sequence, torch.nn.utils.rnn.pad_packed_sequence
+    layer = names["layer"]
+
+    def packed(x):
+        y, state = layer(pack(x, lengths, enforce_sorted=False))
+        return pad(y, total_length=len(x))[0], state
+
+    names["packed"] = packed
+    forms = [_forward("packed", "packed(x)", names, sequence_results)]
+    if kind != "LSTM" and not problem.net.bidirectional and problem.net.num_layers == 1:
+        def results(value):
+            y = np.array(value[0])
+            last = y[problem.lengths - 1, np.arange(len(lengths))][None]
+            y[np.arange(len(y))[:, None] >= problem.lengths] = 0
+            return sequence_results((y, last))
+
+        forms.append(_forward("padded", "layer(x)", names, results))
+    return forms
 
 
 def _sequence_by_hand(problem):
@@ -96,13 +131,10 @@ def _sequence_by_hand(problem):
 
 def training(problem):
     net, kind = problem.net, problem.kind
-    layer = _with_parameters(kind, net)
-    readout = torch.nn.Linear(net.hidden_size, net.output_size, dtype=_dtype(net))
-    _copy(net.parameters["W_hy"].T, readout.weight)
-    _copy(net.parameters["b_y"], readout.bias)
-    tokens, targets = torch.from_numpy(problem.x), torch.from_numpy(problem.targets).reshape(-1)
-    # made once: a gift to PyTorch, whose layers take no tokens
-    x = torch.nn.functional.one_hot(tokens, net.input_size).to(_dtype(net))
+    layer, readout = _with_parameters(kind, net), _readout(net)
+    x, targets = torch.from_numpy(problem.x), torch.from_numpy(problem.targets).reshape(-1)
+    if x.ndim == 2:  # made once: a gift to PyTorch, whose layers take no tokens
+        x = torch.nn.functional.one_hot(x, net.input_size).to(_dtype(net))
     parameters = [*layer.parameters(), *readout.parameters()]
 
     def train():
@@ -119,18 +151,65 @@ def training(problem):
         found = {
             "loss": loss.item(),
             **{name: each.detach().numpy() for name, each in state_results(state).items()},
-            "W_xh_l0": layer.weight_ih_l0.grad.T.numpy(),
-            "W_hh_l0": layer.weight_hh_l0.grad.T.numpy(),
-            "b_h_l0": layer.bias_ih_l0.grad.numpy(),
             "W_hy": readout.weight.grad.T.numpy(),
             "b_y": readout.bias.grad.numpy(),
         }
-        if kind == "GRU":
-            found["b_hn_l0"] = layer.bias_hh_l0.grad[2 * net.hidden_size :].numpy()
+        for name, parameter in layer.named_parameters():
+            what, place = name.split("_l")
+            found[f"{NAMES[what]}_l{place}"] = parameter.grad.numpy().T
+        for name in [name for name in found if name.startswith("b_hn")]:
+            found[name] = found[name][2 * net.hidden_size :]
+            if kind != "GRU":
+                del found[name]  # the second bias, which crnn has not
         return found
 
     names = {"train": train, "set_grad_enabled": torch.set_grad_enabled}
     return [Rival(kind, "train()", names, results, setup="set_grad_enabled(True)")]
+
+
+def streams(problem):
+    """All states in one array: those of the streams are taken from it, and put back."""
+    kind, (number, chosen) = problem.kind, problem.settings
+    cell = _with_parameters(f"{kind}Cell", problem.net)
+    x, chosen = torch.from_numpy(problem.x), torch.from_numpy(chosen)
+    states = torch.zeros(1 + (kind == "LSTM"), number, problem.net.hidden_size, dtype=x.dtype)
+
+    def step(x):
+        before = states[:, chosen]
+        state = cell(x, (before[0], before[1]) if kind == "LSTM" else before[0])
+        for all_states, now in zip(states, state if kind == "LSTM" else (state,), strict=True):
+            all_states[chosen] = now
+        return state
+
+    def results(state):
+        return {"y": state_results(state)["h"].numpy()}
+
+    return [_forward(f"{kind}Cell", "step(x)", {"step": step, "x": x}, results)]
+
+
+def writing(problem):
+    net, (_, length, temperature) = problem.net, problem.settings
+    layer, readout = _with_parameters(problem.kind, net), _readout(net)
+    one_hot = torch.eye(net.input_size, dtype=_dtype(net))
+
+    def write():
+        token, state, written = 0, None, []
+        for _ in range(length):
+            h, state = layer(one_hot[token : token + 1], state)
+            y = readout(h[0])
+            if temperature:
+                token = int(torch.multinomial(torch.softmax(y / temperature, 0), 1))
+            else:
+                token = int(y.argmax())
+            written.append(token)
+        return written
+
+    return [_forward(problem.kind, "write()", {"write": write}, lambda all: {"symbols": all})]
+
+
+def fit(problem):
+    layer, readout = _with_parameters(problem.kind, problem.net), _readout(problem.net)
+    return [loop(problem, layer, readout)]
 
 
 def peak(dtype):
@@ -155,16 +234,33 @@ def _with_parameters(name, net):
 
     Its second bias is 0, but for a GRU's candidate.
     """
-    suffix = "" if name.endswith("Cell") else "_l0"
-    module = getattr(torch.nn, name)(net.input_size, net.hidden_size, dtype=_dtype(net))
-    _copy(net.parameters["W_xh_l0"].T, getattr(module, f"weight_ih{suffix}"))
-    _copy(net.parameters["W_hh_l0"].T, getattr(module, f"weight_hh{suffix}"))
-    _copy(net.parameters["b_h_l0"], getattr(module, f"bias_ih{suffix}"))
-    second = getattr(module, f"bias_hh{suffix}")
-    torch.nn.init.zeros_(second)
-    if "b_hn_l0" in net.parameters:
-        _copy(net.parameters["b_hn_l0"], second[2 * net.hidden_size :])
+    cell, options = name.endswith("Cell"), {"dtype": _dtype(net)}
+    if not cell:
+        options |= {"num_layers": net.num_layers, "bidirectional": net.bidirectional}
+    module = getattr(torch.nn, name)(net.input_size, net.hidden_size, **options)
+    for number, layer in enumerate(layers(net)):
+        for each in layer:
+            suffix = "" if cell else f"_l{number}{'_reverse' * each.backwards}"
+            _copy(each.W_xh.T, getattr(module, f"weight_ih{suffix}"))
+            _copy(each.W_hh.T, getattr(module, f"weight_hh{suffix}"))
+            _copy(each.b_h, getattr(module, f"bias_ih{suffix}"))
+            second = getattr(module, f"bias_hh{suffix}")
+            torch.nn.init.zeros_(second)
+            if each.b_hn is not None:
+                _copy(each.b_hn, second[2 * net.hidden_size :])
     return module
+
+
+def _readout(net):
+    width = net.hidden_size * (1 + net.bidirectional)
+    readout = torch.nn.Linear(width, net.output_size, dtype=_dtype(net))
+    _copy(net.parameters["W_hy"].T, readout.weight)
+    _copy(net.parameters["b_y"], readout.bias)
+    return readout
+
+
+def _arrays(state):
+    return tuple(each.numpy() for each in state) if isinstance(state, tuple) else state.numpy()
 
 
 def _copy(array, parameter):

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.no_backend
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 KINDS, TASKS = ("RNN", "GRU", "LSTM"), ("step", "sequence", "training")
-PEERS = ("numba", "jax", "onnxruntime", "torch")
-NEEDED = {"numba": "scipy", "onnxruntime": "onnx"}  # beside the package itself
+PEERS = ("numba", "jax", "onnxruntime", "openvino", "tract", "torch")
+NEEDED = {"numba": "scipy", **dict.fromkeys(PEERS[2:5], "onnx")}  # beside the package itself
 HIDDEN = "raise ImportError('hidden by the test')\n"
 SABOTAGE = """
 import runpy, sys
@@ -104,7 +104,7 @@ def test_quick_run(python, tmp_path, dtype):
     for key in ("version", "instruction_set", "processor", "python", "numpy"):
         assert about[key] in first
     assert list(about["missing"]) == list(PEERS)
-    for name in ("Numba", "JAX", "ONNX Runtime", "PyTorch"):
+    for name in ("Numba", "JAX", "ONNX Runtime", "OpenVINO", "tract", "PyTorch"):
         assert f"{name} is left out: " in result.stdout
 
 
@@ -131,7 +131,7 @@ def test_a_peer_takes_part(python, tmp_path, peer):
     result = python(BENCH / "run.py", *arguments, peers=[peer])
     report = check_run(result, written, ["crnn", "numpy", peer])
     assert report["about"]["packages"][peer] in result.stdout.splitlines()[0]
-    tasks = TASKS[:2] if peer == "onnxruntime" else TASKS
+    tasks = TASKS[:2] if NEEDED.get(peer) == "onnx" else TASKS
     taken = [cell for cell in report["cells"] if peer in cell["rivals"]]
     assert kinds_and_tasks(taken) == {(kind, task) for kind in KINDS for task in tasks}
 
@@ -153,7 +153,7 @@ def test_two_threads(python, tmp_path):
     assert result.returncode == 0, result.stderr
     report = json.loads(written.read_text())["two_threads"]
     assert report["about"]["threads"] == 2
-    assert [cell["kind"] for cell in report["cells"]] == [*KINDS]
+    assert [cell["kind"] for cell in report["cells"]] == ["RNN", *KINDS]
     for cell in report["cells"]:
         assert cell["one_thread"]["median_us"] > 0
         assert list(cell["rivals"]) == ["crnn", "numpy"]
@@ -188,9 +188,53 @@ def test_a_planted_difference_ends_the_run(python, kind, method, change, named):
     [
         (("--tasks", "step,leap"), "no task leap; there are step, sequence, training"),
         (("--cells", "rnn,mgu"), "no cell mgu; there are rnn, gru, lstm"),
+        (("--regimes", "gap"), "no regime gap; there are sizes, layers, "),
     ],
 )
 def test_unknown_names(python, arguments, told):
     result = python(BENCH / "run.py", *arguments)
     assert result.returncode == 2
     assert told in result.stderr
+
+
+@pytest.mark.slow
+def test_every_regime(tmp_path):
+    """With all that is installed, and what was measured is added to what is in the file."""
+    written = tmp_path / "out.json"
+    for regimes in ("sizes,layers", "all"):
+        result = subprocess.run(
+            [sys.executable, BENCH / "run.py", "--quick", "--threads", "1", "--regimes", regimes,
+             "--json", written],
+            cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False,
+        )
+        assert result.returncode == 0, result.stderr
+    cells = json.loads(written.read_text())["one_thread"]["cells"]
+    places = [json.dumps([cell["table"], cell["sizes"], cell["dtype"]]) for cell in cells]
+    assert len(set(places)) == len(places)
+    program = "import regimes, run; print(*regimes.REGIMES, 'start', *run.REGIMES, sep='\n')"
+    names = subprocess.run([sys.executable, "-c", program], cwd=BENCH, capture_output=True,
+                           text=True, check=True).stdout.splitlines()
+    assert names[: len(names) // 2] == names[len(names) // 2 :]
+    measured = {cell["regime"] for cell in cells}
+    missing = set() if hasattr(crnn.RNN, "compress") else {"lower precision"}
+    assert measured == set(names) - missing
+    result = subprocess.run([sys.executable, BENCH / "tables.py", written], capture_output=True,
+                            text=True, check=True)
+    assert f"| {crnn.build_info()['instruction_set']}: fastest in |" in result.stdout
+    assert "| layers | " in result.stdout
+
+
+@pytest.mark.slow
+def test_held_to_avx2(tmp_path):
+    if "avx2" not in crnn.build_info()["available"]:
+        pytest.skip("this processor has no AVX2")
+    written = tmp_path / "out.json"
+    result = subprocess.run(
+        [sys.executable, BENCH / "run.py", "--quick", "--threads", "1", "--tasks", "step", "--isa",
+         "avx2", "--json", written],
+        cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    about = json.loads(written.read_text())["one_thread"]["about"]
+    assert about["instruction_set"] == "avx2"
+    assert not {"onnxruntime", "openvino", "tract"} & set(about["packages"])

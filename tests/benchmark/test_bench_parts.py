@@ -129,7 +129,7 @@ def test_work_in_other_threads_counts(bench):
 
 def test_load_of_others(bench):
     load = bench("measure").OthersLoad()
-    time.sleep(0.05)
+    time.sleep(0.3)  # the system counts in hundredths of a second
     processors = load.processors()
     if processors is None:
         pytest.skip("this system does not tell")
@@ -205,6 +205,19 @@ def test_operations(bench, kind, blocks, task, sizes, recurrent, readout):
     assert work.weights == blocks * (40 if task == "step" else 25)
 
 
+def test_work_of_layers_and_directions(bench):
+    """By hand: T = 7 steps of B = 2, 3 inputs, H = 5, two layers of a GRU in two directions."""
+    tasks = bench("tasks")
+    work = tasks.sequence_work("GRU", T=7, B=2, I=3, H=5, L=2, D=2)
+    first, second, state = 2 * 14 * 3 * 15, 2 * 14 * 10 * 15, 2 * 14 * 5 * 15
+    assert work == (75, [(first, 0), (state, 7)] * 2 + [(second, 0), (state, 7)] * 2)
+    training = tasks.training_work("GRU", T=7, V=4, B=2, H=5, L=2, D=2)  # tokens are no product
+    others = 2 * 3 * second + 4 * state + 2 * 14 * 3 * 10 * 4
+    assert training == (75, [(state, 7)] * 8 + [(others, 0)])
+    unequal = tasks.sequence_work("RNN", T=6, B=3, I=3, H=5, shortest=2)  # 2, 4 and 6 steps
+    assert unequal == (25, [(2 * 12 * 15, 0), (2 * 12 * 25, 6)])
+
+
 @pytest.mark.parametrize(("H", "us"), [(64, 0.06), (128, 0.65), (256, 2.0), (512, 17), (1024, 65)])
 def test_limit_of_the_machine_of_the_goals(bench, H, us):
     limits, tasks = bench("limits"), bench("tasks")
@@ -216,8 +229,8 @@ def test_no_goal_is_beyond_the_limit(bench):
 
     By up to 9 % beyond what steps in a table of speeds say are three goals of GRU and LSTM.
     """
-    limits, tasks = bench("limits"), bench("tasks")
-    cells = tasks.cells(tasks.TASKS, quick=False)
+    limits, regimes, tasks = bench("limits"), bench("regimes"), bench("tasks")
+    cells = regimes.cells(tasks.TASKS, quick=False)
     kinds = [cell.kind for cell in cells]
     assert [kinds.count(kind) for kind in ("RNN", "GRU", "LSTM")] == [46, 21, 21]
     for cell in cells:
@@ -227,8 +240,7 @@ def test_no_goal_is_beyond_the_limit(bench):
 
 @pytest.mark.parametrize("quick", [False, True])
 def test_cells_of_some_tasks_and_kinds(bench, quick):
-    tasks = bench("tasks")
-    chosen = tasks.cells(["step", "training"], quick, ["GRU", "LSTM"])
+    chosen = bench("regimes").cells(["step", "training"], quick, ["GRU", "LSTM"])
     assert {(cell.kind, cell.task.name) for cell in chosen} == {
         (kind, name) for kind in ("GRU", "LSTM") for name in ("step", "training")
     }
@@ -250,7 +262,7 @@ def made_up_cell(**ratios):
     return {
         "kind": "RNN", "task": "step", "table": "Step", "line": "H=16", "unit": "us", "unit_us": 1,
         "sizes": {"I": 16, "H": 16}, "rivals": rivals, "goal_us": 90, "goal_here_us": 110,
-        "limit": {"reached": 0.5, "peak": "product", "read": None},
+        "limit": {"reached": 0.5, "peak": "product", "read": None}, "regime": "sizes",
     }
 
 
@@ -284,6 +296,40 @@ def test_two_threads_table(bench):
         "| RNN step I=16 H=16 | 0.19 | 1.90x | **0.10** | 0.30 (3.00x) | 0.1 |",
         "| RNN step I=16 H=16 | 0.19 | 1.20x | 0.10 | **0.050 (0.50x)** | - |",
     ]
+
+
+def test_regimes_beside_each_other(bench):
+    tables = bench("tables")
+    cells = [made_up_cell(numpy=3, numba=0.8), made_up_cell(numpy=2), made_up_cell(numba=4)]
+    reports = [
+        {"about": {"instruction_set": "avx512"}, "cells": cells},
+        {"about": {"instruction_set": "avx2"}, "cells": [{**cells[1], "regime": "layers"}]},
+    ]
+    lines = tables.by_regimes(reports)
+    assert "| sizes | 2 of 3 | 2.00x | 0.80x (Numba) | - | - | - |" in lines
+    assert "| layers | - | - | - | 1 of 1 | 2.00x | 2.00x (NumPy) |" in lines
+    assert lines[-1] == "| avx512 | RNN step I=16 H=16 | 100 us | Numba | 0.80x | 50% |"
+
+
+def test_what_is_measured_again_is_replaced(bench):
+    def report(version, *sizes):
+        cells = [{"kind": "RNN", "sizes": {"H": H}, "by": version} for H in sizes]
+        return {"one_thread": {"about": version, "cells": cells}}
+
+    together = bench("run").added(report(1, 16, 32), report(2, 32, 64))
+    assert together["one_thread"]["about"] == 2
+    found = [(cell["sizes"]["H"], cell["by"]) for cell in together["one_thread"]["cells"]]
+    assert found == [(16, 1), (32, 2), (64, 2)]
+
+
+def test_figure_of_regimes(bench, tmp_path):
+    reports = [made_up_report(["RNN"])["one_thread"] for _ in range(2)]
+    for report, name in zip(reports, ("avx512", "avx2"), strict=True):
+        report["about"]["instruction_set"] = name
+    bench("bars").draw(reports, tmp_path / "regimes.svg")
+    drawn = (tmp_path / "regimes.svg").read_text()
+    for text in ("avx512", "avx2", "sizes"):
+        assert f">{text}</text>" in drawn
 
 
 def test_names_in_the_figure_are_apart_and_in_order(bench):
@@ -325,11 +371,11 @@ def test_figure(bench, tmp_path, ending):
     ids=["an overview of several kinds", "all of one"],
 )
 def test_panels_of_the_figure(bench, kinds, rows):
-    tasks = bench("tasks")
+    names = bench("tasks").TASKS
     cells = [
         {**made_up_cell(numpy=2), "kind": cell.kind, "task": cell.task.name,
          "table": cell.table.title, "sizes": cell.sizes}
-        for cell in tasks.cells(tasks.TASKS, False, kinds)
+        for cell in bench("regimes").cells(names, False, kinds)
     ]
     drawn = bench("figure").layout(cells, [])
     assert [len(row) for row in drawn] == rows
