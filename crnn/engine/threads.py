@@ -9,7 +9,6 @@ import os
 import sys
 
 from crnn.base import checks
-from crnn.engine import processors
 from crnn.kernels import pool
 
 MOST_DIGITS = 18  # of a number in the environment; nobody means one that is longer
@@ -117,6 +116,8 @@ def _default():
             raise ValueError(
                 f"CRNN_NUM_THREADS is {text!r}; a whole number of at least 1 is wanted")
         return number
+    from crnn.engine import processors  # and pathlib, only when there is something to compute
+
     # OpenMP's is a list with a number for each level of nesting; it is not ours to refuse
     outermost, _, _ = os.environ.get("OMP_NUM_THREADS", "").partition(",")
     return _number(outermost.strip()) or processors.available()

@@ -7,7 +7,6 @@ import contextlib
 import errno
 import os
 import re
-import secrets
 import stat
 import time
 from collections.abc import Iterator
@@ -54,7 +53,7 @@ def write_bytes(path: PathLike, data: bytes, mode: int = 0o666) -> None:
     with contextlib.suppress(FileNotFoundError):
         mode &= os.stat(target).st_mode
     _sweep(folder, name)
-    temporary = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.tmp")
+    temporary = os.path.join(folder, f".{name}.{os.urandom(8).hex()}.tmp")
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         _fill(os.open(temporary, flags, mode), data)

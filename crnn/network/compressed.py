@@ -8,7 +8,6 @@ from crnn.base import checks
 from crnn.base.compression import FORMATS, rounded, stored
 from crnn.base.layers import parameter_shapes
 from crnn.kernels.memory import aligned_empty
-from crnn.network.compression_report import report_of
 from crnn.network.network import Network
 from crnn.network.parameters import FixedParameters, Layout
 
@@ -70,6 +69,8 @@ class Trainable(Network):
         >>> y.shape
         (7, 4, 3)
         """
+        from crnn.network.compression_report import report_of
+
         form = checks.choice(format, "format", FORMATS)
         if self.dtype.kind != "f":
             raise ValueError(

@@ -9,7 +9,6 @@ import numpy as np
 from crnn.base import checks
 from crnn.base.backends import choose_backend
 from crnn.base.layers import CellKind, ReadoutSpec, network_layers
-from crnn.layers import GRU, LSTM, RNN, Dense, Dropout
 
 NONLINEARITIES = ("tanh", "relu")
 MOST_LAYERS = 1000  # the names alone of 2**40 layers would fill memory
@@ -29,7 +28,6 @@ KINDS = {
     "GRU": CellKind("GRU", gates=3, has_gates=True, separate_candidate=True),
     "LSTM": CellKind("LSTM", gates=4, has_gates=True, has_c=True),
 }
-DESCRIBED = {"RNN": RNN, "GRU": GRU, "LSTM": LSTM}
 OPTIONS = {  # each cell's own: names in files, and the fields of `CellKind` that hold them
     "RNN": {"nonlinearity": "nonlinearity"},
     "GRU": {"reset_after": "reset_after", "candidate": "nonlinearity"},
@@ -121,7 +119,9 @@ class Configuration:
     @property
     def described(self):
         """The layers and the readout, as a `crnn.Sequential` would be told them."""
-        describe, layers = DESCRIBED[self.kind.cell], []
+        from crnn.layers import GRU, LSTM, RNN, Dense, Dropout
+
+        describe, layers = {"RNN": RNN, "GRU": GRU, "LSTM": LSTM}[self.kind.cell], []
         for size in self.hidden_sizes:
             if layers and self.dropout:
                 layers.append(Dropout(self.dropout))

@@ -1,4 +1,8 @@
-"""What all networks share, whatever their cell: parameters, passes, steps, copies, files."""
+"""What all networks share, whatever their cell: parameters, passes, steps, copies, files.
+
+What writes files, for itself and for other programs, is imported where it is used: most programs do
+without.
+"""
 
 import contextlib
 import contextvars
@@ -15,9 +19,6 @@ from crnn.base.sequences import Lookout, valid_steps
 from crnn.base.weights import ERROR, weighting
 from crnn.engine import compiled, textbook
 from crnn.engine.masking import MaskedEngine
-from crnn.exchange import c_header, keras, onnx_writing, torch_arrays
-from crnn.exchange.description import Description
-from crnn.files import kinds
 from crnn.kernels.memory import aligned_empty
 from crnn.network.arranged import ArrangedPasses, ArrangedTape
 from crnn.network.initialization import METHODS, initialize
@@ -203,6 +204,8 @@ class Network:
 
         Its parameters are the network's own: read-only views.
         """
+        from crnn.exchange.description import Description
+
         own = self._configuration
         return Description(
             own.input_size, list(own.described), dict(self.parameters), skip=own.skip,
@@ -240,6 +243,8 @@ class Network:
                 keras.layers.Dense(2)])
             model.set_weights(net.to_keras())
         """
+        from crnn.exchange import keras
+
         return keras.to_arrays(self.description())
 
     def to_torch(self, names=None, *, initial_state=None):
@@ -282,6 +287,8 @@ class Network:
 
             module.load_state_dict({name: torch.tensor(each) for name, each in state.items()})
         """
+        from crnn.exchange import torch_arrays
+
         return torch_arrays.state_dict(self.description(), names, initial_state)
 
     def to_onnx(self, path, *, opset=14, state=None):
@@ -330,6 +337,8 @@ class Network:
         >>> [each.name for each in graph.input], [each.name for each in graph.output]
         (['x', 'h_0', 'c_0'], ['y', 'h_n', 'c_n'])
         """
+        from crnn.exchange import onnx_writing
+
         onnx_writing.write(path, self.description(), opset, state)
 
     @classmethod
@@ -817,6 +826,8 @@ class Network:
         OSError
             If it cannot be written. A file that was there is then still there.
         """
+        from crnn.files import kinds
+
         if not isinstance(metadata, Mapping | None):
             raise TypeError(
                 f"metadata is a {type(metadata).__name__}; a dict of str to str is wanted")
@@ -865,6 +876,8 @@ class Network:
         >>> [line for line in lines if "model_step(" in line][1]
         'static inline void model_step(model_state *state, const float *x, float *y)'
         """
+        from crnn.exchange import c_header
+
         c_header.write(path, self.description(), name, weights, tokens)
 
     def stored(self):

@@ -14,7 +14,6 @@ from crnn.base.sequences import (
     public_state,
     state_batch_size,
 )
-from crnn.files import container, kinds
 from crnn.files.disk import FormatError
 
 
@@ -152,6 +151,8 @@ class Stream:
         >>> bool((again.step(np.ones(3)) == stream.step(np.ones(3))).all())
         True
         """
+        from crnn.files import kinds
+
         arrays = [each for states in self._stepper.state for each in states]
         wrong = [row for each in arrays for row in np.flatnonzero(~np.isfinite(each).all(-1))]
         if wrong:
@@ -180,6 +181,8 @@ class Stream:
         OSError
             If it cannot be read.
         """
+        from crnn.files import container, kinds
+
         content = kinds.read(path, kinds.STATE)
         found, own = content.header["state"], self._account()
         if not isinstance(found, dict):

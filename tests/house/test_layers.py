@@ -49,7 +49,7 @@ OF_ONE = {"sklearn": {"sklearn", "joblib"}, "mpi": {"mpi4py"}}  # which nothing 
 FORBIDDEN = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal",
              "torch", "tensorflow", "keras", "jax", "code", "runpy"}
 WORKERS = {"joblib.Parallel", "joblib.delayed", "joblib.effective_n_jobs"}  # which read no files
-CLOSED_LISTS = {"base.backends", "reference"}  # that import a module whose name is in one
+CLOSED_LISTS = {"__init__", "base.backends", "reference"}  # which have modules imported by them
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 
 
