@@ -75,12 +75,7 @@ class Engine:
 
         ``last_only`` asks for each sequence's last outputs only: then y has no axis for steps.
         """
-        plan = self._plans.take_latest("infer")
-        if (
-            plan is None or lengths is not None or plan.question.last_only != last_only
-            or not plan.arguments.take(x, None, state)
-        ):
-            plan = self._plan_for("infer", plan, x, None, state, lengths, last_only=last_only)
+        plan = self._plan_for("infer", x, None, state, lengths, last_only=last_only)
         y, last = plan.infer(), plan.arguments.public()
         self._plans.give_back(plan)
         if last_only:
@@ -89,9 +84,7 @@ class Engine:
 
     def forward(self, x, state, lengths):
         """Run over a whole sequence, with dropout; return y, the last state, and the tape."""
-        plan = self._plans.take_latest("forward")
-        if plan is None or lengths is not None or not plan.arguments.take(x, None, state):
-            plan = self._plan_for("forward", plan, x, None, state, lengths)
+        plan = self._plan_for("forward", x, None, state, lengths)
         q, lengths = plan.question, plan.arguments.given_lengths
         y, masks = self._dropout.run(
             lambda masks: (plan.forward(masks), masks), q.steps, q.batch)
@@ -130,11 +123,7 @@ class Engine:
 
     def loss(self, x, targets, state, loss, reduction, lengths, weighting=None):
         """Return the loss over a whole sequence, and the last state; no tape is kept."""
-        plan = self._plans.take_latest("loss")
-        if weighting is not None or not self._try_to_take(
-                plan, x, targets, state, loss, reduction, lengths, False):
-            plan = self._plan_for("loss", plan, x, targets, state, lengths, loss, reduction,
-                                  weighting)
+        plan = self._plan_for("loss", x, targets, state, lengths, loss, reduction, weighting)
         value, last = plan.loss(), plan.arguments.public()
         self._plans.give_back(plan)
         return value, last
@@ -146,11 +135,8 @@ class Engine:
 
         ``wants_x`` asks for the gradient of x, too.
         """
-        plan = self._plans.take_latest("train")
-        if weighting is not None or not self._try_to_take(
-                plan, x, targets, state, loss, reduction, lengths, wants_x):
-            plan = self._plan_for("train", plan, x, targets, state, lengths, loss, reduction,
-                                  weighting, wants_x)
+        plan = self._plan_for("train", x, targets, state, lengths, loss, reduction, weighting,
+                              wants_x)
         gradients, dx = self.parameters.new_gradients(), self._new_dx(plan.question, wants_x)
         q, vector = plan.question, gradients.vector
         value = self._dropout.run(
@@ -202,36 +188,36 @@ class Engine:
 
     # --- plans ----------------------------------------------------------------------------------
 
-    def _try_to_take(self, plan, x, targets, state, loss, reduction, lengths, wants_x):
-        """Have a plan take the arguments as they are; return whether it could."""
-        if plan is None or lengths is not None:
-            return False
-        q, loss = plan.question, LOSSES.get(loss) if type(loss) is str else loss
-        return (
-            loss is not None and loss is plan.asked_loss
-            and isinstance(reduction, str) and reduction in REDUCTIONS and targets is not None
-            and (wants_x and not q.is_tokens) == q.wants_x
-            and plan.arguments.take(
-                x, targets, state,
-                self.output_size // q.blocks * loss.terms if reduction == "mean" else 0,
-                loss.numbers)
-            and (loss.name != "sigmoid" or plan.arguments.targets_are_probabilities())
-        )
-
     def _plan_for(
-        self, kind, latest, x, targets, state, lengths, loss="", reduction="sum", weighting=None,
-        wants_x=False, last_only=False,
+        self, kind, x, targets, state, lengths, loss=NO_OBJECTIVE.loss, reduction="sum",
+        weighting=None, wants_x=False, last_only=False,
     ):
-        """Return a plan that has taken the arguments, after they are checked and converted."""
-        if latest is not None:
-            latest.arguments.let_go()  # of what it had taken before it refused the rest
-            self._plans.put_aside(latest)
+        """Return a plan that has taken the arguments, if need be checked and converted."""
+        named = LOSSES.get(loss) if type(loss) is str else loss
+        is_reduction = isinstance(reduction, str) and reduction in REDUCTIONS
+        if is_reduction and isinstance(named, Loss) and weighting is None:
+            given = x, targets, state, lengths, named, reduction, wants_x, last_only
+            plan = self._plans.take_latest(kind)
+            if plan is not None and plan.take(*given):
+                return plan
+            self._put_aside(plan)
+            plan = self._plans.take(Question.of_arrays(
+                kind, x, targets, named, last_only, wants_x))
+            if plan is not None and plan.take(*given):
+                return plan
+            self._put_aside(plan)
         sequence = self._sequence(x, state, lengths)
         if kind in ("infer", "forward"):
             check_last(last_only, self.skip)
             return self._plan_of(kind, sequence, NO_OBJECTIVE._replace(last_only=last_only))
         objective = self._objective(loss, targets, sequence, reduction, weighting)
         return self._plan_of(kind, sequence, objective, wants_x)
+
+    def _put_aside(self, plan):
+        """Keep a plan that has refused what it was given."""
+        if plan is not None:
+            plan.arguments.let_go()  # of what it had taken before
+            self._plans.put_aside(plan)
 
     def _sequence(self, x, state, lengths):
         sequence = checked_sequence(x, state, lengths, self.layers, self._dtype, self.lookout)
@@ -256,10 +242,12 @@ class Engine:
             tokens = sequence.x if question.is_tokens else None
             classes = objective.targets if question.loss == "softmax" else None
             plan = Plan(self._kernels, self.weights, question, tokens, classes)
-        plan.asked_loss = None if objective.last_only else objective.loss
+        targets = objective.targets
+        if targets is not None:  # in the caller's form
+            shape = (() if objective.last_only else (sequence.steps,)) + sequence.batch
+            targets = targets.reshape(*shape, *targets.shape[2:])
         taken = plan.arguments.take(
-            sequence.unbatch(sequence.x), sequence.unbatch(objective.targets), None, 0,
-            objective.loss.numbers)
+            sequence.unbatch(sequence.x), targets, None, numbers=objective.loss.numbers)
         if not taken:
             raise RuntimeError("an array that was checked does not fit its plan")
         plan.arguments.put(sequence.lengths, objective.weights, objective.scale)

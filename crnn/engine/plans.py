@@ -53,6 +53,20 @@ class Question(NamedTuple):
     def goes_back(self):
         return self.kind in ("train", "backward")
 
+    @classmethod
+    def of_arrays(cls, kind, x, targets, loss, last_only, wants_x):
+        """Return the question that arrays ask if they fit; None of what is no array."""
+        if type(x) is not np.ndarray or not 0 < x.ndim < 4:
+            return None
+        is_tokens = x.dtype.kind in "iu" and x.ndim < 3
+        batched = x.ndim + is_tokens == 3
+        if targets is not None:
+            if type(targets) is not np.ndarray:
+                return None
+            last_only = targets.ndim - (loss.name != "softmax") == batched
+        return cls(kind, len(x), x.shape[1] if batched else 1, batched, is_tokens, loss.name,
+                   loss.blocks, last_only, wants_x and not is_tokens)
+
 
 def block_steps(weights, question):
     """Return how many time steps a block has."""
@@ -124,8 +138,6 @@ class Plan:
     question : Question
     arguments : kernels.PassArguments
         Takes what the pass is given, and holds what it gives.
-    asked_loss : Loss or None
-        Of the last pass, which the next one need not look up; None of last outputs only.
     tape : weakref.ref of Tape, or None
         Of the last pass forward.
     ways_back : list of Plan
@@ -136,7 +148,6 @@ class Plan:
 
     def __init__(self, kernels, weights, question, x=None, classes=None, filled=None):
         self.question, self.is_counted, self.tape, self.ways_back = question, False, None, []
-        self.asked_loss = None
         self._changes = weights.changes.item()  # of what changes from here on, nothing is missed
         self._memory = Memory(weights.dtype)
         self._kernels, self._weights = kernels, weights
@@ -169,6 +180,17 @@ class Plan:
         return self.tape is not None and self.tape() is not None
 
     # --- passes ---------------------------------------------------------------------------------
+
+    def take(self, x, targets, state, lengths, loss, reduction, wants_x, last_only):
+        """Take the arguments of a pass as they are; return whether it could."""
+        q = self.question
+        if (q.loss, q.blocks, q.wants_x) != (loss.name, loss.blocks, wants_x and not q.is_tokens):
+            return False
+        if (targets is None) == bool(q.loss) or (targets is None and q.last_only != last_only):
+            return False
+        terms = 0 if reduction == "sum" else self._weights.output_size // q.blocks * loss.terms
+        return self.arguments.take(x, targets, state, lengths, terms, loss.numbers) and (
+            q.loss != "sigmoid" or self.arguments.targets_are_probabilities())
 
     def infer(self):
         """Run without a tape; return y."""
@@ -283,7 +305,7 @@ class Plan:
             self._classes = self._memory.own(classes, self._output_steps, q.batch)
         states, gradients, joined = self._new_states(q.has_tape)
         return self._kernels.PassArguments(
-            w, q.steps, q.batch, q.batched, self._x, self._classes, self._losses,
+            w, q.steps, q.batch, q.batched, q.last_only, self._x, self._classes, self._losses,
             w.output_size // q.blocks, states, gradients, joined,
         )
 

@@ -64,7 +64,7 @@ from crnn.kernels.pool cimport (
     unlock_packing,
 )
 
-from crnn.kernels.memory import aligned_zeros
+from crnn.kernels.memory import aligned_empty, aligned_zeros
 
 cnp.import_array()
 

@@ -28,6 +28,8 @@ cdef class PassArguments:
     steps, batch : int
     batched : bool
         Whether arguments have an axis for the batch.
+    last_only : bool
+        Whether targets are for each sequence's last outputs only.
     x : ndarray of intp (T, B), of floats (T, B, I), or None
         Where tokens, or floats, are copied to; None: x is floats, which are held.
     classes : ndarray of intp (T or 1, B), or None
@@ -49,6 +51,7 @@ cdef class PassArguments:
 
     cdef readonly Py_ssize_t steps, batch
     cdef readonly bint batched
+    cdef bint last_only
     cdef Py_ssize_t inputs, outputs
     cdef readonly list states, gradients
     cdef object joined
@@ -73,8 +76,8 @@ cdef class PassArguments:
     cdef double scale
     cdef list held
 
-    def __cinit__(self, weights, Py_ssize_t steps, Py_ssize_t batch, bint batched, x, classes,
-                  losses, Py_ssize_t targets, list states, *rest):
+    def __cinit__(self, weights, Py_ssize_t steps, Py_ssize_t batch, bint batched, bint last_only,
+                  x, classes, losses, Py_ssize_t targets, list states, *rest):
         self.masks = <const unsigned char **> PyMem_Calloc(len(weights.specs), sizeof(void *))
         self.places = <real **> PyMem_Calloc(4 * len(states), sizeof(void *))
         self.hidden = <Py_ssize_t *> PyMem_Calloc(len(states), sizeof(Py_ssize_t))
@@ -86,10 +89,11 @@ cdef class PassArguments:
         PyMem_Free(self.places)
         PyMem_Free(self.hidden)
 
-    def __init__(self, weights, Py_ssize_t steps, Py_ssize_t batch, bint batched, x, classes,
-                 losses, Py_ssize_t targets, list states, list gradients, joined):
+    def __init__(self, weights, Py_ssize_t steps, Py_ssize_t batch, bint batched, bint last_only,
+                 x, classes, losses, Py_ssize_t targets, list states, list gradients, joined):
         cdef Py_ssize_t k
-        self.steps, self.batch, self.batched = steps, batch, batched
+        self.steps, self.batch = steps, batch
+        self.batched, self.last_only = batched, last_only
         self.inputs, self.outputs = weights.input_size, weights.output_size
         is_tokens = x is not None and x.ndim == 2
         self.tokens, self.own_x = x if is_tokens else None, None if is_tokens else x
@@ -124,20 +128,22 @@ cdef class PassArguments:
 
     # --- what is ready is taken -------------------------------------------------------------------
 
-    def take(self, x, targets, state, Py_ssize_t terms=0, numbers=None):
-        """Take x, targets (or None) and the state as they are; return False where they do not fit.
+    def take(self, x, targets, state, lengths=None, Py_ssize_t terms=0, numbers=None):
+        """Take all of them as they are, of which only x need be there; False if they do not fit.
 
         The loss is to be the mean over valid targets, of which each step has so many terms, or for
         0 the sum. ``numbers`` are those of the loss: see `Loss`.
 
         They fit if they are arrays of the right types and shapes, C-contiguous and in range, and
-        the state is None or as the network returns it. Tokens, classes and states are copied, so
-        that what was checked cannot change; floats are held, but for an x that has a place of its
-        own.
+        the state is None or as the network returns it. Tokens, classes, lengths and states are
+        copied, so that what was checked cannot change; floats are held, but for an x that has a
+        place of its own, or steps beyond lengths.
         """
         self.held = []
         self.given_lengths, self.lengths, self.scale = None, NULL, 1
         self.weights, self.numbers = NULL, NULL
+        if lengths is not None and not self.take_lengths(lengths):
+            return False
         if not self.take_x(x):
             return False
         if targets is not None and not self.take_targets(targets, terms):
@@ -147,37 +153,116 @@ cdef class PassArguments:
             self.numbers = <const double *> cnp.PyArray_DATA(numbers)
         return self.take_state(state)
 
-    cdef bint take_x(self, x) except -1:
-        if self.tokens is not None:
-            return self.take_numbers(&self.tokens[0, 0], x, self.steps, 0, self.inputs) >= 0
-        if not is_ready(x, REAL_TYPE):
+    cdef bint take_lengths(self, lengths) except -1:
+        cdef Py_ssize_t b
+        if not (self.batched and is_ready(lengths, cnp.NPY_INTP)
+                and has_shape(lengths, self.batch, 0, False, 0)):
             return False
-        if not has_shape(x, self.steps, self.batch, self.batched, self.inputs):
-            return False
-        self.x_is_sparse = is_sparse(pointer(x), self.steps * self.batch * self.inputs)
-        if self.own_x is None:
-            self.x = x if self.batched else x[:, None]
-            return True
-        self.x = self.own_x
-        if &self.own_x[0, 0, 0] != pointer(x):      # else it lies there already
-            memcpy(&self.own_x[0, 0, 0], pointer(x), cnp.PyArray_NBYTES(x))
+        self.given_lengths = lengths.copy()
+        self.lengths = indices(self.given_lengths)
+        for b in range(self.batch):
+            if not 0 <= self.lengths[b] <= self.steps:
+                return False
         return True
 
-    cdef bint take_targets(self, targets, Py_ssize_t terms) except -1:
-        cdef Py_ssize_t count, steps = self.losses.shape[0]
-        if self.classes is not None:
-            count = self.take_numbers(&self.classes[0, 0], targets, steps, -1, self.outputs)
-            if count < 0:
-                return False
-            self.scale = 1.0 / max(count, 1) if terms else 1
-            return True
-        if not is_ready(targets, REAL_TYPE):
+    cdef bint take_x(self, x) except -1:
+        cdef bint is_tokens = self.tokens is not None
+        if not (is_ready(x, cnp.NPY_INTP if is_tokens else REAL_TYPE) and has_shape(
+                x, self.steps, self.batch, self.batched, 0 if is_tokens else self.inputs)):
             return False
-        if not has_shape(targets, steps, self.batch, self.batched, self.target_size):
-            return False
-        self.targets = targets if self.batched else targets[:, None]
-        self.scale = 1.0 / max(steps * self.batch * terms, 1) if terms else 1
+        if is_tokens:
+            return self.take_numbers(
+                &self.tokens[0, 0], x, self.steps * self.batch, 0, self.inputs)
+        if self.own_x is not None:
+            self.x = self.own_x
+            self.copy_x(&self.own_x[0, 0, 0], pointer(x))
+        elif self.lengths != NULL:
+            copy = aligned_empty((self.steps, self.batch, self.inputs), x.dtype)
+            self.copy_x(pointer(copy), pointer(x))
+            self.x = copy
+        else:
+            self.x = x if self.batched else x[:, None]
+        self.x_is_sparse = is_sparse(&self.x[0, 0, 0], self.steps * self.batch * self.inputs)
         return True
+
+    cdef void copy_x(self, real *own, const real *x) noexcept:
+        # own = x, but 0 beyond lengths: no sum may get what lies there, not a NaN
+        cdef Py_ssize_t t, b, n = self.inputs
+        if own != x:                    # else it lies there already
+            memcpy(own, x, self.steps * self.batch * n * sizeof(real))
+        if self.lengths == NULL:
+            return
+        for b in range(self.batch):
+            for t in range(self.lengths[b], self.steps):
+                memset(own + (t * self.batch + b) * n, 0, n * sizeof(real))
+
+    cdef bint take_targets(self, targets, Py_ssize_t terms) except -1:
+        cdef Py_ssize_t steps = self.losses.shape[0], count = steps * self.batch
+        cdef bint has_classes = self.classes is not None
+        if not (is_ready(targets, cnp.NPY_INTP if has_classes else REAL_TYPE)
+                and self.fits_targets(targets, 0 if has_classes else self.target_size)):
+            return False
+        if has_classes:
+            if not self.take_numbers(&self.classes[0, 0], targets, count, -1, self.outputs):
+                return False
+            count = self.count_classes()
+            terms = min(terms, 1)
+        else:
+            self.targets = self.in_batches(targets)
+            if self.lengths != NULL or self.steps == 0:
+                count = self.weigh_valid()
+        self.scale = 1.0 / max(count * terms, 1) if terms else 1
+        return True
+
+    cdef bint fits_targets(self, targets, Py_ssize_t columns) noexcept:
+        # for every step or, where last_only, without an axis for steps
+        if not self.last_only:
+            return has_shape(targets, self.steps, self.batch, self.batched, columns)
+        if self.batched:
+            return has_shape(targets, self.batch, 0, False, columns)
+        if columns:
+            return has_shape(targets, columns, 0, False, 0)
+        return cnp.PyArray_NDIM(targets) == 0
+
+    cdef in_batches(self, targets):
+        # with all axes (T or 1, B, n)
+        if self.last_only:
+            return targets[None] if self.batched else targets[None, None]
+        return targets if self.batched else targets[:, None]
+
+    cdef inline bint has_target(self, Py_ssize_t t, Py_ssize_t b) noexcept:
+        # whether a sequence is not over at step t or, where last_only, has a step at all
+        cdef Py_ssize_t length = self.steps if self.lengths == NULL else self.lengths[b]
+        return length > (0 if self.last_only else t)
+
+    cdef Py_ssize_t count_classes(self) noexcept:
+        # returns how many are there; those of steps that are over are none
+        cdef Py_ssize_t t, b, count = 0
+        for t in range(self.classes.shape[0]):
+            for b in range(self.batch):
+                if not self.has_target(t, b):
+                    self.classes[t, b] = -1
+                count += self.classes[t, b] >= 0
+        return count
+
+    cdef Py_ssize_t weigh_valid(self) except -1:
+        # gives targets of steps that are over the weight 0; returns how many others there are
+        cdef Py_ssize_t t, b, count = 0
+        cdef double[:, ::1] weights
+        array = aligned_empty((self.losses.shape[0], self.batch), "float64")
+        self.take_weights(array)
+        weights = array
+        for t in range(weights.shape[0]):
+            for b in range(self.batch):
+                weights[t, b] = self.has_target(t, b)
+                count += self.has_target(t, b)
+        return count
+
+    cdef void take_weights(self, weights):
+        # (T or 1, B), or with an axis for each number
+        self.held.append(weights)
+        self.weights = <const double *> cnp.PyArray_DATA(weights)
+        self.weights_each = weights.shape[2] if weights.ndim == 3 else 1
 
     def targets_are_probabilities(self):
         """Return whether all targets are from 0 to 1."""
@@ -190,21 +275,16 @@ cdef class PassArguments:
                 inside &= (targets[i] >= 0) & (targets[i] <= 1)     # of NaN neither is true
         return bool(inside)
 
-    cdef Py_ssize_t take_numbers(
-        self, Py_ssize_t *own, given, Py_ssize_t steps, Py_ssize_t low, Py_ssize_t high
+    cdef bint take_numbers(
+        self, Py_ssize_t *own, given, Py_ssize_t n, Py_ssize_t low, Py_ssize_t high
     ) noexcept:
-        # copies whole numbers and returns how many are at least 0; -1 if one is below low, or high
-        cdef Py_ssize_t i, outside = 0, count = 0
-        if not is_ready(given, cnp.NPY_INTP):
-            return -1
-        if not has_shape(given, steps, self.batch, self.batched, 0):
-            return -1
+        # copies n whole numbers; returns whether all are at least low, and below high
+        cdef Py_ssize_t i, outside = 0
         if own != indices(given):       # else they are the plan's own already
-            memcpy(own, indices(given), steps * self.batch * sizeof(Py_ssize_t))
-        for i in range(steps * self.batch):
+            memcpy(own, indices(given), n * sizeof(Py_ssize_t))
+        for i in range(n):
             outside += not low <= own[i] < high
-            count += own[i] >= 0
-        return -1 if outside else count
+        return outside == 0
 
     cdef bint take_state(self, state) except -1:
         for arrays in self.gradients:
@@ -265,9 +345,7 @@ cdef class PassArguments:
         self.given_lengths, self.lengths = lengths, indices(lengths)
         self.weights, self.scale = NULL, scale
         if weights is not None:
-            self.held.append(weights)
-            self.weights = <const double *> cnp.PyArray_DATA(weights)
-            self.weights_each = weights.shape[2] if weights.ndim == 3 else 1
+            self.take_weights(weights)
 
     cdef void weigh(self, Readout readout, Py_ssize_t shift) noexcept nogil:
         # have the readout of the sequences from `shift` on know how targets count
