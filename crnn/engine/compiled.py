@@ -198,12 +198,12 @@ class Engine:
         if is_reduction and isinstance(named, Loss) and weighting is None:
             given = x, targets, state, lengths, named, reduction, wants_x, last_only
             plan = self._plans.take_latest(kind)
-            if plan is not None and plan.take(*given):
+            if plan is not None and plan.arguments.take(*given):
                 return plan
             self._put_aside(plan)
             plan = self._plans.take(Question.of_arrays(
                 kind, x, targets, named, last_only, wants_x))
-            if plan is not None and plan.take(*given):
+            if plan is not None and plan.arguments.take(*given):
                 return plan
             self._put_aside(plan)
         sequence = self._sequence(x, state, lengths)
@@ -245,9 +245,10 @@ class Engine:
         targets = objective.targets
         if targets is not None:  # in the caller's form
             shape = (() if objective.last_only else (sequence.steps,)) + sequence.batch
-            targets = targets.reshape(*shape, *targets.shape[2:])
+            targets = targets.reshape(shape + targets.shape[2:])
         taken = plan.arguments.take(
-            sequence.unbatch(sequence.x), targets, None, numbers=objective.loss.numbers)
+            sequence.unbatch(sequence.x), targets, None, None, objective.loss, None,
+            question.wants_x, question.last_only)
         if not taken:
             raise RuntimeError("an array that was checked does not fit its plan")
         plan.arguments.put(sequence.lengths, objective.weights, objective.scale)

@@ -181,17 +181,6 @@ class Plan:
 
     # --- passes ---------------------------------------------------------------------------------
 
-    def take(self, x, targets, state, lengths, loss, reduction, wants_x, last_only):
-        """Take the arguments of a pass as they are; return whether it could."""
-        q = self.question
-        if (q.loss, q.blocks, q.wants_x) != (loss.name, loss.blocks, wants_x and not q.is_tokens):
-            return False
-        if (targets is None) == bool(q.loss) or (targets is None and q.last_only != last_only):
-            return False
-        terms = 0 if reduction == "sum" else self._weights.output_size // q.blocks * loss.terms
-        return self.arguments.take(x, targets, state, lengths, terms, loss.numbers) and (
-            q.loss != "sigmoid" or self.arguments.targets_are_probabilities())
-
     def infer(self):
         """Run without a tape; return y."""
         y = self._new_y()
@@ -234,7 +223,7 @@ class Plan:
             plan = Plan(self._kernels, self._weights, question, self._x,
                         filled=self._arrays.layer_arrays)
             self.is_counted = False
-        plan.arguments.take(self._x if self.question.batched else self._x[:, 0], None, None)
+        plan.arguments.take_again(self._x if self.question.batched else self._x[:, 0])
         return plan
 
     def backward(self, dy, vector, masks, dx):
@@ -305,9 +294,7 @@ class Plan:
             self._classes = self._memory.own(classes, self._output_steps, q.batch)
         states, gradients, joined = self._new_states(q.has_tape)
         return self._kernels.PassArguments(
-            w, q.steps, q.batch, q.batched, q.last_only, self._x, self._classes, self._losses,
-            w.output_size // q.blocks, states, gradients, joined,
-        )
+            w, q, self._x, self._classes, self._losses, states, gradients, joined)
 
     def _new_states(self, wants_gradients):
         """Return states and their gradients of each layer that has one, and their wholes."""

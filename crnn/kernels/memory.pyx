@@ -5,6 +5,7 @@ The questions are about objects that lend C-contiguous memory.
 
 cimport numpy as cnp
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.string cimport memset
 
 import numpy as np
 
@@ -61,8 +62,8 @@ def aligned_empty(shape, dtype):
 
 def aligned_zeros(shape, dtype):
     """Return `aligned_empty` filled with zeros."""
-    array = aligned_empty(shape, dtype)
-    array.fill(0)
+    cdef cnp.ndarray array = aligned_empty(shape, dtype)
+    memset(cnp.PyArray_DATA(array), 0, cnp.PyArray_NBYTES(array))
     return array
 
 

@@ -16,6 +16,11 @@ cdef inline bint is_ready(object a, int type_number) noexcept:
             and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> a))
 
 
+cdef inline copied(object a):
+    # a copy of an array, C-contiguous
+    return cnp.PyArray_NewCopy(<cnp.ndarray> a, cnp.NPY_CORDER)
+
+
 # --- for tests: edges of single formulas ---------------------------------------------------------
 
 cdef real *numbers(object a) except? NULL:

@@ -1046,15 +1046,6 @@ def test_no_plan_is_taken_twice_while_it_is_put_aside(x):
 # --- these checks can fail -----------------------------------------------------------------------
 
 
-def test_a_plan_of_another_loss_would_be_seen(monkeypatch, x):
-    net = network()
-    net.loss(x, x, loss="mse")
-    monkeypatch.setattr(
-        plans.Plan, "take",
-        lambda self, x, targets, state, *rest: self.arguments.take(x, targets, state))
-    assert lost(net, x, x, loss="sigmoid") != lost(network(), x, x, loss="sigmoid")
-
-
 def test_a_result_in_kept_memory_would_be_seen(monkeypatch, kept, x):
     memory = pass_arrays.Memory("float32")
     monkeypatch.setattr(plans, "aligned_empty", lambda shape, dtype: memory.new(*shape))

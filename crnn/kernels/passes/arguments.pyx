@@ -25,18 +25,12 @@ cdef class PassArguments:
     Parameters
     ----------
     weights : PackedWeights
-    steps, batch : int
-    batched : bool
-        Whether arguments have an axis for the batch.
-    last_only : bool
-        Whether targets are for each sequence's last outputs only.
+    question : Question
     x : ndarray of intp (T, B), of floats (T, B, I), or None
         Where tokens, or floats, are copied to; None: x is floats, which are held.
     classes : ndarray of intp (T or 1, B), or None
         Where the targets of softmax are copied to.
     losses : ndarray of float64 (T or 1, B), or None
-    targets : int
-        n, how many numbers a step's targets are, if they are not classes.
     states, gradients : list of list of ndarray (B, H)
         For each layer that has a state, and direction, h and, of an LSTM, c: initial states, and
         then the last ones; gradients of the last ones, and then of the initial ones.
@@ -49,9 +43,12 @@ cdef class PassArguments:
         Of the pass that is to come.
     """
 
-    cdef readonly Py_ssize_t steps, batch
-    cdef readonly bint batched
-    cdef bint last_only
+    cdef Py_ssize_t steps, batch
+    cdef bint batched                   # whether arguments have an axis for the batch
+    cdef bint last_only                 # whether targets are for last outputs only
+    cdef bint wants_x
+    cdef str loss_name                  # "" where there is none
+    cdef Py_ssize_t loss_blocks         # how many outputs it takes for each target
     cdef Py_ssize_t inputs, outputs
     cdef readonly list states, gradients
     cdef object joined
@@ -63,7 +60,7 @@ cdef class PassArguments:
     cdef Py_ssize_t[:, ::1] classes
     cdef const real[:, :, ::1] targets
     cdef double[:, ::1] losses
-    cdef Py_ssize_t target_size
+    cdef Py_ssize_t target_size         # n, how many numbers a step's targets are, if not a class
     cdef const double *weights          # (T or 1, B, weights_each), or NULL
     cdef Py_ssize_t weights_each
     cdef const double *numbers          # of the loss: see `Loss`
@@ -76,8 +73,7 @@ cdef class PassArguments:
     cdef double scale
     cdef list held
 
-    def __cinit__(self, weights, Py_ssize_t steps, Py_ssize_t batch, bint batched, bint last_only,
-                  x, classes, losses, Py_ssize_t targets, list states, *rest):
+    def __cinit__(self, weights, question, x, classes, losses, list states, *rest):
         self.masks = <const unsigned char **> PyMem_Calloc(len(weights.specs), sizeof(void *))
         self.places = <real **> PyMem_Calloc(4 * len(states), sizeof(void *))
         self.hidden = <Py_ssize_t *> PyMem_Calloc(len(states), sizeof(Py_ssize_t))
@@ -89,17 +85,18 @@ cdef class PassArguments:
         PyMem_Free(self.places)
         PyMem_Free(self.hidden)
 
-    def __init__(self, weights, Py_ssize_t steps, Py_ssize_t batch, bint batched, bint last_only,
-                 x, classes, losses, Py_ssize_t targets, list states, list gradients, joined):
+    def __init__(self, weights, question, x, classes, losses, list states, list gradients, joined):
         cdef Py_ssize_t k
-        self.steps, self.batch = steps, batch
-        self.batched, self.last_only = batched, last_only
+        self.steps, self.batch, self.batched = question.steps, question.batch, question.batched
+        self.last_only, self.wants_x = question.last_only, question.wants_x
+        self.loss_name, self.loss_blocks = question.loss, question.blocks
         self.inputs, self.outputs = weights.input_size, weights.output_size
         is_tokens = x is not None and x.ndim == 2
         self.tokens, self.own_x = x if is_tokens else None, None if is_tokens else x
         self.classes, self.losses = classes, losses
         self.states, self.gradients, self.joined = states, gradients, joined
-        self.target_size, self.scale, self.held, self.initial = targets, 1, [], None
+        self.target_size = self.outputs // self.loss_blocks
+        self.scale, self.held, self.initial = 1, [], None
         self.x_is_sparse = False
         self.lengths, self.weights, self.numbers = NULL, NULL, NULL
         if weights.initial_states is not None:
@@ -128,17 +125,26 @@ cdef class PassArguments:
 
     # --- what is ready is taken -------------------------------------------------------------------
 
-    def take(self, x, targets, state, lengths=None, Py_ssize_t terms=0, numbers=None):
-        """Take all of them as they are, of which only x need be there; False if they do not fit.
+    def take(self, x, targets, state, lengths, loss, reduction, bint wants_x, bint last_only):
+        """Take the arguments of a pass as they are; return False where they do not fit.
 
-        The loss is to be the mean over valid targets, of which each step has so many terms, or for
-        0 the sum. ``numbers`` are those of the loss: see `Loss`.
+        Only x and the loss must be there, which is a `crnn.base.losses.Loss`, of the name "" where
+        there is none. ``last_only`` is asked where no targets say so. The reduction is "mean",
+        "sum", or None of targets that were checked, of which `put` says how they count.
 
-        They fit if they are arrays of the right types and shapes, C-contiguous and in range, and
-        the state is None or as the network returns it. Tokens, classes, lengths and states are
-        copied, so that what was checked cannot change; floats are held, but for an x that has a
-        place of its own, or steps beyond lengths.
+        They fit if they ask the question that the plan is for, are arrays of the right types and
+        shapes, C-contiguous and in range, and the state is None or as the network returns it.
+        Tokens, classes, lengths and states are copied, so that what was checked cannot change;
+        floats are held, but for an x that has a place of its own, or steps beyond lengths.
         """
+        if self.loss_name != loss.name or self.loss_blocks != loss.blocks:
+            return False
+        if self.wants_x != (wants_x and self.tokens is None):
+            return False
+        if (targets is None) != (self.losses is None):
+            return False
+        if targets is None and self.last_only != last_only:
+            return False
         self.held = []
         self.given_lengths, self.lengths, self.scale = None, NULL, 1
         self.weights, self.numbers = NULL, NULL
@@ -146,19 +152,23 @@ cdef class PassArguments:
             return False
         if not self.take_x(x):
             return False
-        if targets is not None and not self.take_targets(targets, terms):
+        if targets is not None and not self.take_targets(targets, loss, reduction):
             return False
-        if numbers is not None:
-            self.held.append(numbers)
-            self.numbers = <const double *> cnp.PyArray_DATA(numbers)
         return self.take_state(state)
+
+    def take_again(self, x):
+        """Take an x that a pass forward has read, for the way back."""
+        self.held = []
+        self.given_lengths, self.lengths = None, NULL
+        self.take_x(x)
+        self.take_state(None)
 
     cdef bint take_lengths(self, lengths) except -1:
         cdef Py_ssize_t b
         if not (self.batched and is_ready(lengths, cnp.NPY_INTP)
                 and has_shape(lengths, self.batch, 0, False, 0)):
             return False
-        self.given_lengths = lengths.copy()
+        self.given_lengths = copied(lengths)
         self.lengths = indices(self.given_lengths)
         for b in range(self.batch):
             if not 0 <= self.lengths[b] <= self.steps:
@@ -196,8 +206,9 @@ cdef class PassArguments:
             for t in range(self.lengths[b], self.steps):
                 memset(own + (t * self.batch + b) * n, 0, n * sizeof(real))
 
-    cdef bint take_targets(self, targets, Py_ssize_t terms) except -1:
+    cdef bint take_targets(self, targets, loss, reduction) except -1:
         cdef Py_ssize_t steps = self.losses.shape[0], count = steps * self.batch
+        cdef Py_ssize_t terms = self.target_size * loss.terms
         cdef bint has_classes = self.classes is not None
         if not (is_ready(targets, cnp.NPY_INTP if has_classes else REAL_TYPE)
                 and self.fits_targets(targets, 0 if has_classes else self.target_size)):
@@ -205,14 +216,19 @@ cdef class PassArguments:
         if has_classes:
             if not self.take_numbers(&self.classes[0, 0], targets, count, -1, self.outputs):
                 return False
-            count = self.count_classes()
-            terms = min(terms, 1)
+            count, terms = self.count_classes(), 1
         else:
             self.targets = self.in_batches(targets)
             if self.lengths != NULL or self.steps == 0:
                 count = self.weigh_valid()
-        self.scale = 1.0 / max(count * terms, 1) if terms else 1
-        return True
+        if reduction == "mean":
+            self.scale = 1.0 / max(count * terms, 1)
+        if loss.numbers is not None:
+            self.held.append(loss.numbers)
+            self.numbers = <const double *> cnp.PyArray_DATA(loss.numbers)
+        if reduction is None or self.loss_name != "sigmoid":
+            return True
+        return self.targets_are_probabilities()
 
     cdef bint fits_targets(self, targets, Py_ssize_t columns) noexcept:
         # for every step or, where last_only, without an axis for steps
@@ -264,8 +280,8 @@ cdef class PassArguments:
         self.weights = <const double *> cnp.PyArray_DATA(weights)
         self.weights_each = weights.shape[2] if weights.ndim == 3 else 1
 
-    def targets_are_probabilities(self):
-        """Return whether all targets are from 0 to 1."""
+    cdef bint targets_are_probabilities(self) noexcept:
+        # whether all are from 0 to 1
         cdef Py_ssize_t i, count = self.losses.shape[0] * self.batch * self.target_size
         cdef const real *targets
         cdef int inside = 1
@@ -273,7 +289,7 @@ cdef class PassArguments:
             targets = &self.targets[0, 0, 0]
             for i in range(count):
                 inside &= (targets[i] >= 0) & (targets[i] <= 1)     # of NaN neither is true
-        return bool(inside)
+        return inside
 
     cdef bint take_numbers(
         self, Py_ssize_t *own, given, Py_ssize_t n, Py_ssize_t low, Py_ssize_t high
@@ -386,9 +402,9 @@ cdef class PassArguments:
         """Return the states, or their gradients, as a caller gets them: copies."""
         cdef list parts = self.gradients if gradients else self.states
         if self.joined is None:
-            found = [[each.copy() if self.batched else each[0].copy() for each in some]
+            found = [[copied(each) if self.batched else each[0].copy() for each in some]
                      for some in parts_of(parts)]
         else:
-            found = [each.copy() if self.batched else each[:, 0].copy()
+            found = [copied(each) if self.batched else each[:, 0].copy()
                      for each in self.joined[1 if gradients else 0]]
         return found[0] if len(found) == 1 else tuple(found)

@@ -33,17 +33,17 @@ cdef outlined_void compressed_product(
                  <const uint32_t *> (<const char *> W - BF16), rows, inputs, outputs, from_last)
 
 
-cdef void pack_weight(const real *packed, const real[:, :] W) noexcept nogil:
-    # packed = W (inputs, outputs), in the format that packed has
-    cdef Py_ssize_t row = W.strides[0] // <Py_ssize_t> sizeof(real)
-    cdef Py_ssize_t column = W.strides[1] // <Py_ssize_t> sizeof(real)
-    if W.shape[0] == 0 or W.shape[1] == 0:
+cdef void pack_weight(
+    const real *packed, const real *W, Py_ssize_t row, Py_ssize_t column, Py_ssize_t inputs,
+    Py_ssize_t outputs,
+) noexcept nogil:
+    # packed = W (inputs, outputs), in the format that packed has; see pack_panel
+    if inputs == 0 or outputs == 0:
         return
     if is_compressed(packed):
-        pack_bf16(<uint32_t *> (<const char *> packed - BF16), &W[0, 0], row, column, W.shape[0],
-                  W.shape[1])
+        pack_bf16(<uint32_t *> (<const char *> packed - BF16), W, row, column, inputs, outputs)
     else:
-        pack_panels(<real *> packed, &W[0, 0], row, column, W.shape[0], W.shape[1])
+        pack_panels(<real *> packed, W, row, column, inputs, outputs)
 
 
 def pack(packed, const real[:, :] W not None):
@@ -52,26 +52,32 @@ def pack(packed, const real[:, :] W not None):
     Its dtype is the format: that of the build, or of a float32 build uint32 for words of bfloat16,
     two in each, of which it then has a multiple of 16 for every 32 columns or fewer.
     """
-    cdef const real *to = weight(packed)
-    with nogil:
-        pack_weight(to, W)
+    cdef Py_ssize_t size = sizeof(real)
+    pack_weight(weight(packed), &W[0, 0], W.strides[0] // size, W.strides[1] // size, W.shape[0],
+                W.shape[1])
 
 
 def repack(
-    packed, const real[:, :] W not None, cnp.int64_t[::1] stamp not None,
-    const cnp.int64_t[::1] changes not None,
+    packed, cnp.ndarray W not None, cnp.ndarray stamp not None, cnp.ndarray changes not None,
 ):
     """Pack W again if parameters have changed since the stamp, how often they had by then.
 
     Two threads would write into each other's copy, so only one packs at a time. The lock is taken
-    and left in compiled code, where no interrupt can leave it locked.
+    and left in compiled code, where no interrupt can leave it locked. All are arrays of the
+    network's own, of the right types: memoryviews of them would take longer than to pack a few
+    units.
     """
     cdef const real *to = weight(packed)
+    cdef const real *weights = pointer(W)
+    cdef Py_ssize_t size = sizeof(real), inputs = W.shape[0], outputs = W.shape[1]
+    cdef Py_ssize_t row = W.strides[0] // size, column = W.strides[1] // size
+    cdef cnp.int64_t *done = <cnp.int64_t *> cnp.PyArray_DATA(stamp)
+    cdef const cnp.int64_t *wanted = <const cnp.int64_t *> cnp.PyArray_DATA(changes)
     cdef cnp.int64_t latest
     with nogil:
         lock_packing()
-        latest = changes[0]
-        if stamp[0] != latest:
-            pack_weight(to, W)
-            stamp[0] = latest   # from before packing: of what changes meanwhile, nothing is missed
+        latest = wanted[0]
+        if done[0] != latest:
+            pack_weight(to, weights, row, column, inputs, outputs)
+            done[0] = latest    # from before packing: of what changes meanwhile, nothing is missed
         unlock_packing()
