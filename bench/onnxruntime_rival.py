@@ -1,6 +1,9 @@
 """ONNX Runtime on the graphs of ``onnx_graphs.py``, in plain runs or with memory bound to it."""
 
 import itertools
+import logging
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -24,7 +27,24 @@ def step(problem):
 def sequence(problem):
     if problem.net.dtype != np.float32:
         return []
-    session = _session(sequence_model(problem))
+    return _sequence(problem, _session(sequence_model(problem)))
+
+
+def compressed(problem):
+    """In int8, with activations quantized as they come; it knows LSTMs alone."""
+    if problem.settings != "int8" or problem.kind != "LSTM":
+        return []
+    from onnxruntime.quantization import quantize_dynamic
+
+    logging.getLogger().setLevel(logging.ERROR)  # it wants the graph to be preprocessed
+    with tempfile.TemporaryDirectory() as folder:
+        plain, quantized = Path(folder, "plain.onnx"), Path(folder, "quantized.onnx")
+        plain.write_bytes(sequence_model(problem))
+        quantize_dynamic(plain, quantized, op_types_to_quantize=["LSTM"], per_channel=True)
+        return _sequence(problem, _session(quantized.read_bytes()))
+
+
+def _sequence(problem, session):
     inputs = {"x": problem.x}
     if problem.lengths is not None:
         inputs["lengths"] = problem.lengths.astype(np.int32)

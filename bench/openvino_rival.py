@@ -8,7 +8,6 @@ from rivals import Rival, sequence_results, threads
 VERSION = openvino.__version__.partition("-")[0]
 SETTINGS = {
     "INFERENCE_NUM_THREADS": threads(), "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY",
-    "INFERENCE_PRECISION_HINT": "f32",
 }
 core = openvino.Core()
 
@@ -41,7 +40,16 @@ def _step(name, request, x):
 def sequence(problem):
     if problem.net.dtype != np.float32:
         return []
-    request = _request(sequence_model(problem))
+    return _sequence(problem, _request(sequence_model(problem)))
+
+
+def compressed(problem):
+    if problem.settings != "bf16":
+        return []
+    return _sequence(problem, _request(sequence_model(problem), "bf16"))
+
+
+def _sequence(problem, request):
     inputs = {"x": problem.x}
     if problem.lengths is not None:
         inputs["lengths"] = problem.lengths.astype(np.int32)
@@ -56,5 +64,6 @@ def sequence(problem):
     return [Rival("infer", "infer()", {"infer": request.infer, "kept": inputs}, results)]
 
 
-def _request(model):
-    return core.compile_model(core.read_model(model), "CPU", SETTINGS).create_infer_request()
+def _request(model, precision="f32"):
+    settings = SETTINGS | {"INFERENCE_PRECISION_HINT": precision}
+    return core.compile_model(core.read_model(model), "CPU", settings).create_infer_request()

@@ -45,16 +45,14 @@ def one_thread(cells, dtype, quick=False, seconds=None):
     rows = []
     for number, cell in enumerate(cells):
         progress(f"{number + 1}/{len(cells)} {cell}")
-        rows += measure_cell(cell, cell.table.dtype or dtype, packages, pace)
+        rows.append(measure_cell(cell, cell.table.dtype or dtype, packages, pace))
     return {"about": describe(packages, missing, dtype, quick, rows), "cells": rows}
 
 
 def measure_cell(cell, dtype, packages, pace):
-    """Return a list of what there is to know of a cell, empty if crnn cannot do it."""
-    contenders = {"crnn": rivals.Crnn("compiled"), **packages}
+    """Return what there is to know of a cell."""
+    contenders = {"crnn": rivals.Crnn("compiled"), "float32": rivals.Float32, **packages}
     entered, difference = compared(cell, dtype, contenders)
-    if "crnn" not in entered:
-        return []
     forms = choose(entered, pace)
     limit = cell.work and limits.Limit(packages, cell.work, np.dtype(dtype))
     times, elsewhere = measure.interleaved(forms | (limit.entries() if limit else {}), pace)
@@ -73,7 +71,7 @@ def measure_cell(cell, dtype, packages, pace):
         row["goal_here_us"] = row["goal_us"] * scale
     if cell.task.holds_memory:
         row["memory"] = memory(cell, forms["crnn"])
-    return [row]
+    return row
 
 
 def place(cell, dtype):
@@ -95,7 +93,7 @@ def compared(cell, dtype, contenders):
     entered = rivals.enter(contenders, task.name, make_problem(cell, dtype))
     problem = make_problem(cell, dtype, **changes)
     small = rivals.enter(contenders, task.name, problem) if changes else entered
-    return entered, check(cell, small, problem) if entered else 0
+    return entered, check(cell, small, problem)
 
 
 def check(cell, entered, problem):
@@ -157,10 +155,8 @@ def measure_two(cell, dtype, packages, quick):
     """Return a list of what there is to know of a cell, empty if one thread is fast enough."""
     pace = measure.QUICK if quick else measure.TWO_THREADS
     one = {"one thread": rivals.Crnn("compiled", 1)}
-    alone = rivals.enter(one, cell.task.name, make_problem(cell, dtype)).get("one thread")
-    if not alone:
-        return []
-    if not quick and measure.Timer(alone[0], pace, wall=True).window()[0] < OVER:
+    (alone,) = rivals.enter(one, cell.task.name, make_problem(cell, dtype))["one thread"]
+    if not quick and measure.Timer(alone, pace, wall=True).window()[0] < OVER:
         return []
     entered, difference = compared(
         cell, dtype, {"crnn": rivals.Crnn("compiled", 2), **packages, **one})

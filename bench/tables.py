@@ -13,7 +13,7 @@ from pathlib import Path
 from measure import ELSEWHERE
 
 NAMES = {
-    "crnn": "crnn", "numpy": "NumPy", "numba": "Numba", "jax": "JAX",
+    "crnn": "crnn", "float32": "crnn in float32", "numpy": "NumPy", "numba": "Numba", "jax": "JAX",
     "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tract": "tract", "torch": "PyTorch",
 }
 GAIN = 1.85  # of two threads, wanted
@@ -29,7 +29,9 @@ def markdown(report):
         lines += head(one["about"], cells)
         lines += SMALL if one["about"]["quick"] else verdict(cells)
         for title in dict.fromkeys(cell["table"] for cell in cells):
-            lines += table(title, [cell for cell in cells if cell["table"] == title], names)
+            rows = [cell for cell in cells if cell["table"] == title]
+            own = ["float32"] * any("float32" in cell["rivals"] for cell in rows)
+            lines += table(title, rows, [names[0], *own, *names[1:]])
     two = report.get("two_threads")
     if two and two["cells"]:
         lines += two_threads(two["cells"], ["crnn", *two["about"]["packages"]])

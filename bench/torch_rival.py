@@ -1,6 +1,7 @@
 """PyTorch, eager: its modules, operations with ``out=`` written by hand, autograd for training."""
 
 import itertools
+import warnings
 
 import numpy as np
 import torch
@@ -165,6 +166,19 @@ def training(problem):
 
     names = {"train": train, "set_grad_enabled": torch.set_grad_enabled}
     return [Rival(kind, "train()", names, results, setup="set_grad_enabled(True)")]
+
+
+def compressed(problem):
+    """In int8, with activations quantized as they come; it knows no layers of the kind RNN."""
+    if problem.settings != "int8" or problem.kind == "RNN":
+        return []
+    layers_in_float = torch.nn.ModuleList([_with_parameters(problem.kind, problem.net)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there is a package beside it by now
+        (layer,) = torch.ao.quantization.quantize_dynamic(
+            layers_in_float, {getattr(torch.nn, problem.kind)}, dtype=torch.qint8)
+    names = {"layer": layer, "x": torch.from_numpy(problem.x)}
+    return [_forward(problem.kind, "layer(x)", names, sequence_results)]
 
 
 def streams(problem):
