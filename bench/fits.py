@@ -2,8 +2,8 @@
 
 The data are those of examples and documentation, in one folder: ``tinyshakespeare.txt`` (of
 karpathy/char-rnn), ``jsb_chorales.npz`` (see ``examples/chorales.py``) and
-``JapaneseVowels_TRAIN.ts`` (see ``docs/guide/classify.md``). What is timed is an epoch; what is
-compared are the losses of three epochs of a few updates, one batch each.
+``JapaneseVowels_TRAIN.ts`` (see ``docs/guide/classify.md``). What is timed is an epoch, of a text
+its first updates; what is compared are the losses of three epochs of a few updates, of one batch.
 """
 
 import functools

@@ -84,7 +84,8 @@ def place(cell, dtype):
 
 def make_problem(cell, dtype, **changes):
     """Return a cell's problem, the same in every run."""
-    return cell.task.problem(cell.kind, np.random.default_rng(0), dtype, **cell.sizes, **changes)
+    sizes = cell.sizes | changes
+    return cell.task.problem(cell.kind, np.random.default_rng(0), dtype, **sizes)
 
 
 def compared(cell, dtype, contenders):

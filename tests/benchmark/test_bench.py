@@ -30,7 +30,8 @@ def planted(net, *arguments, right=crnn.{kind}.{method}, **options):
 
 crnn.{kind}.{method} = planted
 sys.path.insert(0, {bench!r})
-sys.argv = ["run.py", "--quick", "--threads", "1", "--cells", "{kind}".lower()]
+sys.argv = ["run.py", "--quick", "--threads", "1", "--cells", "{kind}".lower(),
+            "--regimes", "{regime}"]
 runpy.run_path({bench!r} + "/run.py", run_name="__main__")
 """
 
@@ -161,22 +162,34 @@ def test_two_threads(python, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "method", "change", "named"),
+    ("regime", "kind", "method", "change", "named"),
     [
-        ("RNN", "step", "result * 1.001", "step I=7 H=11: y"),
-        ("RNN", "__call__", "(result[0] * 1.001, result[1])", "sequence T=5 B=3 I=7 H=8: y"),
+        ("sizes", "RNN", "step", "result * 1.001", "step I=7 H=11: y"),
         (
-            "GRU", "loss_and_gradients", "(result[0] * 1.001, *result[1:])",
+            "sizes", "RNN", "__call__", "(result[0] * 1.001, result[1])",
+            "sequence T=5 B=3 I=7 H=8: y",
+        ),
+        (
+            "last step", "RNN", "__call__", "(result[0] * 1.001, result[1])",
+            "sequence T=6 B=3 I=7 H=8 O=20: y",
+        ),
+        (
+            "sizes", "GRU", "loss_and_gradients", "(result[0] * 1.001, *result[1:])",
             "training T=5 V=6 B=3 H=8: loss",
         ),
         (
-            "LSTM", "__call__", "(result[0], (result[1][0], result[1][1] * 1.001))",
+            "sizes", "LSTM", "__call__", "(result[0], (result[1][0], result[1][1] * 1.001))",
             "sequence T=5 B=3 I=7 H=8: c",
+        ),
+        (
+            "layers", "LSTM", "__call__", "(result[0], (result[1][0][:1], result[1][1]))",
+            "sequence T=5 B=3 I=7 H=8 L=2: h",
         ),
     ],
 )
-def test_a_planted_difference_ends_the_run(python, kind, method, change, named):
-    program = SABOTAGE.format(kind=kind, method=method, change=change, bench=str(BENCH))
+def test_a_planted_difference_ends_the_run(python, regime, kind, method, change, named):
+    program = SABOTAGE.format(regime=regime, kind=kind, method=method, change=change,
+                              bench=str(BENCH))
     result = python("-c", program)
     assert result.returncode == 1
     assert f"{kind} {named} of crnn and of the reference differ" in result.stderr
