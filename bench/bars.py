@@ -14,7 +14,8 @@ from figure import GREY, STYLE
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-from tables import NAMES, lead
+from run import REGIMES
+from tables import NAMES, instructions, lead
 
 COLOURS = ("#0072B2", "#E69F00")
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
@@ -23,7 +24,7 @@ TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 def draw(reports, path):
     """Draw reports of one thread to a file; the end of its name chooses the format."""
     leads = [regime_leads(report["cells"]) for report in reports]
-    regimes = list(dict.fromkeys(regime for each in leads for regime in each))
+    regimes = sorted({regime for each in leads for regime in each}, key=REGIMES.index)
     height = 0.8 / len(reports)
     with rc_context(STYLE):
         figure = Figure(figsize=(7.5, 1.3 + 0.42 * len(regimes)), layout="constrained")
@@ -31,7 +32,7 @@ def draw(reports, path):
         for number, (report, found) in enumerate(zip(reports, leads, strict=True)):
             places = [regimes.index(regime) - 0.4 + (number + 0.5) * height for regime in found]
             bars(axes, places, list(found.values()), height, COLOURS[number],
-                 report["about"]["instruction_set"])
+                 instructions(report))
         axes.axvline(1, color="black", linewidth=1.5)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(FixedLocator(TICKS))
@@ -60,8 +61,8 @@ def bars(axes, places, leads, height, colour, name):
     medians = [statistics.median(each) for each in leads]
     axes.barh(places, [median - 1 for median in medians], height, left=1, color=colour, label=name)
     for place, each in zip(places, leads, strict=True):
-        axes.plot([each[0], each[-1]], [place, place], color=GREY, linewidth=1)
-        axes.plot([each[0]], [place], color=GREY, marker="|", markersize=5)
+        axes.plot([each[0], each[-1]], [place, place], color=GREY, linewidth=1, marker="|",
+                  markersize=5)
 
 
 def caption(about):

@@ -11,11 +11,13 @@ import sys
 from pathlib import Path
 
 from measure import ELSEWHERE
+from run import REGIMES
 
 NAMES = {
     "crnn": "crnn", "float32": "crnn in float32", "numpy": "NumPy", "numba": "Numba", "jax": "JAX",
     "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tract": "tract", "torch": "PyTorch",
 }
+INSTRUCTIONS = {"avx512": "AVX-512", "avx2": "AVX2", "baseline": "baseline"}
 GAIN = 1.85  # of two threads, wanted
 SMALL = ["**Small sizes, hardly timed: that the results agree is what counts.**"]
 GOALS = {"goal_us": "goal", "goal_here_us": "goal here"}
@@ -124,18 +126,22 @@ def by_regimes(reports):
     reports : list of dict
         What runs on different instruction sets have measured on one thread.
     """
-    heads = [report["about"]["instruction_set"] for report in reports]
+    heads = [instructions(report) for report in reports]
     columns = ["", *(f"{head}: {what}" for head in heads
                      for what in ("fastest in", "median", "least"))]
     lines = [markdown_row(columns), rule(len(columns))]
-    regimes = dict.fromkeys(cell["regime"] for report in reports for cell in report["cells"])
-    for regime in regimes:
+    measured = {cell["regime"] for report in reports for cell in report["cells"]}
+    for regime in sorted(measured, key=REGIMES.index):
         columns = [regime]
         for report in reports:
             columns += regime_columns([each for each in report["cells"]
                                        if each["regime"] == regime])
         lines.append(markdown_row(columns))
     return lines + close(reports)
+
+
+def instructions(report):
+    return INSTRUCTIONS[report["about"]["instruction_set"]]
 
 
 def regime_columns(cells):
@@ -162,8 +168,8 @@ def close(reports, enough=1.1):
                 own = number(cell["rivals"]["crnn"]["median_us"] / cell["unit_us"])
                 limit = f"{cell['limit']['reached']:.0%}" if cell["limit"] else "-"
                 lines.append(markdown_row([
-                    report["about"]["instruction_set"], cell_text(cell), f"{own} {cell['unit']}",
-                    peer, f"{ratio:.2f}x", limit]))
+                    instructions(report), cell_text(cell), f"{own} {cell['unit']}", peer,
+                    f"{ratio:.2f}x", limit]))
     return lines
 
 

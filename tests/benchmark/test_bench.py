@@ -231,7 +231,7 @@ def test_every_regime(tmp_path):
     assert {cell["regime"] for cell in cells} == set(names)
     result = subprocess.run([sys.executable, BENCH / "tables.py", written], capture_output=True,
                             text=True, check=True)
-    assert f"| {crnn.build_info()['instruction_set']}: fastest in |" in result.stdout
+    assert ": fastest in |" in result.stdout
     assert "| layers | " in result.stdout
 
 

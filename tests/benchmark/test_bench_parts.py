@@ -308,7 +308,7 @@ def test_regimes_beside_each_other(bench):
     lines = tables.by_regimes(reports)
     assert "| sizes | 2 of 3 | 2.00x | 0.80x (Numba) | - | - | - |" in lines
     assert "| layers | - | - | - | 1 of 1 | 2.00x | 2.00x (NumPy) |" in lines
-    assert lines[-1] == "| avx512 | RNN step I=16 H=16 | 100 us | Numba | 0.80x | 50% |"
+    assert lines[-1] == "| AVX-512 | RNN step I=16 H=16 | 100 us | Numba | 0.80x | 50% |"
 
 
 def test_what_is_measured_again_is_replaced(bench):
@@ -328,7 +328,7 @@ def test_figure_of_regimes(bench, tmp_path):
         report["about"]["instruction_set"] = name
     bench("bars").draw(reports, tmp_path / "regimes.svg")
     drawn = (tmp_path / "regimes.svg").read_text()
-    for text in ("avx512", "avx2", "sizes"):
+    for text in ("AVX-512", "AVX2", "sizes"):
         assert f">{text}</text>" in drawn
 
 
