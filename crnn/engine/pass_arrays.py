@@ -9,6 +9,15 @@ from crnn.kernels.memory import TUNING, aligned_empty
 
 INFERENCE_GATES = TUNING["PROJECTED_NUMBERS"]  # computed ahead without a tape: they stay in L2,
 INFERENCE_ROWS = TUNING["MIN_PROJECTED_ROWS"]  # but so many rows, as W_xh is read anew each time
+SHARED_STEPS = TUNING["SHARED_STEPS"]
+
+
+def whole_blocks(rows, steps):
+    """Return about so many rows for blocks of steps in turn; no more, and as many as blocks fill.
+
+    They may be shared by threads that are at different blocks.
+    """
+    return rows if rows >= steps or rows < SHARED_STEPS else rows - rows % SHARED_STEPS
 
 
 class Memory:
@@ -179,7 +188,8 @@ class PassArrays:
         if q.has_tape:
             return states, self._new(rows + 1, n, H), self._new(rows, n, width)
         ahead = max(INFERENCE_GATES, INFERENCE_ROWS * width) // max(1, n * width)
-        return states, self._new(2, n, H), self._new(max(1, min(rows, ahead)), n, width)
+        ahead = whole_blocks(max(1, min(rows, ahead)), self._steps_of(number))
+        return states, self._new(2, n, H), self._new(ahead, n, width)
 
     # --- the pass -------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from crnn.base.sequences import are_joined, state_widths
-from crnn.engine.pass_arrays import Memory, PassArrays
+from crnn.engine.pass_arrays import Memory, PassArrays, whole_blocks
 from crnn.engine.threads import get_num_threads, parted
 from crnn.kernels.memory import TUNING, aligned_empty
 from crnn.kernels.pool import threads_for
@@ -71,7 +71,8 @@ class Question(NamedTuple):
 def block_steps(weights, question):
     """Return how many time steps a block has."""
     rows = question.batch * block_width(weights)
-    return max(1, min(BLOCK_NUMBERS // max(1, rows), question.steps))
+    block = max(1, min(BLOCK_NUMBERS // max(1, rows), question.steps))
+    return block if question.has_tape else whole_blocks(block, question.steps)
 
 
 def block_width(weights):

@@ -17,10 +17,12 @@ MOST_DIGITS = 18  # of a number in the environment; nobody means one that is lon
 def set_num_threads(n):
     """Set how many threads a call may use.
 
-    A batch is split over threads if it is large enough to gain by it. If other programs kept the
-    threads of the last two passes from running at the same time, nothing is split for a while, at
-    most a second. Results have the same bits for any number. Threads that have worked look out for
-    more work for some 0.3 ms, and then sleep.
+    A batch is split over threads if it is large enough to gain by it. Of up to four sequences it is
+    layers, directions and blocks of time steps that are: threads are at different layers at a time.
+    If other programs kept the threads of the last two passes from running at the same time, or had
+    one of them wait for another, nothing is split for a while, at most a second. Results have the
+    same bits for any number. Threads that have worked look out for more work for some 0.3 ms, and
+    then sleep.
 
     The default, which is looked for when it is first needed, is the environment variable
     CRNN_NUM_THREADS; without it the first number of OMP_NUM_THREADS, which joblib, Dask, Ray and

@@ -28,6 +28,7 @@ and so on say what ``real`` is, include this file, and are compiled with differe
     - ``layer.pyx``        a layer in its one or two directions
     - ``arguments.pyx``    what a pass is given and what it gives
     - ``pass.pyx``         all layers and the readout, phase by phase
+    - ``waves.pyx``        how threads share a pass over few sequences, block by block
     - ``schedules.pyx``    how threads share the phases
     - ``stepper.pyx``      time steps of a whole network, for streams
     - ``together.pyx``     a time step of many streams at once
@@ -53,12 +54,21 @@ from crnn.kernels cimport (
     RealTime,
 )
 from crnn.kernels.pool cimport (
+    ALL_BLOCKS,
     Pulse,
+    Strand,
+    Strands,
     Task,
+    Walker,
+    begin_walk,
     claim,
+    end_block,
+    is_last_to_leave,
     lock_packing,
     must_stop,
+    reset_strands,
     run_tasks,
+    take_block,
     threads_for,
     unclaim,
     unlock_packing,
@@ -132,6 +142,7 @@ include "passes/readout.pyx"
 include "passes/layer.pyx"
 include "passes/arguments.pyx"
 include "passes/pass.pyx"
+include "passes/waves.pyx"
 include "passes/schedules.pyx"
 include "passes/stepper.pyx"
 include "passes/together.pyx"

@@ -18,3 +18,41 @@ cdef bint claim(Py_ssize_t *is_busy) noexcept nogil
 cdef void unclaim(Py_ssize_t *is_busy) noexcept nogil
 cdef void lock_packing() noexcept nogil
 cdef void unlock_packing() noexcept nogil
+
+# and of its strands (strands.pyx)
+
+cdef enum:
+    MAX_NEEDS = 4
+    ALL_BLOCKS = 1 << 30
+
+cdef struct Need:
+    Py_ssize_t strand, ahead    # block k needs the first k + ahead blocks of that strand, or all
+
+cdef struct Strand:
+    Py_ssize_t begun, over      # how many of its blocks are
+    Py_ssize_t thread           # whose block was the last one
+    Py_ssize_t home             # the first of the strands that are best left to one thread
+    Py_ssize_t owner            # of a home: that thread
+    Py_ssize_t place            # its distance from the input
+    bint in_order               # whether a block needs the one before it
+    Py_ssize_t need_count
+    Need needs[MAX_NEEDS]
+    char gap[128]               # no two strands share a cache line
+
+cdef struct Strands:
+    Strand *all
+    Py_ssize_t count
+    Py_ssize_t blocks           # of each strand
+    Py_ssize_t left             # threads that have left
+    Py_ssize_t only             # the thread that goes on alone, or NOBODY
+
+cdef struct Walker:             # a thread at work
+    Py_ssize_t thread
+    Py_ssize_t strand, block    # which it has taken
+    long long since, longest    # ns: when it took it; of its blocks
+
+cdef void reset_strands(Strands *strands) noexcept nogil
+cdef void begin_walk(Walker *walker, Py_ssize_t thread) noexcept nogil
+cdef bint take_block(Strands *strands, Walker *walker, Pulse *pulse) noexcept nogil
+cdef void end_block(Strands *strands, Walker *walker) noexcept nogil
+cdef bint is_last_to_leave(Strands *strands, Py_ssize_t threads) noexcept nogil

@@ -22,10 +22,14 @@ cdef extern from *:
     #define ATOMIC_ADD(place, n) InterlockedExchangeAdd64((LONG64 volatile *) (place), (n))
     #define ATOMIC_READ(place) ReadAcquire64((LONG64 const volatile *) (place))
     #define ATOMIC_WRITE(place, n) WriteRelease64((LONG64 volatile *) (place), (n))
+    #define ATOMIC_TURN(place, from, to) (InterlockedCompareExchange64( \
+        (LONG64 volatile *) (place), (to), (from)) == (from))
     #else
     #define ATOMIC_ADD(place, n) InterlockedExchangeAdd((LONG volatile *) (place), (n))
     #define ATOMIC_READ(place) ReadAcquire((LONG const volatile *) (place))
     #define ATOMIC_WRITE(place, n) WriteRelease((LONG volatile *) (place), (n))
+    #define ATOMIC_TURN(place, from, to) (InterlockedCompareExchange( \
+        (LONG volatile *) (place), (to), (from)) == (from))
     #endif
     #define PAUSE() YieldProcessor()
     #define NAP() Sleep(0)
@@ -44,6 +48,10 @@ cdef extern from *:
     #define ATOMIC_ADD(place, n) __atomic_fetch_add((place), (n), __ATOMIC_ACQ_REL)
     #define ATOMIC_READ(place) __atomic_load_n((place), __ATOMIC_ACQUIRE)
     #define ATOMIC_WRITE(place, n) __atomic_store_n((place), (n), __ATOMIC_RELEASE)
+    static int ATOMIC_TURN(Py_ssize_t *place, Py_ssize_t from, Py_ssize_t to) {
+        return __atomic_compare_exchange_n(
+            place, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    }
     #if defined(__x86_64__) || defined(__i386__)
     #define PAUSE() __builtin_ia32_pause()
     #elif defined(__aarch64__)
@@ -106,6 +114,7 @@ cdef extern from *:
     Py_ssize_t ATOMIC_ADD(Py_ssize_t *place, Py_ssize_t n) nogil
     Py_ssize_t ATOMIC_READ(Py_ssize_t *place) nogil
     void ATOMIC_WRITE(Py_ssize_t *place, Py_ssize_t n) nogil
+    bint ATOMIC_TURN(Py_ssize_t *place, Py_ssize_t before, Py_ssize_t after) nogil
     void PAUSE() nogil
     void NAP() nogil
     long long monotonic() nogil
@@ -151,8 +160,12 @@ cdef double least_work = 1.2e7
 # Where other programs keep the processors busy, threads take turns. After two passes in a row whose
 # threads did no more than this many processors' work, none is split for so many times as long as
 # the last one took, or a second. One by itself says little: a processor at rest is slow to wake.
+# But after one that took longer, by such a part, than its work would have taken one thread, as it
+# waited for another that had lost its processor, none is split for so many times what was lost.
 cdef double least_gain = 1.1
+cdef double most_loss = 0.1
 cdef double alone = 20
+cdef double alone_after_loss = 40
 cdef long long longest_alone = 1000000000
 
 cdef struct Job:
@@ -213,10 +226,11 @@ def set_thread_limit(Py_ssize_t n):
 
 def set_thresholds(multiplications=None, times_alone=None):
     """Set what makes a pass worth sharing, for tests; return what held before."""
-    global least_work, alone
+    global least_work, alone, alone_after_loss
     before = least_work, alone
     least_work = least_work if multiplications is None else multiplications
     alone = alone if times_alone is None else times_alone
+    alone_after_loss = 2 * alone
     return before
 
 
@@ -452,13 +466,16 @@ cdef void withdraw(Job *job) noexcept nogil:
 cdef void judge(Job *job, long long begun) noexcept nogil:
     # has nothing split for a while where threads take turns
     global turns, alone_until
-    cdef long long now = monotonic(), took = now - begun
+    cdef long long now = monotonic(), took = now - begun, lost = took - job.worked
     if 0 < job.worked < least_gain * took:      # 0 where the clock is too coarse to tell
         turns += 1
     else:
         turns = 0
     if turns > 1:
         alone_until = now + min(<long long> (alone * took), longest_alone)
+    if job.worked > 0 and lost > most_loss * job.worked:
+        alone_until = max(alone_until,
+                          now + min(<long long> (alone_after_loss * lost), longest_alone))
 
 
 cdef int run_tasks(
@@ -489,6 +506,9 @@ cdef int run_tasks(
     if job.forks != forks and PyErr_Occurred() == NULL:
         raise RuntimeError("this process was forked by a signal handler in the middle of a pass")
     return -1 if job.stopped else 0
+
+
+include "strands.pyx"
 
 
 # --- for tests ---------------------------------------------------------------------------------
@@ -525,6 +545,13 @@ cdef void rehearse_task(
                 and not must_stop(pulse):
             PAUSE()
     note[1] = ATOMIC_ADD(&r.events, 1)
+
+
+def rehearse_judging(long long took, long long worked):
+    """Judge a pass that took so many ns, and whose tasks did work of so many, for tests."""
+    cdef Job job
+    job.worked = worked
+    judge(&job, monotonic() - took)
 
 
 def rehearse(

@@ -75,3 +75,8 @@ cdef enum:
     #                             16 to 32 rows took 2 to 3 % longer)
     SHARED_SEQUENCES = TILE_ROWS    # threads take multiples of so many sequences
     SHARED_UNITS = UNITS            # or, of gradients of weights, hidden units
+    SHARED_STEPS = 32           # or, of few sequences, blocks of so many steps, so that W_xh need
+    LEAST_SHARED_STEPS = 8      # not be read too often, or of a short pass fewer, but not so few
+    SHARED_BLOCKS = 16          # that there are more blocks: threads wait for one at either end
+    SLOWER_ALONE = 2            # a multiplication by W_hh, which is read anew at each step, takes
+    #                             so many times as long as in a product with many rows

@@ -31,3 +31,11 @@ def rehearse_into(notes, sizes, threads, seconds=0.0, together=0, in_turns=False
 def read_notes(notes):
     """Return notes as an array (tasks, 3)."""
     return np.frombuffer(notes, np.intp).reshape(-1, 3)
+
+
+def rehearse_strands(strands, blocks, threads, *, seconds=0.0):
+    """Run blocks of strands (in_order, needs); return an array (strands, blocks, 3) of notes."""
+    notes = new_notes([len(strands) * blocks])
+    left = pool.rehearse_strands(notes, strands, blocks, threads, round(1e9 * seconds))
+    assert left == threads
+    return read_notes(notes).reshape(len(strands), blocks, 3)

@@ -55,7 +55,7 @@ def test_a_file_uses_only_names_of_files_before_it():
 def test_every_file_is_included_once_and_what_they_define_is_seen():
     shims = {path.name for path in KERNELS.glob("*_float.pyx")}
     shims |= {path.name for path in KERNELS.glob("*_double.pyx")}
-    alone = {"core.pyx", "cpu.pyx", "memory.pyx", "pool.pyx", *shims}
+    alone = {"core.pyx", "cpu.pyx", "memory.pyx", "pool.pyx", "strands.pyx", *shims}
     there = {str(path.relative_to(KERNELS)) for path in KERNELS.rglob("*.p[yx][xi]")} - alone
     assert sorted(FILES) == sorted(there)
     for name, file in {

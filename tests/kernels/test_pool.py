@@ -96,7 +96,7 @@ def test_no_worker_is_made_where_none_is_needed():
         crnn.set_num_threads(4)
         net(np.zeros((1, 64, 64), "f4"))        # too little work
         pool.set_thresholds(multiplications=0)
-        net(wide[:, :1])                        # nothing to share
+        net(np.zeros((10, 1), int))             # nothing to share: one step after the other
         assert pool.worker_ids() == []
         crnn.set_num_threads(2)
         net(wide)
@@ -235,7 +235,7 @@ def test_nothing_is_split_while_threads_take_turns():
     with backing_off():
         for _ in range(2):  # one says little
             assert threads_for(1) == 2
-            rehearse([2], 2, seconds=0.01, in_turns=True)
+            pool.rehearse_judging(int(1e7), int(1e7))
         assert threads_for(1) == 1
         crnn.set_num_threads(2)  # says that they are wanted, whatever was
         assert threads_for(1) == 2
@@ -245,6 +245,26 @@ def test_nothing_is_split_while_threads_take_turns():
         while threads_for(1) != 2:  # a second at most
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+
+def test_nothing_is_split_after_a_thread_has_waited():
+    """For 40 times as long as was lost, so that a busy neighbour costs 2.5 % at most."""
+    crnn.set_num_threads(2)
+    with backing_off():
+        for took, worked in [(3e7, 5e7), (3e7, 2.9e7), (3e7, 0)]:
+            pool.rehearse_judging(int(took), int(worked))
+            assert threads_for(1) == 2
+            crnn.set_num_threads(2)
+        pool.rehearse_judging(int(4e7), int(3e7))
+        assert threads_for(1) == 1
+    pool.set_thresholds(times_alone=20)
+    crnn.set_num_threads(2)
+    start = time.monotonic()
+    pool.rehearse_judging(int(4e6), int(2e6))
+    while threads_for(1) == 1:
+        time.sleep(0.001)
+    assert time.monotonic() - start > 0.079
+    pool.set_thresholds(times_alone=0)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="its clock of threads is too coarse")
@@ -258,6 +278,6 @@ def test_the_pass_that_makes_threads_is_not_judged():
         for threads in (2, 3, 4):
             crnn.set_num_threads(threads)
             rehearse([threads], threads, seconds=0.01, in_turns=True)   # makes one
-            rehearse([threads], threads, seconds=0.01, in_turns=True)   # is but one
+            pool.rehearse_judging(10**7, 10**7)     # is but one
             assert pool.threads_for(1) == threads
     """)

@@ -24,8 +24,9 @@ cdef enum:                      # in place of a token's first row
 
 
 cdef inline Py_ssize_t row_of(Py_ssize_t rows, Py_ssize_t steps, Py_ssize_t start) noexcept nogil:
-    # where a span that begins at `start` lies in an array of so many rows, for all steps or a block
-    return start if rows >= steps else 0
+    # where a span that begins at `start` lies in an array of so many rows, for all steps or for a
+    # block, or some, in turn
+    return start if rows >= steps else start % rows
 
 
 cdef inline Py_ssize_t row_in(Py_ssize_t steps, Py_ssize_t batch, Py_ssize_t row) noexcept nogil:
@@ -225,9 +226,31 @@ cdef class Direction:
         together = max(1, together)
         while done < span.count and not must_stop(pulse):
             some.start, some.count = span.start + done, min(together, span.count - done)
-            self.project(some, x_at + done, at + done)
-            self.recur(some, at + done)
+            self.project(some, x_at + done, self.gates_at(at + done))
+            self.recur(some, at + done, self.gates_at(at + done))
             done += some.count
+
+    cdef void project_block(self, Span span) noexcept nogil:
+        # the first half of what forward does with a block
+        cdef Py_ssize_t x_at = span.start
+        if not self.has_tokens:
+            x_at = row_of(self.x.shape[0], self.steps, span.start)
+        self.project(span, x_at, self.block_gates(span))
+
+    cdef void recur_block(self, Span span) noexcept nogil:
+        # and the second half; where blocks lie in turn, the first one goes on from the last one
+        cdef Py_ssize_t rows = self.states.shape[0] - 1
+        cdef Py_ssize_t at = row_of(rows, self.steps, span.start)
+        if at < span.start and at == 0:
+            copy_states(&self.states[0, 0, 0], &self.states[rows, 0, 0], span, self.hidden)
+        self.recur(span, at, self.block_gates(span))
+
+    cdef real *block_gates(self, Span span) noexcept nogil:
+        # where the pre-activations of a block are
+        cdef Py_ssize_t rows = self.states.shape[0] - 1
+        if not self.kind.has_gates:
+            return &self.states[row_of(rows, self.steps, span.start) + 1, 0, 0]
+        return &self.gates[row_of(self.gates.shape[0], self.steps, span.start), 0, 0]
 
     cdef real *gates_at(self, Py_ssize_t at) noexcept nogil:
         # where the pre-activations of the step at `at` begin
@@ -235,10 +258,9 @@ cdef class Direction:
             return &self.states[at + 1, 0, 0]
         return &self.gates[at if self.has_tape else 0, 0, 0]
 
-    cdef void project(self, Span span, Py_ssize_t x_at, Py_ssize_t at) noexcept nogil:
+    cdef void project(self, Span span, Py_ssize_t x_at, real *gates) noexcept nogil:
         # gates = x[x_at:] @ W_xh + b_h, of all steps at once; or x itself, where there is no W_xh
         cdef Py_ssize_t t, rows, b = span.first
-        cdef real *gates = self.gates_at(at)
         if not self.kind.has_weights:
             copy_steps(gates, &self.x[x_at, 0, 0], self.batch, span, self.inputs)
             return
@@ -256,17 +278,16 @@ cdef class Direction:
                                    self.b_h, rows, self.inputs, self.width)
             gates = gates + self.batch * self.width
 
-    cdef void recur(self, Span span, Py_ssize_t at) noexcept nogil:
+    cdef void recur(self, Span span, Py_ssize_t at, real *gates) noexcept nogil:
         # h_t from gates and h_{t-1}, step after step
         cdef Py_ssize_t t, now, b = span.first
-        cdef real *gates = self.gates_at(at) + b * self.width
         cdef StepTape step
         cdef Rows rows = self.rows_of(span)
         step.saved = NULL
         step.saved_before = NULL
         for t in range(span.count):
             step.h, step.before = &self.states[at + t + 1, b, 0], &self.states[at + t, b, 0]
-            step.gates = gates + t * self.batch * self.width
+            step.gates = gates + (t * self.batch + b) * self.width
             if self.kind.has_gates:
                 now = at + t if self.has_tape else (at + t) % 2
                 step.saved_before = &self.saved[now, b, 0]

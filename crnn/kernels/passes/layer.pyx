@@ -94,6 +94,13 @@ cdef class Layer:
             for b in range(first, last):
                 self.turn_step(t, turned(t, self.lengths, b, self.steps), b)
 
+    cdef void turn_block(self, Span span) noexcept nogil:
+        # the steps of a span of the turned input
+        cdef Py_ssize_t t, b
+        for t in range(span.start, span.start + span.count):
+            for b in range(span.first, span.last):
+                self.turn_step(turned(t, self.lengths, b, self.steps), t, b)
+
     cdef inline void turn_step(self, Py_ssize_t t, Py_ssize_t to, Py_ssize_t b) noexcept nogil:
         if self.ahead.has_tokens:
             self.turned_tokens[to, b] = self.tokens[t, b]
@@ -120,6 +127,19 @@ cdef class Layer:
             for b in range(first, last):
                 masked(&self.dropped[t, b, 0], &self.outputs[t + 1, b, 0],
                        self.mask + (t * self.mask_batch + b) * width, self.mask_scale, width)
+
+    cdef void put_out_block(self, Direction direction, bint way, Span span) noexcept nogil:
+        # what one direction puts out of a span; also after dropout
+        cdef Py_ssize_t i, t, b, H = self.hidden, width = self.outputs.shape[2]
+        if self.both:
+            self.join(direction, way, span)
+        if self.mask == NULL:
+            return
+        for i in range(span.start, span.start + span.count):
+            for b in range(span.first, span.last):
+                t = turned(i, self.lengths, b, self.steps) if way else i
+                masked(&self.dropped[t, b, way * H], &self.outputs[t + 1, b, way * H],
+                       self.mask + (t * self.mask_batch + b) * width + way * H, self.mask_scale, H)
 
     cdef inline const real *put_out(self, Py_ssize_t t, Py_ssize_t b) noexcept nogil:
         # where a step's outputs lie, after dropout

@@ -68,6 +68,7 @@ cdef class Pass:
     cdef Sums sums                  # where gradients of parameters are added
     cdef void *whole                # PassArguments, whose sequences from `shift` on these are
     cdef Py_ssize_t shift
+    cdef object wave                # Wave, once threads have shared a sequence
 
     def __cinit__(self, list layers, body, readout, Py_ssize_t phase_count, *rest):
         self.layers = <void **> PyMem_Calloc(len(layers), sizeof(void *))
@@ -234,6 +235,10 @@ cdef class Pass:
             self.infer_by_layers(span, pulse)
         else:
             self.infer_by_blocks(span, pulse)
+        self.conclude(span, pulse)
+
+    cdef void conclude(self, Span span, Pulse *pulse) noexcept nogil:
+        # when the body has seen all steps
         if self.last_only:
             self.read_last(span, pulse)
         if not self.reads:

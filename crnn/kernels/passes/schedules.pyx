@@ -1,10 +1,10 @@
 # How threads share a pass. By phases: the parts of one phase after the other, with a barrier
-# between phases. Threads share the sequences of the batch and, for gradients of weights, which are
-# sums over all sequences, rows of the weights. By groups: each thread takes groups of sequences,
-# all phases of one group after the other, so that what a group leaves on its way forward is still
-# in L2 on its way back, and no thread waits for another. Gradients are added up over the groups of
-# a lane, and then over lanes. Lanes and groups depend on shapes alone, so that no sum depends on
-# how many threads there are.
+# between phases. Threads share the sequences of the batch or, of few, the steps on the way forward
+# (waves.pyx); and for gradients of weights, which are sums over all sequences, rows of the weights.
+# By groups: each thread takes groups of sequences, all phases of one group after the other, so that
+# what a group leaves on its way forward is still in L2 on its way back, and no thread waits for
+# another. Gradients are added up over the groups of a lane, and then over lanes. Lanes and groups
+# depend on shapes alone, so that no sum depends on how many threads there are.
 
 def run_by_phases(
     Pass work not None, PassArguments whole not None, vector, partial, double multiplications
@@ -14,7 +14,9 @@ def run_by_phases(
     Partial sums of them are where ``partial`` is zeros as the vector; None: there are none.
     """
     cdef Sums sums
-    cdef Py_ssize_t k, widest = 1, threads = threads_for(multiplications)
+    cdef Py_ssize_t k, widest = 1, threads
+    cdef bint shares_steps = is_wave(work)
+    threads = threads_for(multiplications * SLOWER_ALONE if shares_steps else multiplications)
     work.read_from(whole)
     sums.total = pointer(vector)
     sums.partial = sums.total if partial is None else pointer(partial)
@@ -22,6 +24,12 @@ def run_by_phases(
     for k in range(work.phase_count):
         work.parts[k] = work.parts_of(&work.phases[k], threads)
         widest = max(widest, work.parts[k])
+    if shares_steps and threads > 1:
+        if work.wave is None:
+            work.wave = Wave(work)
+        work.parts[0] = min(threads, (<Wave> work.wave).useful)
+        widest = max(widest, work.parts[0])
+        (<Wave> work.wave).begin(work)
     run_tasks(<Task> run_phase_part, <void *> work, work.parts, work.phase_count, widest)
     work.let_go()
     whole.let_go()
@@ -30,7 +38,10 @@ def run_by_phases(
 cdef void run_phase_part(
     Pass work, Py_ssize_t phase, Py_ssize_t part, Pulse *pulse
 ) noexcept nogil:
-    work.run_part(&work.phases[phase], part, work.parts[phase], pulse)
+    if phase == 0 and work.parts[0] > 1 and is_wave(work):
+        (<Wave> work.wave).walk(work, part, work.parts[0], pulse)
+    else:
+        work.run_part(&work.phases[phase], part, work.parts[phase], pulse)
 
 
 cdef class Group:
