@@ -11,6 +11,7 @@ and so on say what ``real`` is, include this file, and are compiled with differe
     - ``micro.pyx``        the innermost loops, whose sums stay in registers
     - ``loops.pyx``        what walks panels: some rows, a single row, gradients of weights
     - ``bf16.pyx``         products with weights in bfloat16
+    - ``int8.pyx``         products of whole numbers, which weights and rows are rounded to
     - ``formats.pyx``      in which format a packed weight is
     - ``products.pyx``     the products that other rooms may use
 - ``cells/``           what a network does at one time step
@@ -125,6 +126,7 @@ include "products/panels.pyx"
 include "products/micro.pyx"
 include "products/loops.pyx"
 include "products/bf16.pyx"
+include "products/int8.pyx"
 include "products/formats.pyx"
 include "products/products.pyx"
 include "cells/activations.pyx"

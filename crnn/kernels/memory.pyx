@@ -26,6 +26,7 @@ TUNING = {                  # what Python shares of the kernels' numbers
     "SHARED_SEQUENCES": SHARED_SEQUENCES,
     "SHARED_STEPS": SHARED_STEPS,
     "PARTIAL_ROWS": PARTIAL_ROWS,
+    "WHOLE_INPUTS": WHOLE_INPUTS,
 }
 
 

@@ -62,6 +62,12 @@ cdef enum:
     LISTED = 512                # numbers of a row of it that there is room for, else
     TOO_MANY = -1
 
+    # products of whole numbers
+    WHOLE_INPUTS = 8192         # the most, of which there is room for four rows in
+    WHOLE_ROWS_BYTES = 67584    # those that are multiplied with W, read once (32 rows of 1,024
+    #                             inputs in pairs, or 2,048), and
+    WHOLE_ROWS = 128            # which are so many at most
+
     # losses and sums
     LOSS_LANES = 16             # partial results of a loop over a row: the widest register's, so
     #                             that they are the same in every build

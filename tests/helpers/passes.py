@@ -36,6 +36,13 @@ def packed_as_bf16(functions, W):
     return packed
 
 
+def packed_as_int8(functions, W):
+    """Return a weight as whole numbers with scales, in the order of a float32 build."""
+    packed = aligned_empty((1 + -(-len(W) // 4), -(-W.shape[1] // 16) * 64), np.int8)
+    functions.pack(packed, W)
+    return packed
+
+
 def some_lengths(rng, ragged, steps, batch):
     """Return lengths of 0, of all steps and between, as far as the batch has room."""
     if not ragged:

@@ -72,7 +72,7 @@ def innermost_loops(instructions):
 def counts(loops, operation, suffix, register):
     """Return how many of an operation on whole registers each loop has, and stores to the stack."""
     wanted = re.compile(rf"^{operation}\w*{suffix}\b.*%{register}")
-    stored = re.compile(rf"^v?mov[au]p[sd] .*%{register}\d+,.*\(%r[sb]p")
+    stored = re.compile(rf"^v?mov([au]p[sd]|dq[au]\d*) .*%{register}\d+,.*\(%r[sb]p")
     return [(sum(map(bool, map(wanted.match, loop))), sum(map(bool, map(stored.match, loop))))
             for loop in loops]
 
@@ -101,6 +101,17 @@ def loops_of(functions):
 def test_sums_of_a_tile_stay_in_registers(build):
     name, loops = build.isa, loops_of(build.functions)
     assert (TILE[name], 0) in counts(loops, MULTIPLY_ADD[name], build.suffix, REGISTERS[name])
+
+
+def test_bytes_are_multiplied_in_registers(build):
+    """Those of a tile of whole numbers: by VNNI four rows and lines, without it two of each."""
+    if build.suffix == "pd" or build.isa == "baseline":
+        pytest.skip("has no such instructions, or no whole numbers")
+    loops, register = loops_of(build.functions), REGISTERS[build.isa]
+    pairs = {count for count, _ in counts(loops, "vpmaddubsw", "", register)}
+    assert {"avx2": 8, "avx512": 16}[build.isa] in pairs
+    if build.isa == "avx512":
+        assert (16, 0) in counts(loops, "vpdpbusd", "", register)
 
 
 def test_tanh_sigmoid_and_the_exponential_are_vectorised(build):
@@ -162,10 +173,10 @@ def test_narrow_or_spilled_loops_are_seen(build):
 def test_modules_do_not_grow(tmp_path):
     """All together, without the names that only a debugger needs.
 
-    They may be 2.6 MB; most of it is that all of kernels/ is there six times. They were 2.00 MB
+    They may be 2.7 MB; most of it is that all of kernels/ is there six times. They were 2.00 MB
     before weights of targets, four more losses, learned states and partial sums, and 2.19 before
     other activations, peepholes, coupled gates and clipping, of which each cell has one general
-    step, forward and back.
+    step, forward and back; and 2.57 before weights in bfloat16 and in whole numbers.
     """
     sizes = []
     builds = [kernels_of(*each) for each in itertools.product(cpu.instruction_sets(), DTYPES)]
@@ -173,4 +184,4 @@ def test_modules_do_not_grow(tmp_path):
         stripped = tmp_path / module.__name__
         subprocess.run(["strip", "-o", stripped, module.__file__], check=True)
         sizes.append(stripped.stat().st_size)
-    assert sum(sizes) <= 2.6e6
+    assert sum(sizes) <= 2.7e6

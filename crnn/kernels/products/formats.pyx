@@ -1,12 +1,12 @@
 # In which format a packed weight is: as numbers of the build (panels.pyx) or, of a compressed
-# network, in bfloat16 (bf16.pyx). The dtype of its array says so to Python. What lies between
-# packing and products hands on one pointer, whatever the format: addresses of numbers are multiples
-# of 4, and to that of a compressed weight its format is added.
+# network, in bfloat16 (bf16.pyx) or as whole numbers (int8.pyx). The dtype of its array says so to
+# Python. What lies between packing and products hands on one pointer, whatever the format:
+# addresses of numbers are multiples of 4, and to that of a compressed weight its format is added.
 
 from libc.stdint cimport uintptr_t
 
 cdef enum Format:
-    REAL, BF16
+    REAL, BF16, INT8
     FORMATS = 4     # there is room for
 
 
@@ -16,11 +16,17 @@ cdef inline const real *weight(object packed) noexcept:
         return NULL
     if REAL_IS_FLOAT and cnp.PyArray_TYPE(<cnp.ndarray> packed) == cnp.NPY_UINT32:
         return <const real *> (<char *> cnp.PyArray_DATA(<cnp.ndarray> packed) + BF16)
+    if REAL_IS_FLOAT and cnp.PyArray_TYPE(<cnp.ndarray> packed) == cnp.NPY_INT8:
+        return <const real *> (<char *> cnp.PyArray_DATA(<cnp.ndarray> packed) + INT8)
     return pointer(packed)
 
 
+cdef inline Format format_of(const real *W) noexcept nogil:
+    return <Format> (<uintptr_t> W % FORMATS) if REAL_IS_FLOAT else REAL
+
+
 cdef inline bint is_compressed(const real *W) noexcept nogil:
-    return REAL_IS_FLOAT and <uintptr_t> W % FORMATS != REAL
+    return format_of(W) != REAL
 
 
 cdef outlined_void compressed_product(
@@ -29,8 +35,12 @@ cdef outlined_void compressed_product(
     bint from_last,
 ) noexcept nogil:
     # product of a W that is_compressed
-    product_bf16(y, y_row, start, start_row, x, x_row,
-                 <const uint32_t *> (<const char *> W - BF16), rows, inputs, outputs, from_last)
+    if format_of(W) == BF16:
+        product_bf16(y, y_row, start, start_row, x, x_row,
+                     <const uint32_t *> (<const char *> W - BF16), rows, inputs, outputs, from_last)
+    else:
+        product_int8(y, y_row, start, start_row, x, x_row,
+                     <const int8_t *> (<const char *> W - INT8), rows, inputs, outputs, from_last)
 
 
 cdef void pack_weight(
@@ -40,8 +50,10 @@ cdef void pack_weight(
     # packed = W (inputs, outputs), in the format that packed has; see pack_panel
     if inputs == 0 or outputs == 0:
         return
-    if is_compressed(packed):
+    if format_of(packed) == BF16:
         pack_bf16(<uint32_t *> (<const char *> packed - BF16), W, row, column, inputs, outputs)
+    elif format_of(packed) == INT8:
+        pack_int8(<int8_t *> (<const char *> packed - INT8), W, row, column, inputs, outputs)
     else:
         pack_panels(<real *> packed, W, row, column, inputs, outputs)
 
@@ -49,8 +61,10 @@ cdef void pack_weight(
 def pack(packed, const real[:, :] W not None):
     """Pack W (inputs, outputs) into panels; packed has a multiple of 16 columns.
 
-    Its dtype is the format: that of the build, or of a float32 build uint32 for words of bfloat16,
-    two in each, of which it then has a multiple of 16 for every 32 columns or fewer.
+    Its dtype is the format: that of the build, or of a float32 build one of two. It is uint32 for
+    words of bfloat16, two in each, of which it then has a multiple of 16 for every 32 columns or
+    fewer; and int8 for whole numbers: a row for scales and one for every 4 inputs or fewer, each of
+    64 bytes for every 16 columns or fewer.
     """
     cdef Py_ssize_t size = sizeof(real)
     pack_weight(weight(packed), &W[0, 0], W.strides[0] // size, W.strides[1] // size, W.shape[0],
