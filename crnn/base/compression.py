@@ -8,7 +8,7 @@ from crnn.reference.rounding import to_bfloat16, to_int8
 
 FORMATS = ("bf16", "int8")
 FAST_NUMBERS = TUNING["L1_BYTES"] // 4  # so many floats stay in L1: fewer bits are no faster there
-INT8_INPUTS = 8192  # of more, kernels have no room for a row of x in int8
+INT8_INPUTS = TUNING["WHOLE_INPUTS"]  # of more, kernels have no room for a row of x in int8
 SCALE = ".scale"  # the end of its name in files
 
 

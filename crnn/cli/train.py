@@ -22,6 +22,7 @@ from crnn.cli.training import (
 )
 from crnn.cli.watcher import SAMPLE_LINES, TextWatcher
 from crnn.engine.threads import get_num_threads
+from crnn.network.compressed import Compressed
 from crnn.training.interrupts import terminable
 
 TRAINING = {"epochs": 16, "batch_size": 32, "optimizer": "adam", "lr": 0.004}
@@ -139,6 +140,9 @@ def network_and_vocabulary(content, options):
             f"the network is that of --init-from; leave out {', '.join('--' + n for n in given)}"
         )
     net, vocabulary, training = text.load_model(options.init_from)
+    if isinstance(net, Compressed):
+        raise ValueError(f"{options.init_from} is compressed to {net.format}, and does not train;"
+                         " go on with the model that it was made of")
     if not vocabulary.is_of_characters:
         raise ValueError(f"{options.init_from} is a model of words; one of characters is wanted")
     if options.lines and "\n" not in vocabulary:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from crnn.base.compression import FAST_NUMBERS
+from crnn.base.compression import FAST_NUMBERS, compressed_names
 from crnn.kernels.memory import TUNING, aligned_empty
 
 COLUMNS = TUNING["UNITS"]  # the rows of a packed weight are padded to a multiple of this
@@ -69,6 +69,9 @@ class PackedWeights:
         self.activation = readout.activation if self.has_readout else "linear"
         self.takes_tokens, self.takes_floats = not skip, not specs[0].kind.is_table
         self._repack = kernels.repack
+        self._int8_names = ()
+        if parameters.format == "int8":
+            self._int8_names = compressed_names(parameters.layout.shapes, "int8")
         self._copies = {}  # by (name, transposed, columns)
         starts = parameters.layout.starts
         self.layers = [
@@ -117,11 +120,14 @@ class PackedWeights:
         weight = self.parameters[name][:, slice(*columns)] if columns else self.parameters[name]
         weight = weight.T if transposed else weight
         inputs, outputs = weight.shape
-        dtype, numbers = self.dtype, 1
-        if self.parameters.format == "bf16" and weight.size > FAST_NUMBERS:
-            dtype, numbers = np.dtype(np.uint32), 2  # in a word
-        words = -(-outputs // (numbers * COLUMNS)) * COLUMNS
-        return Copy(aligned_empty((inputs, words), dtype), weight, np.array([-1]))
+        dtype, panels = self.dtype, -(-outputs // COLUMNS)
+        if name in self._int8_names:  # a row of scales, then four inputs in one
+            dtype, shape = np.dtype(np.int8), (1 + -(-inputs // 4), panels * 4 * COLUMNS)
+        elif self.parameters.format == "bf16" and weight.size > FAST_NUMBERS:
+            dtype, shape = np.dtype(np.uint32), (inputs, -(-panels // 2) * COLUMNS)  # two in a word
+        else:
+            shape = inputs, panels * COLUMNS
+        return Copy(aligned_empty(shape, dtype), weight, np.array([-1]))
 
 
 class PackedLayer:

@@ -394,3 +394,18 @@ def test_info(run, model):
     assert repr(vocabulary.symbols) in out
     for name, value in training.items():
         assert [*name.split("_"), *str(value).split()] in rows
+
+
+def test_a_compressed_model_writes_but_does_not_train(run, folder):
+    vocabulary = text.Vocabulary.of(PROSE)
+    net = crnn.GRU(len(vocabulary), 100, len(vocabulary), seed=0).compress("bf16")
+    text.save_model("small", net, vocabulary)
+    code, out, err = run("info", "small")
+    assert (code, err) == (0, "")
+    assert "compress('bf16')" in out
+    assert ["W_hh_l0", "100", "x", "300", "30,000", "60,000"] in map(str.split, out.splitlines())
+    for command in (["sample", "small", "--length", "5"], ["evaluate", "small", "prose.txt"]):
+        assert run(*command)[::2] == (0, "")
+    code, _, err = run("train", "prose.txt", "--init-from", "small")
+    assert code == 1
+    assert "small is compressed to bf16, and does not train" in err

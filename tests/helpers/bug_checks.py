@@ -4,6 +4,7 @@ Each takes the reference's functions, which may be broken; other modules are bro
 """
 
 import functools
+import importlib
 import itertools
 import sys
 
@@ -641,6 +642,42 @@ def check_options_in_networks(module):
                 cells.everything(ours, data), cells.everything(theirs, data), 1e-12)
 
 
+# --- weights of fewer bits -----------------------------------------------------------------------
+
+
+def check_compressed(module):
+    """Rounding by hand, and networks in bfloat16 and int8 against the same numbers as floats."""
+    rounding = importlib.import_module(module.__name__ + ".rounding")
+    W = np.float32([[1, 127], [1 + 2**-8, -0.5], [1 + 3 * 2**-8, 63.5], [-2.54, 0.4]])
+    np.testing.assert_array_equal(
+        rounding.to_bfloat16(W),
+        np.float32([[1, 127], [1, -0.5], [1 + 2**-6, 63.5], [-2.546875, 0.400390625]]))
+    q, scale = rounding.to_int8(W)
+    np.testing.assert_array_equal(q.T, [[50, 50, 51, -127], [127, 0, 64, 0]])
+    assert 2.54 / 127 <= scale[0] < 2.5401 / 127
+    np.testing.assert_array_equal(rounding.to_int8(q * scale)[1], scale)
+    x = np.float32([[2, 1.1, -1.27, 0.3], [0, 0, 0, 0], [1, np.inf, 1, 1]])
+    wanted = np.float32([[127, 70, -81, 19]]) @ q.astype(np.float32) * (2 / 127 * scale)
+    np.testing.assert_allclose(rounding.int8_product(x, W)[:1], wanted, rtol=1e-6)
+    np.testing.assert_array_equal(rounding.int8_product(x[1:], W), [[0, 0], [np.nan, np.nan]])
+    rng = np.random.default_rng(14)
+    x = rng.standard_normal((T, B, 40)).astype(np.float32)
+    for kind, options in (("rnn-tanh", {}), ("gru-before-tanh", {"num_layers": 2}),
+                          ("lstm", {"bidirectional": True})):
+        outputs = []
+        for backend in ("compiled", "reference"):
+            net, floats = (network_of(kind, 40, 100, 90, seed=2, backend=backend, **options)
+                           for _ in range(2))
+            small = net.compress("bf16")
+            floats.vector = small.vector
+            np.testing.assert_array_equal(small(x)[0], floats(x)[0])
+            small = net.compress("int8")
+            floats.vector = small.vector
+            outputs.append(small(x)[0])
+            assert 1e-5 < np.abs(outputs[-1] - floats(x)[0]).max() < 0.03  # x is rounded, too
+        assert_close(*outputs, 5e-3)
+
+
 CHECKS = {
     "h": check_handworked,
     "b": check_textbook,
@@ -659,4 +696,5 @@ CHECKS = {
     "j": check_masks,
     "n": check_options_in_networks,
     "d": check_unlike,
+    "q": check_compressed,
 }

@@ -43,11 +43,11 @@ class Bug(NamedTuple):
 # s: steps, a: layers and directions apart, u: updates by hand, p: packing, m: changes meanwhile,
 # g: small blocks and groups, w: one question after another, f: sums of many rows in float32,
 # o: steps of cells with options, n: networks of them, j: steps that are none,
-# d: networks of unlike layers
+# d: networks of unlike layers, q: weights of fewer bits
 RNN, LAYER, NETWORK = "reference/rnn", "reference/layer", "reference/network"
 ENGINE, COMPILED, PLANS, ARRAYS, PACKING = (
     f"engine/{name}" for name in ("textbook", "compiled", "plans", "pass_arrays", "packing"))
-MASKING = "engine/masking"
+MASKING, ROUNDING = "engine/masking", "reference/rounding"
 STALE = "copy.stamp.item() != self.changes.item()"
 SHARE = "return W[x] if is_tokens(x) else x @ W\n"
 STEP = "new, tape = step(a[t, on], select(state, on), weights)"
@@ -294,6 +294,24 @@ BUGS = [
         module=PACKING),
     Bug("W_hn from the first columns", '"W_hh" + suffix, (width - H, width)',
         '"W_hh" + suffix, (0, H)', "k", module=PACKING),
+    # weights of fewer bits
+    Bug("halves rounded up", "((bits >> np.uint32(16)) & np.uint32(1))", "np.uint32(1)", "q",
+        module=ROUNDING),
+    Bug("bits cut off", "np.uint32(0x7FFF)", "np.uint32(0)", "q", module=ROUNDING),
+    Bug("a scale rounded down", "+ np.uint32(0xFF)", "+ np.uint32(0)", "q", module=ROUNDING),
+    Bug("a scale for all rows", "scale = _scale(x, -1)",
+        "scale = _scale(x, -1).max() + 0 * x[..., 0]",
+        "q", module=ROUNDING),
+    Bug("a scale of no column", "sums.astype(np.float32) * (x_scale[..., None] * scale)",
+        "sums.astype(np.float32) * (x_scale[..., None] * scale.max())", "q", module=ROUNDING),
+    Bug("whole numbers cut off", "np.rint(", "np.trunc(", "q", module=ROUNDING),
+    Bug("no whole numbers", "if ufunc is np.matmul and", "if False and", "q", module=ROUNDING),
+    Bug("bfloat16 where sums are in halves", "weight.size > FAST_NUMBERS", "weight.size > 0", "q",
+        module=PACKING),
+    Bug("weights in int8 packed as floats", "if name in self._int8_names:", "if False:", "q",
+        module=PACKING),
+    Bug("weights in int8 read as floats", 'if parameters.format != "int8":', "if True:", "q",
+        module=ENGINE),
     # what a plan is taken for
     Bug("always the mean", "targets, state, lengths, named, reduction, wants_x, last_only\n",
         'targets, state, lengths, named, "mean", wants_x, last_only\n', "w", module=COMPILED),

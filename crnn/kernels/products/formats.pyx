@@ -29,6 +29,11 @@ cdef inline bint is_compressed(const real *W) noexcept nogil:
     return format_of(W) != REAL
 
 
+cdef inline bint has_float_sums(const real *W) noexcept nogil:
+    # whether products with it are sums of its numbers times those of x, so that a 0 adds nothing
+    return format_of(W) != INT8
+
+
 cdef outlined_void compressed_product(
     real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const real *x,
     Py_ssize_t x_row, const real *W, Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs,
