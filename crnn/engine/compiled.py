@@ -75,8 +75,13 @@ class Engine:
 
         ``last_only`` asks for each sequence's last outputs only: then y has no axis for steps.
         """
-        plan = self._plan_for("infer", x, None, state, lengths, last_only=last_only)
-        y, last = plan.infer(), plan.arguments.public()
+        plan = self._plan_that_takes(
+            "infer", x, None, state, lengths, NO_OBJECTIVE.loss, None, False, last_only)
+        if plan is None:
+            sequence = self._sequence(x, state, lengths)
+            check_last(last_only, self.skip)
+            plan = self._plan_of("infer", sequence, NO_OBJECTIVE._replace(last_only=last_only))
+        y, last = plan.infer()
         self._plans.give_back(plan)
         if last_only:
             y = y[0]
@@ -84,7 +89,10 @@ class Engine:
 
     def forward(self, x, state, lengths):
         """Run over a whole sequence, with dropout; return y, the last state, and the tape."""
-        plan = self._plan_for("forward", x, None, state, lengths)
+        plan = self._plan_that_takes(
+            "forward", x, None, state, lengths, NO_OBJECTIVE.loss, None, False, False)
+        if plan is None:
+            plan = self._plan_of("forward", self._sequence(x, state, lengths))
         q, lengths = plan.question, plan.arguments.given_lengths
         y, masks = self._dropout.run(
             lambda masks: (plan.forward(masks), masks), q.steps, q.batch)
@@ -123,7 +131,8 @@ class Engine:
 
     def loss(self, x, targets, state, loss, reduction, lengths, weighting=None):
         """Return the loss over a whole sequence, and the last state; no tape is kept."""
-        plan = self._plan_for("loss", x, targets, state, lengths, loss, reduction, weighting)
+        plan = self._plan_for_loss(
+            "loss", x, targets, state, loss, reduction, lengths, weighting)
         value, last = plan.loss(), plan.arguments.public()
         self._plans.give_back(plan)
         return value, last
@@ -135,8 +144,8 @@ class Engine:
 
         ``wants_x`` asks for the gradient of x, too.
         """
-        plan = self._plan_for("train", x, targets, state, lengths, loss, reduction, weighting,
-                              wants_x)
+        plan = self._plan_for_loss(
+            "train", x, targets, state, loss, reduction, lengths, weighting, wants_x)
         gradients, dx = self.parameters.new_gradients(), self._new_dx(plan.question, wants_x)
         q, vector = plan.question, gradients.vector
         value = self._dropout.run(
@@ -188,30 +197,35 @@ class Engine:
 
     # --- plans ----------------------------------------------------------------------------------
 
-    def _plan_for(
-        self, kind, x, targets, state, lengths, loss=NO_OBJECTIVE.loss, reduction="sum",
-        weighting=None, wants_x=False, last_only=False,
+    def _plan_that_takes(
+        self, kind, x, targets, state, lengths, loss, reduction, wants_x, last_only
+    ):
+        """Return a plan that has taken the arguments as they are, or None."""
+        given = x, targets, state, lengths, loss, reduction, wants_x, last_only
+        plan = self._plans.take_latest(kind)
+        if plan is not None and plan.arguments.take(*given):
+            return plan
+        self._put_aside(plan)
+        plan = self._plans.take(Question.of_arrays(kind, x, targets, loss, last_only, wants_x))
+        if plan is not None and plan.arguments.take(*given):
+            return plan
+        self._put_aside(plan)
+        return None
+
+    def _plan_for_loss(
+        self, kind, x, targets, state, loss, reduction, lengths, weighting, wants_x=False
     ):
         """Return a plan that has taken the arguments, if need be checked and converted."""
-        named = LOSSES.get(loss) if type(loss) is str else loss
+        named, plan = LOSSES.get(loss) if type(loss) is str else loss, None
         is_reduction = isinstance(reduction, str) and reduction in REDUCTIONS
-        if is_reduction and isinstance(named, Loss) and weighting is None:
-            given = x, targets, state, lengths, named, reduction, wants_x, last_only
-            plan = self._plans.take_latest(kind)
-            if plan is not None and plan.arguments.take(*given):
-                return plan
-            self._put_aside(plan)
-            plan = self._plans.take(Question.of_arrays(
-                kind, x, targets, named, last_only, wants_x))
-            if plan is not None and plan.arguments.take(*given):
-                return plan
-            self._put_aside(plan)
-        sequence = self._sequence(x, state, lengths)
-        if kind in ("infer", "forward"):
-            check_last(last_only, self.skip)
-            return self._plan_of(kind, sequence, NO_OBJECTIVE._replace(last_only=last_only))
-        objective = self._objective(loss, targets, sequence, reduction, weighting)
-        return self._plan_of(kind, sequence, objective, wants_x)
+        if is_reduction and isinstance(named, Loss) and weighting is None and targets is not None:
+            plan = self._plan_that_takes(
+                kind, x, targets, state, lengths, named, reduction, wants_x, False)
+        if plan is None:
+            sequence = self._sequence(x, state, lengths)
+            objective = self._objective(loss, targets, sequence, reduction, weighting)
+            plan = self._plan_of(kind, sequence, objective, wants_x)
+        return plan
 
     def _put_aside(self, plan):
         """Keep a plan that has refused what it was given."""

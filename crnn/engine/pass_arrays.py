@@ -83,8 +83,6 @@ class PassArrays:
     ----------
     compiled_pass : kernels.Pass
     readout : kernels.Readout
-    bottom : kernels.Direction
-        The first direction of the bottom layer.
     states_are_outputs : bool
         Whether the bottom layer is all that there is, so that its states are y.
     layer_arrays : list of LayerArrays
@@ -118,7 +116,6 @@ class PassArrays:
             arrays = self._new_layer_arrays(number, spec, x) if filled is None else filled[number]
             self._add_layer(number, spec, arrays, x)
             x = arrays.put_out
-        self.bottom = self._directions[0][0]
         self.compiled_pass = self._new_pass(loss_arrays)
 
     def _new_read(self):

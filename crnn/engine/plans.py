@@ -18,7 +18,7 @@ import numpy as np
 from crnn.base.sequences import are_joined, state_widths
 from crnn.engine.pass_arrays import Memory, PassArrays, whole_blocks
 from crnn.engine.threads import get_num_threads, parted
-from crnn.kernels.memory import TUNING, aligned_empty
+from crnn.kernels.memory import TUNING
 from crnn.kernels.pool import threads_for
 
 BLOCK_NUMBERS = 2**19  # a block of steps has at most so many gates, or outputs: 1 ms of work
@@ -167,8 +167,6 @@ class Plan:
             loss_arrays = self._classes, None, self._losses
             self._arrays = self._new_arrays(question.batch, self._block, self._x, loss_arrays,
                                         filled=filled)
-            self._y_shape = (self._output_steps + self._arrays.states_are_outputs,
-                             question.batch, weights.output_size)
 
     @property
     def bytes(self):
@@ -183,19 +181,10 @@ class Plan:
     # --- passes ---------------------------------------------------------------------------------
 
     def infer(self):
-        """Run without a tape; return y."""
-        y = self._new_y()
-        self._run_by_phases(self._arrays.compiled_pass)
-        return y
-
-    def _new_y(self):
-        """Return where outputs are to go; where they are states, those of steps from 1 on."""
-        y = aligned_empty(self._y_shape, self._weights.dtype)
-        if self._arrays.states_are_outputs:
-            self._arrays.bottom.set_states(y)
-            return y[1:]
-        self._arrays.readout.set_y(y)
-        return y
+        """Run without a tape; return y and the last states."""
+        self._refresh_weights()
+        return self._kernels.infer_by_phases(
+            self._arrays.compiled_pass, self.arguments, self._multiplications)
 
     def loss(self):
         """Run without a tape; return the loss."""
@@ -204,7 +193,7 @@ class Plan:
 
     def forward(self, masks):
         """Run with a tape; return y."""
-        y = self._new_y()
+        y = self._arrays.compiled_pass.new_y()
         self.arguments.set_masks(masks)
         self._run_by_phases(self._arrays.compiled_pass)
         return y

@@ -118,6 +118,7 @@ cdef extern from *:
     real multiply_add "MULTIPLY_ADD"(real a, real b, real c) noexcept nogil
 
 cdef int REAL_TYPE = cnp.NPY_FLOAT if REAL_IS_FLOAT else cnp.NPY_DOUBLE
+cdef object REAL_NAME = cnp.PyArray_DescrFromType(REAL_TYPE)
 
 
 include "tuning.pxi"

@@ -66,7 +66,7 @@ def test_a_pass_that_fails_half_way_leaves_a_network_as_it_was(monkeypatch, back
 
     wanted = passes(crnn.GRU(3, 8, 4, seed=0))
     places = [(plans.Plan, "_run_by_phases"), (plans.Plan, "_new"), (plans, "threads_for"),
-              (plans.Plan, "_new_y"), (plans.Plans, "give_back"), (plans.Plans, "take"),
+              (plans.Plan, "_refresh_weights"), (plans.Plans, "give_back"), (plans.Plans, "take"),
               (pass_arrays.PassArrays, "_new_pass"), (compiled, "put_states")]
     for place, name in places:
         net = crnn.GRU(3, 8, 4, seed=0)

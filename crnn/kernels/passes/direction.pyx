@@ -165,10 +165,6 @@ cdef class Direction:
         self.cell.b_hn, self.cell.W_ch = self.hold(weights.b_hn), self.hold(weights.W_ch)
         self.cell.W_hh_T = self.cell.W_hn_T = self.W_xh_T = NULL
 
-    def set_states(self, states):
-        """Write states (T + 1, B, H) to another array from now on."""
-        self.states = states
-
     def prepare_backward(self, dh, dstate, dc, da, dsaved, dx, first_rows):
         """Say where gradients lie, see the attributes, and have weights packed for the way back."""
         self.first_rows = first_rows

@@ -153,6 +153,17 @@ cdef class Pass:
         else:
             self.send(span)
 
+    def new_y(self):
+        """Return where outputs are to go; where they are states, those of steps from 1 on."""
+        cdef Layer bottom = <Layer> self.layers[0]
+        if self.reads:
+            y = aligned_empty((self.readout.steps, self.batch, self.readout.outputs), REAL_NAME)
+            self.readout.y = y
+            return y
+        y = aligned_empty((self.steps + 1, self.batch, bottom.hidden), REAL_NAME)
+        bottom.ahead.states = y
+        return y[1:]
+
     cdef read_from(self, PassArguments whole):
         # where it takes a whole batch, floats are read where they lie
         cdef Layer bottom = <Layer> self.layers[0]

@@ -35,6 +35,13 @@ def run_by_phases(
     whole.let_go()
 
 
+def infer_by_phases(Pass work not None, PassArguments whole not None, double multiplications):
+    """Run a pass without a tape; return the outputs (T, B, O) and the last states."""
+    y = work.new_y()
+    run_by_phases(work, whole, None, None, multiplications)
+    return y, whole.public()
+
+
 cdef void run_phase_part(
     Pass work, Py_ssize_t phase, Py_ssize_t part, Pulse *pulse
 ) noexcept nogil:
