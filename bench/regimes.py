@@ -5,9 +5,7 @@ sizes, all in `CASES`. A new case is a line there; a new regime a name there.
 """
 
 from fits import fit_task
-from tasks import KINDS, TASKS, Cell, Table
-
-STEP, SEQUENCE, TRAINING, STREAMS, WRITING, COMPRESSED = TASKS.values()
+from tasks import COMPRESSED, KINDS, SEQUENCE, STEP, STREAMS, TRAINING, WRITING, Cell, Table
 
 # --- sizes, with goals ---------------------------------------------------------------------------
 

@@ -214,7 +214,7 @@ def test_unknown_names(python, arguments, told):
 def test_every_regime(tmp_path):
     """With all that is installed, and what was measured is added to what is in the file."""
     written = tmp_path / "out.json"
-    for regimes in ("sizes,layers", "all"):
+    for regimes in ("layers,writing", "all"):
         result = subprocess.run(
             [sys.executable, BENCH / "run.py", "--quick", "--threads", "1", "--regimes", regimes,
              "--json", written],
