@@ -194,6 +194,7 @@ class Engine:
     def free_memory(self):
         """Give back what passes leave for the next one."""
         self._plans.clear()
+        self.weights.free_memory()
 
     # --- plans ----------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from crnn.base.compression import FAST_NUMBERS, compressed_names
+from crnn.engine.folding import Folding, can_fold
 from crnn.kernels.memory import TUNING, aligned_empty
 
 COLUMNS = TUNING["UNITS"]  # the rows of a packed weight are padded to a multiple of this
@@ -59,6 +60,8 @@ class PackedWeights:
         Whether x may be tokens, and whether it may be floats.
     readout_start : int
         Where W_hy and b_y begin in the flat vector.
+    can_fold : bool
+        Whether `folded` may return something.
     """
 
     def __init__(self, kernels, specs, parameters, readout=None, skip=False):
@@ -87,6 +90,8 @@ class PackedWeights:
                 for spec in specs if spec.kind.has_state for suffix in spec.suffixes
             ]
         self.output_size = readout.size if self.has_readout else self.top_width
+        self.can_fold = can_fold(specs)
+        self._folding = Folding(kernels, self) if self.can_fold else None
 
     def work(self, is_tokens):
         """Return about how many multiplications a step of one sequence takes."""
@@ -102,6 +107,19 @@ class PackedWeights:
         """Make all copies anew that are older than the parameters."""
         for key in list(self._copies):
             self.packed(*key)
+
+    def folded(self, tokens):
+        """Return the weights of the network without its table, which layers above have taken in.
+
+        Their bottom layer takes the tokens, of which now so many more are read; None, if these are
+        too few yet, or there is no table.
+        """
+        return self._folding.after(tokens) if self.can_fold else None
+
+    def free_memory(self):
+        """Give back what can be large; packed copies stay."""
+        if self.can_fold:
+            self._folding.free_memory()
 
     def packed(self, name, transposed=False, columns=None):
         """Return a weight, or its transpose, in panels, as products read it.

@@ -149,6 +149,8 @@ class Plan:
 
     def __init__(self, kernels, weights, question, x=None, classes=None, filled=None):
         self.question, self.is_counted, self.tape, self.ways_back = question, False, None, []
+        self._folded = self._folded_arrays = None
+        self._folded_at = -1  # of parameters after so many changes
         self._changes = weights.changes.item()  # of what changes from here on, nothing is missed
         self._memory = Memory(weights.dtype)
         self._kernels, self._weights = kernels, weights
@@ -182,13 +184,31 @@ class Plan:
 
     def infer(self):
         """Run without a tape; return y and the last states."""
+        compiled_pass = self._pass_without_tape()
         self._refresh_weights()
         return self._kernels.infer_by_phases(
-            self._arrays.compiled_pass, self.arguments, self._multiplications)
+            compiled_pass, self.arguments, self._multiplications)
+
+    def _pass_without_tape(self):
+        """Return the compiled pass: where a table is worth folding, one of a layer fewer."""
+        q, changes = self.question, self._weights.changes.item()
+        if not self._weights.can_fold:
+            return self._arrays.compiled_pass
+        if changes != self._folded_at:
+            folded = self._weights.folded(q.steps * q.batch)
+            if folded is None:
+                return self._arrays.compiled_pass
+            if folded is not self._folded:
+                loss_arrays = self._classes, None, self._losses
+                self._folded_arrays = PassArrays(self._kernels, folded, q, self._memory, q.batch,
+                                                 self._block, self._x, loss_arrays)
+                self._folded, self.is_counted = folded, False
+            self._folded_at = changes
+        return self._folded_arrays.compiled_pass
 
     def loss(self):
         """Run without a tape; return the loss."""
-        self._run_by_phases(self._arrays.compiled_pass)
+        self._run_by_phases(self._pass_without_tape())
         return self.arguments.loss()
 
     def forward(self, masks):

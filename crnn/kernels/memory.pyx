@@ -27,6 +27,9 @@ TUNING = {                  # what Python shares of the kernels' numbers
     "SHARED_STEPS": SHARED_STEPS,
     "PARTIAL_ROWS": PARTIAL_ROWS,
     "WHOLE_INPUTS": WHOLE_INPUTS,
+    "FOLDED_NUMBERS": FOLDED_NUMBERS,
+    "FOLDED_INPUTS": FOLDED_INPUTS,
+    "FEW_FOLDED_NUMBERS": FEW_FOLDED_NUMBERS,
 }
 
 

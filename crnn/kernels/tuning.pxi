@@ -79,6 +79,11 @@ cdef enum:
     PROJECTED_NUMBERS = 32768   # and no more than so many numbers, which stay in L2,
     MIN_PROJECTED_ROWS = 128    # but so many rows, as W_xh is read anew each time (LSTM, H = 512:
     #                             16 to 32 rows took 2 to 3 % longer)
+    FOLDED_NUMBERS = 1 << 23    # of a table that is folded into the layer above, at most: 32 MiB
+    #                             (LSTM, H = 128, 10,000 rows of 128: 1.3 to 1.5 times as fast),
+    FOLDED_INPUTS = 48          # from rows of so many features on: to read what is folded, where no
+    #                             cache holds it, takes as long as to multiply 24 to 32;
+    FEW_FOLDED_NUMBERS = 1 << 18    # and of fewer features, so many, which stay in L2
     SHARED_SEQUENCES = TILE_ROWS    # threads take multiples of so many sequences
     SHARED_UNITS = UNITS            # or, of gradients of weights, hidden units
     SHARED_STEPS = 32           # or, of few sequences, blocks of so many steps, so that W_xh need

@@ -29,7 +29,7 @@ from worked_example import RELU, TANH, check_formulas, check_passes
 
 import crnn
 from crnn.base.losses import LOSSES
-from crnn.layers import GRU, LSTM, RNN, Activation, Dense, Dropout
+from crnn.layers import GRU, LSTM, RNN, Activation, Dense, Dropout, Embedding
 
 STEP = 1e-30
 T, B, I, H, O = 5, 4, 3, 6, 7  # noqa: E741
@@ -297,6 +297,7 @@ UNLIKE = [  # layers, options, losses
     ([RNN(4), LSTM(4), RNN(5), Dense(4, "hard_sigmoid"), Dense(I)], {"skip": True}, ["mse"]),
     ([GRU(4, bidirectional=True), Dense(3, "relu"), Dense(3, "softmax")], {"learn_state": True},
      ["softmax", "mse"]),
+    ([Embedding(4), GRU(5, bidirectional=True), Dense(2)], {}, ["softmax"]),
 ]
 
 
@@ -308,7 +309,8 @@ def check_unlike(module):
                 for each in ("compiled", "reference")]
         nets[0].vector = rng.uniform(-0.7, 0.7, nets[0].num_parameters)
         nets[1].vector = nets[0].vector
-        x, dy = input_for(rng), rng.standard_normal((T, B, nets[0].output_size))
+        x, dy = (input_for(rng, isinstance(layers[0], Embedding)),
+                 rng.standard_normal((T, B, nets[0].output_size)))
         for loss, last in itertools.product(losses, (False,) if nets[0].skip else (False, True)):
             targets, given = targets_for(rng, loss, nets[0], last), {"loss": loss}
             ours, theirs = (everything(net, x, None, targets, dy, given | {"lengths": LENGTHS})
@@ -451,6 +453,17 @@ def check_packing(module):
             ours, theirs = (everything(each, *data, given) for each in (net, new))
             for name, result in theirs.items():
                 np.testing.assert_array_equal(ours[name], result, err_msg=name)
+    check_table(rng)
+
+
+def check_table(rng):
+    """What a table's rows give the layer above follows the parameters, too."""
+    net = crnn.Sequential(I, [Embedding(4), LSTM(5), Dense(2)], seed=3, backend="compiled")
+    x = input_for(rng, tokens=True)
+    for _ in range(3):
+        for ask in (lambda: net(x)[0], lambda: net.stream(B).run(x)):
+            np.testing.assert_array_equal(ask(), net.forward(x)[0])
+        net.vector = rng.uniform(-0.7, 0.7, net.num_parameters)
 
 
 def check_changes(module):

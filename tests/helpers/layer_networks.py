@@ -15,6 +15,7 @@ NETWORKS = {  # layers, options, whether x is tokens
     "tokens below": ([Dense(4, "sigmoid"), RNN(5, nonlinearity="relu"), Dense(2)], {}, True),
     "table": ([Embedding(4), LSTM(5), LSTM(7), Dense(3)], {}, True),
     "table without a readout": ([Embedding(4), GRU(5)], {}, True),
+    "table, both ways": ([Embedding(4), GRU(5, bidirectional=True), Dense(2)], {}, True),
     "activation": ([LSTM(5), Activation("relu"), Dense(1, "sigmoid")], {}, False),
     "activations": (
         [GRU(5), Activation("softmax"), LSTM(4), Activation("hard_sigmoid")], {}, False),

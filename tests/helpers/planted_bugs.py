@@ -45,8 +45,9 @@ class Bug(NamedTuple):
 # o: steps of cells with options, n: networks of them, j: steps that are none,
 # d: networks of unlike layers, q: weights of fewer bits
 RNN, LAYER, NETWORK = "reference/rnn", "reference/layer", "reference/network"
-ENGINE, COMPILED, PLANS, ARRAYS, PACKING = (
-    f"engine/{name}" for name in ("textbook", "compiled", "plans", "pass_arrays", "packing"))
+ENGINE, COMPILED, PLANS, ARRAYS, PACKING, FOLDING = (
+    f"engine/{name}"
+    for name in ("textbook", "compiled", "plans", "pass_arrays", "packing", "folding"))
 MASKING, ROUNDING = "engine/masking", "reference/rounding"
 STALE = "copy.stamp.item() != self.changes.item()"
 SHARE = "return W[x] if is_tokens(x) else x @ W\n"
@@ -286,6 +287,16 @@ BUGS = [
         "            self._repack(copy.packed, copy.weight, copy.stamp, self.changes)\n",
         "            self._repack(copy.packed, copy.weight, copy.stamp, self.changes)\n"
         "            copy.stamp[0] = self.changes[0]\n", "m", module=PACKING),
+    Bug("folded once and for all", "if stamp.item() != change:", "if stamp.item() < 0:", "p",
+        module=FOLDING),
+    Bug("what was folded for a plan is read forever", "if changes != self._folded_at:",
+        "if self._folded_at < 0:", "p", module=PLANS),
+    Bug("a table folded in one direction only", "for layer in above]",
+        "for layer in above[:1]]", "d", module=FOLDING),
+    Bug("b_h of what is folded, twice", "looked_up.b_h, looked_up.input_size = None, size",
+        "looked_up.input_size = size", "d", module=FOLDING),
+    Bug("a table folded without a bias", 'layer.packed("W_xh"), layer.b_h, stamp',
+        'layer.packed("W_xh"), 0 * layer.b_h, stamp', "d", module=FOLDING),
     Bug("a copy that is never transposed", "weight = weight.T if transposed else weight",
         "weight = weight.T if transposed and len(set(weight.shape)) > 1 else weight", "k",
         module=PACKING),

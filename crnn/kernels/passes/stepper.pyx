@@ -9,9 +9,10 @@ cdef enum:
 
 cdef struct StepLayer:
     Py_ssize_t inputs, hidden
-    const real *W_xh            # as it is, to look tokens up; NULL where there is none
+    const real *W_xh            # as it is, or with a table folded into it, to look tokens up; NULL
+    #                             where there is none
     const real *W_xh_packed     # NULL in the first layer before the first input of floats
-    const real *b_h
+    const real *b_h             # NULL where W_xh has it
     CellWeights cell
     StepTape tapes[2]           # of steps from the first of two states to the second, and back
     Py_ssize_t states           # arrays of the state: h, and of an LSTM c
@@ -66,6 +67,11 @@ cdef class Stepper:
     cdef bint skips                          # whether outputs have x added, so that it is floats
     cdef bint has_more                       # whether there is more to do after the readout
     cdef bint is_table                       # whether the first layer takes tokens only
+    cdef Py_ssize_t bottom                   # the layer that reads x: the second one, if the table
+    #                                          below it is folded into it
+    cdef object folded                       # keeps alive what it then looks up
+    cdef Py_ssize_t unfolded                 # tokens to be read before that; -1: there is no more
+    #                                          to wait for
     cdef list arrays                         # of each layer h, saved (3, B, H) and gates (B, G*H)
     cdef object tokens                       # (B,): those of one step of a block
     cdef Py_ssize_t *own_tokens              # where they lie
@@ -104,13 +110,14 @@ cdef class Stepper:
         self.function, self.skips = FUNCTIONS[weights.activation], weights.skips
         self.has_more = self.skips or self.function != LINEAR
         self.is_table = not weights.takes_floats
+        self.bottom, self.unfolded = 0, -1
         self.prepare = prepare
         self.reset(None)
 
     cdef inline bint is_fresh(self, bint floats) noexcept nogil:
         # whether the packed weights that a step needs are those of the parameters, and no other
         # thread is at work
-        return self.change == self.changes[0] and not (
+        return self.change == self.changes[0] and self.unfolded and not (
             self.is_busy or floats and self.layers[0].W_xh_packed == NULL)
 
     cdef bint refresh(self, object x, bint of_block) except -1:
@@ -142,10 +149,23 @@ cdef class Stepper:
                 self.layers[k].W_xh_packed = weight(packed("W_xh"))
         if self.b_y != NULL:
             self.W_hy = weight(self.weights.packed("W_hy"))
+        if self.weights.can_fold:
+            self.fold()
         if self.is_at_start:
             self.begin()
         self.change = change
         return True
+
+    cdef int fold(self) except -1:
+        # has the second layer look tokens up, if that is worth it now; whoever steps without the
+        # GIL cannot do so later
+        cdef bint at_once = self.unfolded == 0 or self.handle.stepper != NULL
+        folded = self.weights.folded(self.inputs if at_once else 0)
+        self.bottom, self.unfolded = folded is not None, self.inputs if folded is None else -1
+        layer = self.weights.layers[1] if folded is None else folded.layers[0]
+        self.layers[1].W_xh, self.layers[1].b_h = pointer(layer.W_xh), pointer(layer.b_h)
+        self.folded = folded
+        return 0
 
     def reset(self, batch_size, states=None):
         """Begin anew, from states, which are copied and have the form of `state`, or without.
@@ -365,11 +385,11 @@ cdef class Stepper:
     def real_time(self):
         """Return a capsule with this stream's `RealTime`, which holds as long as the stream."""
         self.check_free()
+        self.handle.stepper, self.unfolded = <void *> self, min(self.unfolded, 0)
         while not self.is_fresh(True):
             self.pack(True)
         self.handle.inputs, self.handle.outputs = self.inputs, self.outputs
         self.handle.rows, self.handle.number_size = self.batch_size, sizeof(real)
-        self.handle.stepper = <void *> self
         self.handle.step, self.handle.reset = step_in_real_time, reset_in_real_time
         return PyCapsule_New(&self.handle, REAL_TIME, NULL)
 
@@ -388,10 +408,12 @@ cdef class Stepper:
         cdef bint now = self.now
         cdef const real *first = x
         cdef Rows rows
-        cdef StepLayer *layer = self.layers
+        cdef StepLayer *layer = self.layers + self.bottom
         cdef const StepTape *tape = NULL
         rows.n, rows.lengths, rows.t, rows.from_last = self.batch_size, NULL, 0, now
-        for _k in range(self.depth):
+        if self.unfolded > 0:
+            self.unfolded = max(0, self.unfolded - self.batch_size)
+        for _k in range(self.bottom, self.depth):
             tape, rows.H, width = &layer.tapes[now], layer.hidden, layer.kind.gates * layer.hidden
             if x == NULL:
                 lookup_rows(tape.gates, tokens, layer.W_xh, layer.b_h, rows.n, width)

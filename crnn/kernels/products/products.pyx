@@ -106,11 +106,14 @@ cdef outlined_void lookup_rows(
     real *y, const Py_ssize_t *tokens, const real *W, const real *b,
     Py_ssize_t rows, Py_ssize_t outputs,
 ) noexcept nogil:
-    # y (rows, outputs) = W[tokens] + b
+    # y (rows, outputs) = W[tokens] + b, or no b
     cdef Py_ssize_t r, j
     cdef const real *row
     for r in range(rows):
         row = W + tokens[r] * outputs
+        if b == NULL:
+            memcpy(y + r * outputs, row, outputs * sizeof(real))
+            continue
         for j in range(outputs):
             y[r * outputs + j] = b[j] + row[j]
 
@@ -202,6 +205,25 @@ cdef void add_linked_rows(
                 r, added = following[r], added + 1
             add_scaled(total + j, 1, some, columns)
         j += columns
+
+
+def fold(
+    real[:, ::1] rows not None, const real[:, ::1] table not None, packed,
+    const real[::1] b not None, cnp.int64_t[::1] stamp not None, cnp.int64_t change,
+):
+    """Multiply a table: rows (n, outputs) = table (n, inputs) @ packed W + b.
+
+    As `repack` only one thread at a time does, and leaves what another has done since: the stamp is
+    how often parameters had changed by then.
+    """
+    cdef const real *W = weight(packed)
+    with nogil:
+        lock_packing()
+        if stamp[0] < change:
+            linear_rows(&rows[0, 0], &table[0, 0], W, &b[0], rows.shape[0], table.shape[1],
+                        rows.shape[1], False)
+            stamp[0] = change
+        unlock_packing()
 
 
 def linear(tuple arrays, tokens, bint from_last):
