@@ -5,6 +5,7 @@
 
 import gc
 import itertools
+import warnings
 import weakref
 
 import numpy as np
@@ -116,6 +117,37 @@ def test_steps_have_the_bits_of_forward(rng, folded, above, dtype, isa):
         stream.reset(B)
         same(stream.run(x), expected)
         assert len(folded) == 1
+
+
+@pytest.mark.usefixtures("small_work_is_split")
+@each_above
+def test_any_number_of_threads(rng, above):
+    net = build(above)
+    for T, B in ((200, 1), (30, 3), (5, 17)):
+        x, lengths = rng.integers(0, TOKENS, (T, B)), rng.integers(0, T + 1, B)
+        expected = net.forward(x, lengths=lengths)[0]
+        for threads in (1, 2, 3):
+            crnn.set_num_threads(threads)
+            read_all(net)
+            same(inferred(net, x, lengths=lengths), expected)
+
+
+@pytest.mark.parametrize("form", ["bf16", "int8"])
+@pytest.mark.parametrize("both", [False, True])
+def test_weights_of_fewer_bits(rng, folded, form, both):
+    layers = [Embedding(160), GRU(96, bidirectional=both), Dense(O)]
+    net = crnn.Sequential(TOKENS, layers, backend="compiled", seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is too small to gain
+        net = net.compress(form)
+    x = rng.integers(0, TOKENS, (5, 4))
+    before = inferred(net, x)
+    assert folded == []
+    read_all(net)
+    assert len(folded) == 1 + both
+    same(inferred(net, x), before)
+    if not both:
+        same(stepped(net, x), before)
 
 
 @each_above
