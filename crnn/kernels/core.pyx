@@ -101,8 +101,13 @@ cdef extern from *:
     /* A width that the compiler knows is what keeps sums in registers: these must be inlined. */
     #if defined(__GNUC__)
     #define INLINED_VOID __attribute__((always_inline)) void
-    /* Inlined, a path that is seldom taken has its caller save registers on every path. */
+    /* Inlined, a path that is seldom taken has its caller save registers on every path. Nor is it
+       to be there again for each constant that somebody calls it with (gcc). */
+    #if defined(__clang__)
     #define OUTLINED_VOID __attribute__((noinline)) void
+    #else
+    #define OUTLINED_VOID __attribute__((noinline, noclone)) void
+    #endif
     #else
     #define INLINED_VOID void
     #define OUTLINED_VOID void

@@ -10,9 +10,10 @@ from crnn.reference.precision import wide
 
 pytestmark = pytest.mark.no_backend
 
-# Tiles are 4 rows high, panels 16 to 64 numbers wide, blocks of a gradient's rows 128 long.
+# Tiles are 1 to 4 rows high, panels 4 to 64 numbers wide, up to 4 of them side by side; blocks of
+# a gradient's rows are 128 long.
 SIZES = [(1, 3, 17), (3, 2, 33), (17, 33, 1), (33, 65, 5), (65, 17, 257), (257, 3, 65)]
-SIZES += [(18, 1, 16), (144, 19, 1030), (135, 257, 129), (1, 1, 1)]
+SIZES += [(18, 1, 16), (144, 19, 1030), (135, 257, 129), (1, 1, 1), (1, 101, 116), (2, 77, 144)]
 each_size = pytest.mark.parametrize("sizes", SIZES, ids=str)  # rows, inputs, outputs
 
 
@@ -44,6 +45,28 @@ def test_weights_in_bfloat16_give_the_bits_of_the_same_floats(
     functions.linear((other, packed_as_bf16(functions, W), b, x), None, from_last)
     assert_close(y, x @ W + b, tolerance("float32", inputs + 1))
     assert y.tobytes() == other.tobytes()
+
+
+@each_instruction_set
+@each_dtype
+@pytest.mark.parametrize("inputs", [1, 33, 400])  # from 233 on no W of these columns stays in L1
+@pytest.mark.parametrize("outputs", [7, 35, 64, 72, 100, 113, 128, 150, 176])  # up to 44 panels
+def test_a_row_has_the_same_bits_whatever_rows_are_beside_it(rng, isa, dtype, inputs, outputs):
+    """In tiles of any height, with panels side by side or one by one, from either end."""
+    functions, W = kernels_of(isa, dtype), normal(rng, dtype, inputs, outputs)
+    b, packed = normal(rng, dtype, outputs), packed_of(functions, W)
+    x = normal(rng, dtype, 11, inputs)
+    alone = np.full((2, 11, outputs), np.nan, dtype)
+    for from_last, ys in enumerate(alone):
+        for row, y in zip(x, ys, strict=True):
+            functions.linear((y[None], packed, b, row[None]), None, bool(from_last))
+    assert alone[0].tobytes() == alone[1].tobytes()
+    assert_close(alone[0], layer.product(x[None], W)[0] + b, tolerance(dtype, inputs + 1))
+    for rows in range(2, 12):
+        for from_last in (False, True):
+            y = np.full((rows, outputs), np.nan, dtype)
+            functions.linear((y, packed, b, x[:rows]), None, from_last)
+            assert y.tobytes() == alone[0, :rows].tobytes()
 
 
 @each_instruction_set

@@ -114,6 +114,28 @@ def test_bytes_are_multiplied_in_registers(build):
         assert (16, 0) in counts(loops, "vpdpbusd", "", register)
 
 
+def test_so_do_those_of_few_rows(build):
+    """Of one, two and three rows; where panels lie side by side, of 4 x 1, 2 x 2 and 2 x 3."""
+    name, wide = build.isa, "wide_panel" if build.isa == "avx512" else "panels_side_by_side"
+    [body] = [body for function, body in build.functions.items() if function.endswith(wide)]
+    found = counts(innermost_loops(body), MULTIPLY_ADD[name], build.suffix, REGISTERS[name])
+    wanted = [(4, 0), (8, 0), (12, 0)] if name == "avx512" else [(8, 0), (8, 0), (12, 0)]
+    assert all(found.count(each) >= wanted.count(each) for each in wanted)
+
+
+def test_what_rows_share_is_read_once(build):
+    """What gcc reads again from memory, for two or three rows, takes as long as the product."""
+    if build.isa != "avx512":
+        pytest.skip("of 16 registers none is left")
+    loops = [loop for function, body in build.functions.items() if function.endswith("wide_panel")
+             for loop in innermost_loops(body)]
+    sums = counts(loops, "vfmadd", build.suffix, "zmm")
+    shared = [loop for loop, (count, _) in zip(loops, sums, strict=True) if count in (8, 12)]
+    assert shared
+    for loop in shared:
+        assert not [text for text in loop if text.startswith("vfmadd") and "(" in text]
+
+
 def test_tanh_sigmoid_and_the_exponential_are_vectorised(build):
     """All are a polynomial; tanh and sigmoid also divide. Each is in more than one function."""
     name, suffix, loops = build.isa, build.suffix, loops_of(build.functions)
@@ -176,7 +198,8 @@ def test_modules_do_not_grow(tmp_path):
     They may be 2.9 MB; most of it is that all of kernels/ is there six times. They were 2.00 MB
     before weights of targets, four more losses, learned states and partial sums, and 2.19 before
     other activations, peepholes, coupled gates and clipping, of which each cell has one general
-    step, forward and back; and 2.57 before weights in bfloat16 and in whole numbers.
+    step, forward and back; and 2.57 before weights in bfloat16 and in whole numbers, and tiles
+    of few rows.
     """
     sizes = []
     builds = [kernels_of(*each) for each in itertools.product(cpu.instruction_sets(), DTYPES)]

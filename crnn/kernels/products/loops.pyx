@@ -7,65 +7,148 @@
 
 # --- one panel, several rows ---------------------------------------------------------------------
 
+cdef inline Py_ssize_t together(Py_ssize_t left) noexcept nogil:
+    # of so many rows or panels, how many are next: four or, rather than leave one or two for the
+    # end, three
+    return 4 if left == 4 or left > 6 else min(3, left)
+
+
+cdef inline Py_ssize_t fewer_together(Py_ssize_t rows) noexcept nogil:
+    # of so many rows, how many go by two or three
+    cdef Py_ssize_t over = rows % TILE_ROWS
+    return over + TILE_ROWS if rows > TILE_ROWS and 0 < over < 3 else over
+
+
 cdef inline inlined_void product_tiles(
     real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const real *x,
-    Py_ssize_t x_row, Py_ssize_t x_step, const real *W, Py_ssize_t halves, Py_ssize_t inputs,
-    Py_ssize_t rows, Py_ssize_t width, bint both,
+    Py_ssize_t x_row, Py_ssize_t x_step, const real *W, Py_ssize_t next_panel, Py_ssize_t inputs,
+    Py_ssize_t rows, Py_ssize_t panels, Py_ssize_t width, bint both,
 ) noexcept nogil:
-    # y (rows, width) = start + x (rows, halves * inputs) @ W (halves * inputs, width), of one half
-    # or two, tile after tile
-    cdef Py_ssize_t n, half, before_row, r = 0
-    cdef const real *before
+    # y (rows, panels * width) = start + x (rows, inputs) @ panels W (inputs, width), tile after
+    # tile; see tile. Four rows are for one panel, more than two panels are for one row.
+    cdef Py_ssize_t n, r = 0
     while r < rows:
-        n = min(TILE_ROWS, rows - r)
-        before, before_row = start + r * start_row, start_row
-        for half in range(halves):
-            tile(y + r * y_row, y_row, before, before_row,
-                 x + r * x_row + half * inputs * x_step, x_row, x_step, W + half * inputs * width,
-                 inputs, n, width, both, NULL, True, NULL, 0)
-            before, before_row = y + r * y_row, y_row
-        r += TILE_ROWS
+        n = together(rows - r)
+        if n == 4 and panels == 1:
+            tile(y + r * y_row, y_row, start + r * start_row, start_row, x + r * x_row, x_row,
+                 x_step, W, next_panel, inputs, 4, panels, width, both, False, NULL, True, NULL, 0)
+        elif n == 3 and panels <= 2:
+            tile(y + r * y_row, y_row, start + r * start_row, start_row, x + r * x_row, x_row,
+                 x_step, W, next_panel, inputs, 3, panels, width, both, False, NULL, True, NULL, 0)
+        elif n == 2 and panels <= 2:
+            tile(y + r * y_row, y_row, start + r * start_row, start_row, x + r * x_row, x_row,
+                 x_step, W, next_panel, inputs, 2, panels, width, both, False, NULL, True, NULL, 0)
+        elif n == 1:
+            tile(y + r * y_row, y_row, start + r * start_row, start_row, x + r * x_row, x_row,
+                 x_step, W, next_panel, inputs, 1, panels, width, both, False, NULL, True, NULL, 0)
+        r += n
 
 
-cdef inline inlined_void product_panel(
+cdef inline inlined_void product_panels(
     real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const real *x,
     Py_ssize_t x_row, Py_ssize_t x_step, const real *W, Py_ssize_t rows, Py_ssize_t inputs,
-    Py_ssize_t width, bint halved,
+    Py_ssize_t panels, Py_ssize_t width, bint halved, bint both,
 ) noexcept nogil:
-    # y (rows, width) = start + x (rows, inputs) @ W (inputs, width)
-    cdef Py_ssize_t r, last = inputs - 1, halves = 2 if halved else 1, n = inputs // halves
+    # y (rows, panels * width) = start + x (rows, inputs) @ panels W (inputs, width), halved into
+    # two sums or not; both at once or not
+    cdef Py_ssize_t r, k, half, last = inputs - 1, size = inputs * width
+    cdef Py_ssize_t halves = 2 if halved else 1, n = inputs // halves
+    cdef const real *before = start
+    cdef Py_ssize_t before_row = start_row
     if n == 0:
-        copy_rows(y, y_row, start, start_row, rows, width)
-    elif halved and width * <Py_ssize_t> sizeof(real) <= SIDE_BY_SIDE_BYTES:
-        product_tiles(y, y_row, start, start_row, x, x_row, x_step, W, 1, n, rows, width, True)
+        copy_rows(y, y_row, start, start_row, rows, panels * width)
+    elif both:
+        product_tiles(y, y_row, start, start_row, x, x_row, x_step, W, size, n, rows, panels, width,
+                      True)
     else:
-        product_tiles(y, y_row, start, start_row, x, x_row, x_step, W, halves, n, rows, width,
-                      False)
+        for half in range(halves):
+            product_tiles(y, y_row, before, before_row, x + half * n * x_step, x_row, x_step,
+                          W + half * n * width, size, n, rows, panels, width, False)
+            before, before_row = y, y_row
     if n * halves < inputs:
         for r in range(rows):
-            add_scaled(y + r * y_row, x[r * x_row + last * x_step], W + last * width, width)
+            for k in range(panels):
+                add_scaled(y + r * y_row + k * width, x[r * x_row + last * x_step],
+                           W + k * size + last * width, width)
 
 
-cdef void whole_panel(
+cdef outlined_void narrow_panel(
+    real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const real *x,
+    Py_ssize_t x_row, const real *W, Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t width,
+) noexcept nogil:
+    # product_panels of one halved panel of up to SIDE_BY_SIDE_BYTES, with a width that is known
+    # where it is compiled
+    if width == VECTOR:
+        product_panels(y, y_row, start, start_row, x, x_row, 1, W, rows, inputs, 1, VECTOR, True,
+                       True)
+    elif SIDE_BY_SIDE_BYTES > VECTOR_BYTES:
+        product_panels(y, y_row, start, start_row, x, x_row, 1, W, rows, inputs, 1, 2 * VECTOR,
+                       True, True)
+
+
+cdef outlined_void wide_panel(
     real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const real *x,
     Py_ssize_t x_row, Py_ssize_t x_step, const real *W, Py_ssize_t rows, Py_ssize_t inputs,
     Py_ssize_t width, bint halved,
 ) noexcept nogil:
-    # product_panel with a width that is known where it is compiled
+    # product_panels of any other panel
     if width == VECTOR:
-        product_panel(y, y_row, start, start_row, x, x_row, x_step, W, rows, inputs, VECTOR, halved)
+        product_panels(y, y_row, start, start_row, x, x_row, x_step, W, rows, inputs, 1, VECTOR,
+                       halved, False)
     elif width == 2 * VECTOR:
-        product_panel(y, y_row, start, start_row, x, x_row, x_step, W, rows, inputs, 2 * VECTOR,
-                      halved)
+        product_panels(y, y_row, start, start_row, x, x_row, x_step, W, rows, inputs, 1, 2 * VECTOR,
+                       halved, False)
     elif width == 3 * VECTOR:
-        product_panel(y, y_row, start, start_row, x, x_row, x_step, W, rows, inputs, 3 * VECTOR,
-                      halved)
+        product_panels(y, y_row, start, start_row, x, x_row, x_step, W, rows, inputs, 1, 3 * VECTOR,
+                       halved, False)
     elif PANEL_VECTORS > 2 and width == 4 * VECTOR:
-        product_panel(y, y_row, start, start_row, x, x_row, x_step, W, rows, inputs, 4 * VECTOR,
-                      halved)
+        product_panels(y, y_row, start, start_row, x, x_row, x_step, W, rows, inputs, 1, 4 * VECTOR,
+                       halved, False)
     elif PANEL_VECTORS > 2:
-        product_panel(y, y_row, start, start_row, x, x_row, x_step, W, rows, inputs, 5 * VECTOR,
-                      halved)
+        product_panels(y, y_row, start, start_row, x, x_row, x_step, W, rows, inputs, 1, 5 * VECTOR,
+                       halved, False)
+
+
+cdef inline void whole_panel(
+    real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const real *x,
+    Py_ssize_t x_row, Py_ssize_t x_step, const real *W, Py_ssize_t rows, Py_ssize_t inputs,
+    Py_ssize_t width, bint halved,
+) noexcept nogil:
+    # y (rows, width) = start + x (rows, inputs) @ W (inputs, width); halved, x_step is 1
+    if halved and width * <Py_ssize_t> sizeof(real) <= SIDE_BY_SIDE_BYTES:
+        narrow_panel(y, y_row, start, start_row, x, x_row, W, rows, inputs, width)
+    else:
+        wide_panel(y, y_row, start, start_row, x, x_row, x_step, W, rows, inputs, width, halved)
+
+
+# --- panels side by side -------------------------------------------------------------------------
+# One to three rows of a panel of two vectors are too few sums: each waits for its last multiply-add
+# for longer than reading takes. So panels are multiplied side by side, as many as registers hold
+# the sums of: four with a single row, or two.
+
+cdef inline Py_ssize_t side_by_side(Py_ssize_t rows, Py_ssize_t left) noexcept nogil:
+    # with how many of so many whole panels some rows are multiplied at once
+    if PANEL_VECTORS > 2 or rows == 0:
+        return 1
+    return together(left) if rows == 1 else min(left, 2)
+
+
+cdef outlined_void panels_side_by_side(
+    real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const real *x,
+    Py_ssize_t x_row, const real *W, Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t panels,
+    bint halved,
+) noexcept nogil:
+    # y (rows, panels * FULL_WIDTH) = start + x (rows, inputs) @ W, of two panels (inputs,
+    # FULL_WIDTH) or, if there is but one row, up to four
+    if PANEL_VECTORS > 2:
+        return
+    if panels == 2:
+        product_panels(y, y_row, start, start_row, x, x_row, 1, W, rows, inputs, 2, FULL_WIDTH,
+                       halved, False)
+    elif panels == 3:
+        product_panels(y, 0, start, 0, x, 0, 1, W, 1, inputs, 3, FULL_WIDTH, halved, False)
+    else:
+        product_panels(y, 0, start, 0, x, 0, 1, W, 1, inputs, 4, FULL_WIDTH, halved, False)
 
 
 # --- one panel, one row --------------------------------------------------------------------------
@@ -74,18 +157,18 @@ cdef inline inlined_void panel_row(
     real *y, const real *start, const real *x, const real *W, Py_ssize_t inputs,
     Py_ssize_t width, Level level,
 ) noexcept nogil:
-    # y (width,) = start + x (inputs,) @ W (inputs, width), with the sums of product_panel
+    # y (width,) = start + x (inputs,) @ W (inputs, width), with the sums of product_panels
     cdef Py_ssize_t half = inputs // 2
     if level == L1:
         if half:
-            sums_row(y, start, x, W, half, width, True, False)
+            tile(y, 0, start, 0, x, 0, 1, W, 0, half, 1, 1, width, True, False, NULL, True, NULL, 0)
             start = y
         if inputs % 2:
             scaled_row(y, start, x[inputs - 1], W + (inputs - 1) * width, width)
     elif level == L2:
-        sums_row(y, start, x, W, inputs, width, False, False)
+        tile(y, 0, start, 0, x, 0, 1, W, 0, inputs, 1, 1, width, False, False, NULL, True, NULL, 0)
     else:
-        sums_row(y, start, x, W, inputs, width, False, True)
+        tile(y, 0, start, 0, x, 0, 1, W, 0, inputs, 1, 1, width, False, True, NULL, True, NULL, 0)
 
 
 cdef void whole_panel_row(
@@ -110,7 +193,7 @@ cdef void whole_panel_row(
 cdef outlined_void edge_panel(
     real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const real *x,
     Py_ssize_t x_row, Py_ssize_t x_step, const real *W, Py_ssize_t rows, Py_ssize_t inputs,
-    Py_ssize_t columns, Py_ssize_t width, Level level,
+    Py_ssize_t columns, Py_ssize_t width, bint halved,
 ) noexcept nogil:
     # y (rows, columns) = start + x (rows, inputs) @ W (inputs, width)[:, :columns], some rows
     # at a time, in memory that is as wide as the panel
@@ -123,13 +206,24 @@ cdef outlined_void edge_panel(
     while r < rows:
         n = min(EDGE_ROWS, rows - r)
         copy_rows(edge, width, start + r * start_row, start_row, n, columns)
-        if rows == 1 and x_step == 1:
-            whole_panel_row(edge, edge, x, W, inputs, width, level)
-        else:
-            whole_panel(edge, width, edge, width, x + r * x_row, x_row, x_step, W, n, inputs,
-                        width, level == L1)
+        whole_panel(edge, width, edge, width, x + r * x_row, x_row, x_step, W, n, inputs, width,
+                    halved)
         copy_rows(y + r * y_row, y_row, edge, width, n, columns)
         r += EDGE_ROWS
+
+
+cdef outlined_void edge_panel_row(
+    real *y, const real *start, const real *x, const real *W, Py_ssize_t inputs,
+    Py_ssize_t columns, Py_ssize_t width, Level level,
+) noexcept nogil:
+    # edge_panel of a single row
+    cdef real edge[WIDEST]
+    cdef Py_ssize_t j
+    for j in range(columns, width):
+        edge[j] = 0
+    copy_rows(edge, 0, start, 0, 1, columns)
+    whole_panel_row(edge, edge, x, W, inputs, width, level)
+    copy_rows(y, 0, edge, 0, 1, columns)
 
 
 cdef inline void any_panel(
@@ -141,7 +235,7 @@ cdef inline void any_panel(
     cdef Py_ssize_t width = panel_width(columns)
     if columns < width:
         edge_panel(y, y_row, start, start_row, x, x_row, x_step, W, rows, inputs, columns, width,
-                   level)
+                   level == L1)
     else:
         whole_panel(y, y_row, start, start_row, x, x_row, x_step, W, rows, inputs, width,
                     level == L1)
@@ -154,7 +248,7 @@ cdef inline void any_panel_row(
     # y (min(columns, width),) = start + x (inputs,) @ W (inputs, width)
     cdef Py_ssize_t width = panel_width(columns)
     if columns < width:
-        edge_panel(y, 0, start, 0, x, 0, 1, W, 1, inputs, columns, width, level)
+        edge_panel_row(y, start, x, W, inputs, columns, width, level)
     else:
         whole_panel_row(y, start, x, W, inputs, width, level)
 
@@ -177,22 +271,21 @@ cdef inline inlined_void panel_blocks(
     Py_ssize_t width,
 ) noexcept nogil:
     # y (rows, width) = start + x (rows, inputs) @ W (inputs, width), of up to PANEL_BLOCK_ROWS
-    # rows. The panel next_W, unless NULL, is prefetched little by little, to be in L2 then; with
-    # fewer than 13 rows, only some of its lines, which has the processor guess the rest. Where it
-    # has fewer columns than this one, what lies after it is prefetched as well.
+    # rows, all in tiles of four. The panel next_W, unless NULL, is prefetched little by little, to
+    # be in L2 then; with fewer than 13 rows, only some of its lines, which has the processor guess
+    # the rest. Where it has fewer columns than this one, what lies after it is prefetched as well.
     cdef real sums[PANEL_BLOCK_ROWS * WIDEST_FULL]
-    cdef Py_ssize_t r, m, n, i = 0, block = PANEL_BLOCK_BYTES // (width * <Py_ssize_t> sizeof(real))
-    cdef Py_ssize_t tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
+    cdef Py_ssize_t r, n, i = 0, block = PANEL_BLOCK_BYTES // (width * <Py_ssize_t> sizeof(real))
+    cdef Py_ssize_t tiles = rows // TILE_ROWS
     cdef Py_ssize_t next_step = (width + tiles - 1) // tiles
     memset(sums, 0, tiles * TILE_ROWS * width * sizeof(real))
     while i < inputs:
         n = min(block, inputs - i)
         r = 0
         while r < rows:
-            m = min(TILE_ROWS, rows - r)
             tile(y + r * y_row, y_row, start + r * start_row, start_row, x + r * x_row + i, x_row,
-                 1, W + i * width, n, m, width, False, sums + r * width, i + n == inputs, next_W,
-                 next_step)
+                 1, W + i * width, 0, n, TILE_ROWS, 1, width, False, False, sums + r * width,
+                 i + n == inputs, next_W, next_step)
             if next_W != NULL:
                 next_W = next_W + n * next_step
             r += TILE_ROWS
@@ -218,16 +311,33 @@ cdef outlined_void long_panel(
 
 # --- all panels ----------------------------------------------------------------------------------
 
+cdef inline Py_ssize_t next_panels(
+    Py_ssize_t rows, Py_ssize_t outputs, Py_ssize_t panels, Py_ssize_t done, bint from_last
+) noexcept nogil:
+    # with how many of the panels, of which some are done, so many rows are multiplied next. The
+    # last panel goes by itself where it has another width.
+    cdef Py_ssize_t left = panels - done, others = panels * FULL_WIDTH != outputs
+    if others and (done == 0 if from_last else left == 1):
+        return 1
+    return side_by_side(rows, left if from_last else left - others)
+
+
 cdef void panels_row(
     real *y, const real *start, const real *x, const real *W, Py_ssize_t inputs,
     Py_ssize_t outputs, bint from_last,
 ) noexcept nogil:
     # y (outputs,) = start + x (inputs,) @ W (inputs, outputs)
-    cdef Py_ssize_t k, j, panels = panel_count(outputs)
+    cdef Py_ssize_t n, j, done = 0, panels = panel_count(outputs)
     cdef Level level = level_of(inputs * outputs)
-    for k in range(panels):
-        j = (panels - 1 - k if from_last else k) * FULL_WIDTH
-        any_panel_row(y + j, start + j, x, W + j * inputs, inputs, outputs - j, level)
+    while done < panels:
+        n = next_panels(1, outputs, panels, done, from_last)
+        j = (panels - done - n if from_last else done) * FULL_WIDTH
+        if n == 1:
+            any_panel_row(y + j, start + j, x, W + j * inputs, inputs, outputs - j, level)
+        else:
+            panels_side_by_side(y + j, 0, start + j, 0, x, 0, W + j * inputs, 1, inputs, n,
+                                level == L1)
+        done += n
 
 
 cdef void panels_rows(
@@ -235,26 +345,39 @@ cdef void panels_rows(
     Py_ssize_t x_row, const real *W, Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs,
     bint from_last,
 ) noexcept nogil:
-    # y (rows, outputs) = start + x (rows, inputs) @ W (inputs, outputs); one row more than tiles
-    # need goes by itself
-    cdef Py_ssize_t k, j, panels = panel_count(outputs)
-    cdef Py_ssize_t last = rows - 1, tiled = rows - (rows % TILE_ROWS == 1)
+    # y (rows, outputs) = start + x (rows, inputs) @ W (inputs, outputs). What tiles of four rows
+    # take goes panel by panel; for the others panels may lie side by side, and those that go
+    # through a long panel take it as one that is not.
+    cdef Py_ssize_t n, k, j, at, first, done = 0, panels = panel_count(outputs)
+    cdef Py_ssize_t others = fewer_together(rows), fours = rows - others
     cdef Level level = level_of(inputs * outputs)
     cdef const real *next_W
-    for k in range(panels):
-        j = (panels - 1 - k if from_last else k) * FULL_WIDTH
-        if is_long(inputs, outputs - j):
+    while done < panels:
+        n = 1 if blocks_long_panels else next_panels(others, outputs, panels, done, from_last)
+        j = (panels - done - n if from_last else done) * FULL_WIDTH
+        first = 0
+        if fours and is_long(inputs, outputs - j):
             next_W = NULL
-            if k + 1 < panels:
+            if done + 1 < panels:
                 next_W = W + (j - FULL_WIDTH if from_last else j + FULL_WIDTH) * inputs
-            long_panel(y + j, y_row, start + j, start_row, x, x_row, W + j * inputs, next_W, tiled,
+            long_panel(y + j, y_row, start + j, start_row, x, x_row, W + j * inputs, next_W, fours,
                        inputs)
-        else:
-            any_panel(y + j, y_row, start + j, start_row, x, x_row, 1, W + j * inputs, tiled,
-                      inputs, outputs - j, level)
-        if tiled < rows:
-            any_panel_row(y + last * y_row + j, start + last * start_row + j, x + last * x_row,
-                          W + j * inputs, inputs, outputs - j, level)
+            first = fours
+        elif n > 1 and fours:
+            for k in range(n):
+                at = j + k * FULL_WIDTH
+                whole_panel(y + at, y_row, start + at, start_row, x, x_row, 1, W + at * inputs,
+                            fours, inputs, FULL_WIDTH, level == L1)
+            first = fours
+        if n > 1:
+            panels_side_by_side(y + first * y_row + j, y_row, start + first * start_row + j,
+                                start_row, x + first * x_row, x_row, W + j * inputs, others, inputs,
+                                n, level == L1)
+        elif first < rows:
+            any_panel(y + first * y_row + j, y_row, start + first * start_row + j, start_row,
+                      x + first * x_row, x_row, 1, W + j * inputs, rows - first, inputs,
+                      outputs - j, level)
+        done += n
 
 
 # --- a row of x that is mostly zeros -------------------------------------------------------------

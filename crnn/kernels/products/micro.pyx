@@ -1,7 +1,8 @@
 # The innermost loops of products, over the columns of one panel, whose sums stay in registers while
-# x and the panel pass by: those of four rows at a time (tile), or of a single one (sums_row). The
-# width of a panel is known where they are compiled. The loops run along memory and vectorize
-# without reordering any sum: each number of y gets the sum over the inputs in their order.
+# x and the panel pass by: those of up to four rows, or of a single one and up to four panels. How
+# many they are, and how wide a panel is, is known where they are compiled. The loops run along
+# memory and vectorize without reordering any sum: each number of y gets the sum over the inputs in
+# their order.
 
 cdef extern from *:
     """
@@ -12,6 +13,27 @@ cdef extern from *:
     #define PREFETCH(address)
     #define PREFETCH_L2(address)
     #endif
+    /* to (n,) = numbers (n,), through registers: what two or three rows are multiplied with, gcc
+       would else read two or three times. It takes so many loads for no dearer than a register. */
+    #if REAL_IS_FLOAT
+    typedef float held_number;
+    #else
+    typedef double held_number;
+    #endif
+    static inline void hold(held_number *to, const held_number *numbers, Py_ssize_t n) {
+        Py_ssize_t j;
+    #if defined(__GNUC__) && defined(__x86_64__)
+        typedef held_number held __attribute__((vector_size(VECTOR_BYTES),
+                                                aligned(sizeof(held_number))));
+        for (j = 0; j < n; j += VECTOR) {
+            held some = *(const held *) (numbers + j);
+            __asm__("" : "+v"(some));
+            *(held *) (to + j) = some;
+        }
+    #else
+        for (j = 0; j < n; j++) to[j] = numbers[j];
+    #endif
+    }
     #if defined(__GNUC__) && defined(__x86_64__)
     #include <cpuid.h>
     /* Whether a processor gains by prefetching weights that are not in L2. AMD's Zen 5 (family 1Ah)
@@ -36,6 +58,7 @@ cdef extern from *:
     """
     void PREFETCH(const void *address) noexcept nogil
     void PREFETCH_L2(const void *address) noexcept nogil
+    void hold(real *to, const real *numbers, Py_ssize_t n) noexcept nogil
     bint gains_by_prefetching()
     bint gains_by_blocking()
 
@@ -103,87 +126,74 @@ cdef inline inlined_void end_row(
 
 cdef inline inlined_void tile(
     real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const real *x,
-    Py_ssize_t x_row, Py_ssize_t x_step, const real *W, Py_ssize_t inputs, Py_ssize_t rows,
-    Py_ssize_t width, bint both, real *sums, bint ends, const real *next_W, Py_ssize_t next_step,
+    Py_ssize_t x_row, Py_ssize_t x_step, const real *W, Py_ssize_t next_panel, Py_ssize_t inputs,
+    Py_ssize_t rows, Py_ssize_t panels, Py_ssize_t width, bint both, bint from_memory,
+    real *waiting, bint ends, const real *next_W, Py_ssize_t next_step,
 ) noexcept nogil:
-    # y (rows, width) = start + x (rows, inputs) @ W (inputs, width), of 1 to 4 rows, of which the
-    # last is repeated. What the compiler knows switches on:
-    #     both      inputs and W go on for as many again, in sums t of their own
-    #     sums      (4, width) or NULL: sums go on from there, and wait there for more unless ends
-    #     ends      y gets the sums
-    #     next_W    or NULL: it is prefetched, next_step numbers further with every input
-    cdef Py_ssize_t j, i = 0, x_half = inputs * x_step
-    cdef const real *x1 = x + min(1, rows - 1) * x_row
-    cdef const real *x2 = x + min(2, rows - 1) * x_row
-    cdef const real *x3 = x + min(3, rows - 1) * x_row
-    cdef const real *W_half = W + inputs * width
-    cdef real s0[WIDEST]
-    cdef real s1[WIDEST]
-    cdef real s2[WIDEST]
-    cdef real s3[WIDEST]
-    cdef real t0[WIDEST]
-    cdef real t1[WIDEST]
-    cdef real t2[WIDEST]
-    cdef real t3[WIDEST]
-    for j in range(width):
-        s0[j] = s1[j] = s2[j] = s3[j] = t0[j] = t1[j] = t2[j] = t3[j] = 0
-    if sums != NULL:
-        copy(s0, sums, width)
-        copy(s1, sums + width, width)
-        copy(s2, sums + 2 * width, width)
-        copy(s3, sums + 3 * width, width)
+    # y (rows, panels * width) = start + x (rows, inputs) @ W, of 1 to 4 rows and panels (inputs,
+    # width), next_panel numbers apart. How many of both is known where it is compiled, and what
+    # switches on:
+    #     both         inputs and the one panel go on for as many again, in sums of their own
+    #     from_memory  what will be read of W much later is prefetched
+    #     waiting      (4, width) or NULL: sums of four rows go on from there, and wait there for
+    #                  more unless ends
+    #     ends         y gets the sums
+    #     next_W       or NULL: it is prefetched, next_step numbers further with every input
+    # Each row has its sums in as many parts as there are panels, or halves.
+    cdef Py_ssize_t j, k, i = 0, parts = 2 if both else panels
+    cdef Py_ssize_t n = width if both else panels * width
+    cdef Py_ssize_t next_x = inputs * x_step if both else 0
+    cdef Py_ssize_t next_part = inputs * width if both else next_panel
+    cdef const real *x1 = x + x_row
+    cdef const real *x2 = x + 2 * x_row
+    cdef const real *x3 = x + 3 * x_row
+    cdef const real *part
+    cdef real weights[WIDEST]
+    cdef real s0[2 * WIDEST]
+    cdef real s1[2 * WIDEST]
+    cdef real s2[2 * WIDEST]
+    cdef real s3[2 * WIDEST]
+    for j in range(parts * width):
+        s0[j] = s1[j] = s2[j] = s3[j] = 0
+    if waiting != NULL:
+        copy(s0, waiting, width)
+        copy(s1, waiting + width, width)
+        copy(s2, waiting + 2 * width, width)
+        copy(s3, waiting + 3 * width, width)
     while True:             # at least one input, or the sums would go through memory
         if next_W != NULL:
             PREFETCH_L2(next_W + i * next_step)
-        add_scaled(s0, x[i * x_step], W + i * width, width)
-        add_scaled(s1, x1[i * x_step], W + i * width, width)
-        add_scaled(s2, x2[i * x_step], W + i * width, width)
-        add_scaled(s3, x3[i * x_step], W + i * width, width)
-        if both:
-            add_scaled(t0, x[x_half + i * x_step], W_half + i * width, width)
-            add_scaled(t1, x1[x_half + i * x_step], W_half + i * width, width)
-            add_scaled(t2, x2[x_half + i * x_step], W_half + i * width, width)
-            add_scaled(t3, x3[x_half + i * x_step], W_half + i * width, width)
+        for k in range(parts):
+            part = W + k * next_part + i * width
+            if from_memory:
+                prefetch(part + PREFETCH_AHEAD // <Py_ssize_t> sizeof(real), width)
+            if 1 < rows < 4 and rows * parts * width <= HELD_VECTORS * VECTOR:
+                hold(weights, part, width)
+            else:
+                copy(weights, part, width)
+            add_scaled(s0 + k * width, x[k * next_x + i * x_step], weights, width)
+            if rows > 1:
+                add_scaled(s1 + k * width, x1[k * next_x + i * x_step], weights, width)
+            if rows > 2:
+                add_scaled(s2 + k * width, x2[k * next_x + i * x_step], weights, width)
+            if rows > 3:
+                add_scaled(s3 + k * width, x3[k * next_x + i * x_step], weights, width)
         i += 1
         if i == inputs:
             break
     if not ends:
-        copy(sums, s0, width)
-        copy(sums + width, s1, width)
-        copy(sums + 2 * width, s2, width)
-        copy(sums + 3 * width, s3, width)
+        copy(waiting, s0, width)
+        copy(waiting + width, s1, width)
+        copy(waiting + 2 * width, s2, width)
+        copy(waiting + 3 * width, s3, width)
         return
-    end_row(y, start, s0, t0, width, both)
+    end_row(y, start, s0, s0 + width, n, both)
     if rows > 1:
-        end_row(y + y_row, start + start_row, s1, t1, width, both)
+        end_row(y + y_row, start + start_row, s1, s1 + width, n, both)
     if rows > 2:
-        end_row(y + 2 * y_row, start + 2 * start_row, s2, t2, width, both)
+        end_row(y + 2 * y_row, start + 2 * start_row, s2, s2 + width, n, both)
     if rows > 3:
-        end_row(y + 3 * y_row, start + 3 * start_row, s3, t3, width, both)
-
-
-cdef inline inlined_void sums_row(
-    real *y, const real *start, const real *x, const real *W, Py_ssize_t inputs,
-    Py_ssize_t width, bint both, bint from_memory,
-) noexcept nogil:
-    # y (width,) = start + x (inputs,) @ W (inputs, width); see tile
-    cdef Py_ssize_t j, i = 0
-    cdef const real *x_half = x + inputs
-    cdef const real *W_half = W + inputs * width
-    cdef real s[WIDEST]
-    cdef real t[WIDEST]
-    for j in range(width):
-        s[j] = t[j] = 0
-    while True:
-        if from_memory:
-            prefetch(W + i * width + PREFETCH_AHEAD // <Py_ssize_t> sizeof(real), width)
-        add_scaled(s, x[i], W + i * width, width)
-        if both:
-            add_scaled(t, x_half[i], W_half + i * width, width)
-        i += 1
-        if i == inputs:
-            break
-    end_row(y, start, s, t, width, both)
+        end_row(y + 3 * y_row, start + 3 * start_row, s3, s3 + width, n, both)
 
 
 cdef inline inlined_void listed_sums(
