@@ -24,6 +24,7 @@ from crnn.base.sequences import (
 from crnn.engine.dropout import Dropout
 from crnn.engine.packing import PackedWeights
 from crnn.engine.plans import Plan, Plans, Question, Tape
+from crnn.engine.sampling import CompiledSampler
 from crnn.kernels.memory import aligned_empty
 
 NO_OBJECTIVE = Objective(Loss(""), None, None, 0, 1.0, False)
@@ -182,6 +183,15 @@ class Engine:
         refused = together.step(steppers, x, y)
         self._together.append(together)
         return refused
+
+    def sampler(self, count, temperature, top_k, top_p):
+        """Return what goes on with so many texts; `crnn.engine.sampling.Sampler` says how.
+
+        The arguments are checked: outputs are as many as inputs, and logits or probabilities.
+        """
+        check_kind(True, self.layers, self.skip)
+        return CompiledSampler(
+            self._kernels, self.weights, count, temperature, top_k, top_p)
 
     def initial_states(self, batch_size):
         """Return what a batch begins with where no state is given, for each layer and direction."""

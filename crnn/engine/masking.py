@@ -12,6 +12,7 @@ from crnn.base import checks
 from crnn.base.losses import checked_loss
 from crnn.base.sequences import check_kind, checked_sequence, valid_steps
 from crnn.base.weights import Weighting
+from crnn.engine.sampling import Sampler
 from crnn.engine.textbook import filled, step_each
 from crnn.reference.network import Passes
 
@@ -105,6 +106,10 @@ class MaskedEngine:
         """As `compiled.Engine.step_together`."""
         self.mask.check_kind(x.dtype.kind in "iu")
         return step_each(steppers, lambda each: each.top is self._top, x, y)
+
+    def sampler(self, count, temperature, top_k, top_p):
+        """As `compiled.Engine.sampler`."""
+        return Sampler(self, count, temperature, top_k, top_p)
 
     def initial_states(self, batch_size):
         """As `compiled.Engine.initial_states`."""

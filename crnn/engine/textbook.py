@@ -17,6 +17,7 @@ from crnn.base.sequences import (
     public_state,
 )
 from crnn.engine.dropout import Dropout
+from crnn.engine.sampling import Sampler
 from crnn.reference import optimizers
 from crnn.reference.network import Passes
 from crnn.reference.rounding import Int8Weight
@@ -109,6 +110,10 @@ class Engine:
         or another batch size than the first, or there before.
         """
         return step_each(steppers, lambda each: each.passes is self._passes, x, y)
+
+    def sampler(self, count, temperature, top_k, top_p):
+        """Return what goes on with so many texts."""
+        return Sampler(self, count, temperature, top_k, top_p)
 
     def initial_states(self, batch_size):
         """Return what a batch begins with where no state is given, for each layer and direction."""

@@ -33,6 +33,7 @@ and so on say what ``real`` is, include this file, and are compiled with differe
     - ``schedules.pyx``    how threads share the phases
     - ``stepper.pyx``      time steps of a whole network, for streams
     - ``together.pyx``     a time step of many streams at once
+    - ``sampling.pyx``     texts that a network writes
 
 A file uses only what those before it define. What does not depend on ``real`` is in modules of its
 own: ``cpu.pyx``, ``memory.pyx``, and ``pool.pyx``, the threads.
@@ -154,3 +155,4 @@ include "passes/waves.pyx"
 include "passes/schedules.pyx"
 include "passes/stepper.pyx"
 include "passes/together.pyx"
+include "passes/sampling.pyx"

@@ -63,9 +63,9 @@ class Vocabulary:
             )
         self.symbols = symbols
         if self.is_of_characters:
-            points = _code_points(symbols)
-            self._order = np.argsort(points)
-            self._points = points[self._order]
+            self._code_points = _code_points(symbols)
+            self._order = np.argsort(self._code_points)
+            self._points = self._code_points[self._order]
 
     @classmethod
     def of(cls, text):
@@ -209,8 +209,10 @@ class Vocabulary:
         IndexError
             If a number is not in the vocabulary.
         """
-        numbers = checks.tokens(checks.whole_array(tokens, "tokens"), len(self), "tokens")
-        return self.joined([self.symbols[number] for number in numbers.ravel()])
+        numbers = checks.tokens(checks.whole_array(tokens, "tokens"), len(self), "tokens").ravel()
+        if self.is_of_characters:
+            return self._code_points[numbers].tobytes().decode("utf-32-le", "surrogatepass")
+        return [self.symbols[number] for number in numbers.tolist()]
 
     def joined(self, symbols):
         """Return a list of symbols as a text."""

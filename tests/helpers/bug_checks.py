@@ -691,6 +691,66 @@ def check_compressed(module):
         assert_close(*outputs, 5e-3)
 
 
+# --- texts ----------------------------------------------------------------------------------------
+
+
+def check_texts(module):
+    """Symbols for given random numbers, of probabilities that are worked out by hand."""
+    uniforms = np.array([0, 0.49, 0.51, 0.58, 0.59, 0.69, 0.705, 0.71, 0.72, 0.74, 0.75, 0.82, 0.83,
+                         0.84, 0.86, 0.87, 0.93, 0.94])
+    order, steps = np.array([1, 0, 2, 3]), {  # where they come to the next one in order
+        (1.0, None, None): [0.5, 0.7, 0.85],
+        (0.5, None, None): [0.25 / 0.335, 0.29 / 0.335, 0.3125 / 0.335],
+        (1.0, 2, None): [0.5 / 0.7, 1, 1], (1.0, 3, 0.9): [0.5 / 0.85, 0.7 / 0.85, 1],
+        (1.0, None, 0.6): [0.5 / 0.7, 1, 1], (1.0, None, 0.5 + 1e-9): [0.5 / 0.7, 1, 1],
+        (1.0, None, 0.5 - 1e-9): [1, 1, 1], (0, None, None): [1, 1, 1],
+        (0.5, None, 0.8): [0.25 / 0.29, 1, 1],
+    }
+    stack, rng = [RNN(2), Dense(4, "softmax")], np.random.default_rng(7)
+    for backend in ("reference", "compiled"):
+        options = {"dtype": "float64", "backend": backend}
+        for net in (crnn.RNN(4, 2, 4, **options), crnn.Sequential(4, stack, **options)):
+            net.vector = np.zeros(net.num_parameters)
+            net.parameters["b_y"] = np.log([0.2, 0.5, 0.15, 0.15])
+            for how, borders in steps.items():
+                sampler, tokens = net.engine.sampler(2, *how), np.empty((2, 18), np.intp)
+                sampler.reset([0, 3])
+                assert sampler.write(tokens, np.stack([uniforms, uniforms[::-1]]), -1) == 18
+                wanted = order[np.searchsorted(borders, uniforms, side="right")]
+                assert np.array_equal(tokens, [wanted, wanted[::-1]])
+            net.parameters["b_y"] = np.zeros(4)
+            tokens = np.empty((2, 4), np.intp)
+            sampler = net.engine.sampler(2, 1.0, None, None)
+            sampler.reset([0, 0])
+            sampler.write(tokens, np.tile(np.arange(4) / 4, (2, 1)), -1)
+            assert np.array_equal(tokens, [range(4)] * 2)
+            for _ in range(8):
+                check_way(net, rng)
+
+
+def check_way(net, rng):
+    """Each symbol is what the network is given next, from a state, to an end or an error."""
+    net.vector = rng.uniform(-2, 2, net.num_parameters)
+    sampler, uniforms = net.engine.sampler(1, 1.0, None, None), rng.random((1, 30))
+    stream, tokens, wanted = net.stream(1), np.empty((1, 30), np.intp), [2]
+    stream.step([3])
+    stream.step([1])
+    state = [[np.array(each) for each in own] for own in stream._stepper.state]
+    for uniform in uniforms[0]:
+        y = stream.step(wanted[-1:])[0]
+        p = np.exp(y) if net.engine.readout.activation == "linear" else y
+        order = np.argsort(-p)
+        wanted.append(order[np.searchsorted(np.cumsum(p[order] / p.sum()), uniform)])
+    wanted = wanted[1:]
+    sampler.reset([2], state)
+    assert sampler.write(tokens, uniforms, -1) == 30
+    assert tokens[0].tolist() == wanted
+    sampler.reset([2], state)
+    assert sampler.write(tokens, uniforms, wanted[2]) == wanted.index(wanted[2]) + 1
+    net.parameters["b_y"] = [0, np.nan, 0, 0]
+    assert sampler.write(tokens, uniforms, -1) == 0
+
+
 CHECKS = {
     "h": check_handworked,
     "b": check_textbook,
@@ -710,4 +770,5 @@ CHECKS = {
     "n": check_options_in_networks,
     "d": check_unlike,
     "q": check_compressed,
+    "t": check_texts,
 }

@@ -43,12 +43,14 @@ class Bug(NamedTuple):
 # s: steps, a: layers and directions apart, u: updates by hand, p: packing, m: changes meanwhile,
 # g: small blocks and groups, w: one question after another, f: sums of many rows in float32,
 # o: steps of cells with options, n: networks of them, j: steps that are none,
-# d: networks of unlike layers, q: weights of fewer bits
+# d: networks of unlike layers, q: weights of fewer bits,
+# t: texts that are written
 RNN, LAYER, NETWORK = "reference/rnn", "reference/layer", "reference/network"
 ENGINE, COMPILED, PLANS, ARRAYS, PACKING, FOLDING = (
     f"engine/{name}"
     for name in ("textbook", "compiled", "plans", "pass_arrays", "packing", "folding"))
 MASKING, ROUNDING = "engine/masking", "reference/rounding"
+SAMPLING = "engine/sampling"
 STALE = "copy.stamp.item() != self.changes.item()"
 SHARE = "return W[x] if is_tokens(x) else x @ W\n"
 STEP = "new, tape = step(a[t, on], select(state, on), weights)"
@@ -432,6 +434,30 @@ BUGS = [
         "sample_weight=0 * weights + 1.0", "j", module=MASKING),
     Bug("a state that moves where there is no step", "array[~is_step] = kept[~is_step]", "pass",
         "j", module=MASKING),
+    # texts
+    Bug("ties the other way", "np.argsort(-logits, kind=\"stable\")",
+        "np.argsort(logits, kind=\"stable\")[::-1]", "t"),
+    Bug("every temperature is 1", "- logits[order[0]]) / temperature", "- logits[order[0]])", "t"),
+    Bug("one more than top_k", "[:top_k]", "[: top_k and top_k + 1]", "t"),
+    Bug("top_p leaves out who reaches it", "before = np.cumsum(weights) - weights",
+        "before = np.cumsum(weights)", "t"),
+    Bug("top_p of other weights", "before < top_p * weights.sum()", "before < top_p", "t"),
+    Bug("symbols by their numbers", "return int(order[np.searchsorted", "return int(np.arange(len("
+        "logits))[np.searchsorted", "t"),
+    Bug("random numbers of the whole", "cumulative / cumulative[-1]", "cumulative", "t"),
+    Bug("a border belongs to the symbol before", 'uniform, side="right"', 'uniform, side="left"',
+        "t"),
+    Bug("probabilities taken for logits", "if self._takes_probabilities:", "if False:", "t",
+        module=SAMPLING),
+    Bug("the first symbol again and again", "self._tokens[b] = tokens[b, t] =", "tokens[b, t] =",
+        "t", module=SAMPLING),
+    Bug("random numbers of the first text", "zip(outputs, row, strict=True)",
+        "zip(outputs, row[:1].repeat(len(row)), strict=True)", "t", module=SAMPLING),
+    Bug("texts without what went before", "reset(self._count, states)", "reset(self._count)", "t",
+        module=SAMPLING),
+    Bug("an end that does not end", "if end in self._tokens:", "if False:", "t", module=SAMPLING),
+    Bug("symbols of outputs that are not finite", "if not np.isfinite(outputs).all():", "if False:",
+        "t", module=SAMPLING),
 ]
 BUGS += [
     Bug(name, old, new, caught_by, *count, module=module)

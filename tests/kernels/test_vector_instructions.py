@@ -164,7 +164,8 @@ def test_floats_become_doubles_only_where_many_are_added_up(build):
     in_double = (
         "loss_of_targets", "Readout_rows_loss", "softmax_rows", "sigmoid_row", "sigmoid_lanes",
         "norm", "squared_sum", "row_losses", "apply_to_rows", "softmax_row",
-        "multiply_rows_by_slope", "softmax_row_backward",
+        "multiply_rows_by_slope", "softmax_row_backward", "take_logits", "write_part",
+        "write_group",
     )
     assert found
     assert not {name for name in found if not name.endswith(in_double)}
@@ -195,11 +196,11 @@ def test_narrow_or_spilled_loops_are_seen(build):
 def test_modules_do_not_grow(tmp_path):
     """All together, without the names that only a debugger needs.
 
-    They may be 2.95 MB; most of it is that all of kernels/ is there six times. They were 2.00 MB
+    They may be 3 MB; most of it is that all of kernels/ is there six times. They were 2.00 MB
     before weights of targets, four more losses, learned states and partial sums, and 2.19 before
     other activations, peepholes, coupled gates and clipping, of which each cell has one general
-    step, forward and back; and 2.57 before weights in bfloat16 and in whole numbers, and tiles
-    of few rows.
+    step, forward and back; 2.57 before weights in bfloat16 and in whole numbers, and tiles of few
+    rows; and 2.90 before texts.
     """
     sizes = []
     builds = [kernels_of(*each) for each in itertools.product(cpu.instruction_sets(), DTYPES)]
@@ -207,4 +208,4 @@ def test_modules_do_not_grow(tmp_path):
         stripped = tmp_path / module.__name__
         subprocess.run(["strip", "-o", stripped, module.__file__], check=True)
         sizes.append(stripped.stat().st_size)
-    assert sum(sizes) <= 2.95e6
+    assert sum(sizes) <= 3e6
