@@ -12,11 +12,10 @@ from libc.stdint cimport uint32_t
 cdef extern from *:
     """
     /* columns whose sums a single row keeps in registers, in pairs of vectors; and tiles of rows */
+    #define PAIRS 4
     #if defined(__AVX512F__)
-    #define PAIRS 2
     #define TILE_PAIRS 2
     #else
-    #define PAIRS 4
     #define TILE_PAIRS 1
     #endif
     #define PAIR (2 * VECTOR)
@@ -40,6 +39,7 @@ cdef extern from *:
 
 cdef enum:
     UPPER_HALF = 0xffff0000         # of a word
+    WIDEST_PAIRS = 128              # columns of a row's sums: eight registers of 16 floats
 
 
 cdef void pack_bf16(
@@ -84,6 +84,18 @@ cdef inline inlined_void add_scaled_pairs(
         add_scaled_pair(y + 3 * PAIR, x, W + 3 * VECTOR)
 
 
+cdef inline inlined_void end_pairs(
+    real *y, const real *start, const real *sums, Py_ssize_t pairs
+) noexcept nogil:
+    # y (pairs * PAIR,) = start + sums, 1, 2 or 4 pairs
+    end_row(y, start, sums, sums, PAIR, False)
+    if pairs > 1:
+        end_row(y + PAIR, start + PAIR, sums + PAIR, sums, PAIR, False)
+    if pairs > 2:
+        end_row(y + 2 * PAIR, start + 2 * PAIR, sums + 2 * PAIR, sums, PAIR, False)
+        end_row(y + 3 * PAIR, start + 3 * PAIR, sums + 3 * PAIR, sums, PAIR, False)
+
+
 cdef inline inlined_void tile_of_pairs(
     real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const real *x,
     Py_ssize_t x_row, const uint32_t *W, Py_ssize_t W_row, Py_ssize_t inputs, Py_ssize_t rows,
@@ -92,10 +104,10 @@ cdef inline inlined_void tile_of_pairs(
     # y (rows, pairs * PAIR) = start + x (rows, inputs) @ W (inputs, pairs, VECTOR) of words, whose
     # rows lie W_row apart; of 1 to 4 rows, as many as the compiler knows, as in tile
     cdef Py_ssize_t j, i = 0, width = pairs * PAIR
-    cdef real s0[WIDEST]
-    cdef real s1[WIDEST]
-    cdef real s2[WIDEST]
-    cdef real s3[WIDEST]
+    cdef real s0[WIDEST_PAIRS]
+    cdef real s1[WIDEST_PAIRS]
+    cdef real s2[WIDEST_PAIRS]
+    cdef real s3[WIDEST_PAIRS]
     for j in range(width):
         s0[j] = s1[j] = s2[j] = s3[j] = 0
     while True:
@@ -109,13 +121,13 @@ cdef inline inlined_void tile_of_pairs(
         i += 1
         if i == inputs:
             break
-    end_row(y, start, s0, s0, width, False)
+    end_pairs(y, start, s0, pairs)
     if rows > 1:
-        end_row(y + y_row, start + start_row, s1, s1, width, False)
+        end_pairs(y + y_row, start + start_row, s1, pairs)
     if rows > 2:
-        end_row(y + 2 * y_row, start + 2 * start_row, s2, s2, width, False)
+        end_pairs(y + 2 * y_row, start + 2 * start_row, s2, pairs)
     if rows > 3:
-        end_row(y + 3 * y_row, start + 3 * start_row, s3, s3, width, False)
+        end_pairs(y + 3 * y_row, start + 3 * start_row, s3, pairs)
 
 
 cdef void some_pairs(
@@ -152,11 +164,11 @@ cdef void edge_of_pairs(
     Py_ssize_t pairs, Py_ssize_t columns,
 ) noexcept nogil:
     # some_pairs of which y has fewer columns, in memory that is as wide as they are
-    cdef real edge[TILE_ROWS * WIDEST]
-    memset(edge, 0, TILE_ROWS * WIDEST * sizeof(real))
-    copy_rows(edge, WIDEST, start, start_row, rows, columns)
-    some_pairs(edge, WIDEST, edge, WIDEST, x, x_row, W, W_row, inputs, rows, pairs)
-    copy_rows(y, y_row, edge, WIDEST, rows, columns)
+    cdef real edge[TILE_ROWS * WIDEST_PAIRS]
+    memset(edge, 0, rows * WIDEST_PAIRS * sizeof(real))
+    copy_rows(edge, WIDEST_PAIRS, start, start_row, rows, columns)
+    some_pairs(edge, WIDEST_PAIRS, edge, WIDEST_PAIRS, x, x_row, W, W_row, inputs, rows, pairs)
+    copy_rows(y, y_row, edge, WIDEST_PAIRS, rows, columns)
 
 
 cdef void panel_of_pairs(
