@@ -21,7 +21,8 @@ def epochs(problem, parameters, states):
         tuple(None if each is None else jnp.asarray(each) for each in batch)
         for batch in zip(problem.x, problem.targets, settings.lengths, strict=True)
     ]
-    training = parameters, *moments, jnp.zeros((), jnp.int32)
+    # as a whole number t would make float64 of all parameters
+    training = parameters, *moments, jnp.zeros((), problem.net.dtype)
 
     def loss(parameters, x, targets, lengths, state):
         stack, readout = parameters
