@@ -218,7 +218,8 @@ WRITING = Task(
 )
 COMPRESSED = Task(
     "compressed", "a sequence with weights of fewer bits", "us a time step",
-    lambda sizes: sizes["T"], compressed_problem, tolerances={"float32": 0.03},
+    lambda sizes: sizes["T"], compressed_problem,
+    tolerances={"float32": 0.06},  # PyTorch's int8 is up to 0.044 off, crnn's 0.025
 )
 
 TASKS = {task.name: task for task in (STEP, SEQUENCE, TRAINING, STREAMS, WRITING, COMPRESSED)}
