@@ -89,8 +89,8 @@ def measured(kind, sizes, count):
     found = durations(forms | {"clock": rivals.Rival("", "pass", {}, None)}, count)
     others = load.processors()
     return {
-        "kind": kind, "sizes": sizes, "steps": count, "largest_difference": difference,
-        "others_processors": others,
+        "kind": kind, "task": tasks.STEP.name, "sizes": sizes, "steps": count,
+        "largest_difference": difference, "others_processors": others,
         "rivals": {name: {"form": forms[name].form if name in forms else "", "us": percentiles(ns)}
                    for name, ns in found.items()},
     }
