@@ -72,5 +72,6 @@ def restored(tensors, weights, form):
         if form == "bf16":
             whole[name] = (tensors[name].astype(np.uint32) << np.uint32(16)).view(np.float32)
         else:
-            whole[name] = tensors[name] * tensors[name + SCALE]
+            with np.errstate(invalid="ignore", over="ignore"):  # of a damaged file's scales
+                whole[name] = tensors[name] * tensors[name + SCALE]
     return whole

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from crnn.base.compression import FAST_NUMBERS, compressed_names, stored
+from crnn.base.compression import FAST_NUMBERS, INT8_INPUTS, compressed_names, stored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Report:
     format : str
     weights : dict of str to tuple
         Of each weight W_xh, W_hh and W_hy: its shape; its format, "float32" where it stays as it
-        is; and whether it becomes faster.
+        is; and whether it becomes faster. A table of tokens does not: it is looked up.
     bytes : tuple of int
         Of all parameters in memory as float32, and in files now.
     error : float or None
@@ -44,15 +44,17 @@ class Report:
         """exp(loss) of "softmax" before and after, or None."""
         if self.loss_name != "softmax":
             return None
-        return tuple(map(math.exp, self.loss))
+        with np.errstate(over="ignore"):  # exp(710) is infinite
+            return tuple(np.exp(self.loss).tolist())
 
     @property
     def advice(self):
         """That it makes nothing faster, or an empty text."""
         if self.is_faster:
             return ""
-        return (f"{self.format} makes this network no faster: each of its weights has at most"
-                f" {FAST_NUMBERS:,} numbers, which stay in L1 as float32")
+        limit = f" and at most {INT8_INPUTS:,} inputs" * (self.format == "int8")
+        return (f"{self.format} makes this network no faster: it multiplies with no weight of more"
+                f" than {FAST_NUMBERS:,} numbers{limit}; smaller ones stay in L1 as float32")
 
     def __str__(self):
         before, after = self.bytes
@@ -70,13 +72,23 @@ class Report:
     __repr__ = __str__
 
 
-def report_of(net, compressed, form, data):
-    """Return the `Report` of a network and of what it was compressed to."""
+def report_of(net, compressed, tables, data):
+    """Return the `Report` of a network and of what it was compressed to.
+
+    Parameters
+    ----------
+    net : Trainable
+    compressed : Compressed
+    tables : set of str
+        The names of weights that tokens are looked up in.
+    data : as for `compress`
+    """
+    form = compressed.format
     shapes = {name: each.shape for name, each in compressed.parameters.items()}
     names = compressed_names(shapes, form)
+    faster = {name for name in names if math.prod(shapes[name]) > FAST_NUMBERS} - tables
     weights = {
-        name: (shape, form if name in names else "float32",
-               name in names and math.prod(shape) > FAST_NUMBERS)
+        name: (shape, form if name in names else "float32", name in faster)
         for name, shape in shapes.items() if name in compressed_names(shapes, "bf16")
     }
     sizes = (compressed.vector.nbytes,

@@ -247,6 +247,27 @@ def test_small_networks_are_warned_that_nothing_becomes_faster(form):
     assert FAST_NUMBERS == 8192
 
 
+@each_format
+def test_a_table_is_looked_up_and_becomes_no_faster(form):
+    with pytest.warns(UserWarning, match="multiplies with no weight"):
+        small = crnn.Sequential(2000, [Embedding(8), GRU(8), Dense(3)], seed=0).compress(form)
+    assert small.report.weights["W_xh_l0"] == ((2000, 8), form, False)
+
+
+def test_int8_says_that_weights_with_too_many_inputs_become_no_faster():
+    with pytest.warns(UserWarning, match="at most 8,192 inputs"):
+        crnn.RNN(8193, 8, seed=0).compress("int8")
+
+
+def test_a_perplexity_beyond_all_floats_is_infinite():
+    net = NETWORKS["rnn"]()
+    net.parameters["W_hy"] = net.parameters["W_hy"] * np.float32(1e5)
+    report = net.compress("bf16", (np.ones((T, B, I)), np.zeros((T, B), int) + 1)).report
+    assert report.loss[0] > 1000
+    assert report.perplexity[0] == np.inf
+    assert "inf" in repr(report)
+
+
 def test_weights_that_stay_in_L1_stay_as_they_are_in_int8():
     net = crnn.RNN(3, H, 2, seed=0)
     small = net.compress("int8")
@@ -279,6 +300,7 @@ def test_a_format_that_does_not_exist_is_refused():
 TRAINING = {
     "forward": lambda net, x, y: net.forward(x),
     "backward": lambda net, x, y: net.backward(None, x),
+    "backward without x": lambda net, x, y: net.backward(None, x, wants_x=False),
     "gradients": lambda net, x, y: net.loss_and_gradients(x, y, lengths=None),
     "fit": lambda net, x, y: crnn.fit(net, (x, y), crnn.Adam(), epochs=1),
     "gradcheck": lambda net, x, y: crnn.gradcheck(net, x, y),
@@ -357,6 +379,7 @@ DAMAGE = {
         {"W_hh_l0.scale": tensors["W_hh_l0.scale"][1:]})),
     "-128": ("int8", lambda tensors, config: tensors["W_hh_l0"].__setitem__((0, 0), -128)),
     "a scale of NaN": ("int8", lambda tensors, config: tensors["W_hh_l0.scale"].fill(np.nan)),
+    "an infinite scale": ("int8", lambda tensors, config: tensors["W_hh_l0.scale"].fill(np.inf)),
     "a scale of more bits": ("int8", lambda tensors, config: tensors["W_hh_l0.scale"].fill(0.1)),
     "floats": ("int8", lambda tensors, config: tensors.update(
         {"W_hh_l0": tensors["W_hh_l0"].astype(np.float32)})),
