@@ -45,11 +45,13 @@ cdef struct Strands:
     Py_ssize_t blocks           # of each strand
     Py_ssize_t left             # threads that have left
     Py_ssize_t only             # the thread that goes on alone, or NOBODY
+    Py_ssize_t longest          # ns, of the blocks of this pass;
+    Py_ssize_t longest_before   # of the one before, or 0: there was none
 
 cdef struct Walker:             # a thread at work
     Py_ssize_t thread
     Py_ssize_t strand, block    # which it has taken
-    long long since, longest    # ns: when it took it; of its blocks
+    long long since             # when it took it, in ns
 
 cdef void reset_strands(Strands *strands) noexcept nogil
 cdef void begin_walk(Walker *walker, Py_ssize_t thread) noexcept nogil

@@ -14,19 +14,23 @@ cdef enum:
     #                             instead of .58 without homes)
     LOOKS_PER_TIME = 64         # looks for work between looks at the clock
     STALLED = 200000            # ns without any progress, beside PATIENCE blocks, after which who
-    PATIENCE = 4                # waits goes on alone: another thread has lost its processor
+    PATIENCE = 4                # waits goes on alone: another thread has lost its processor. Blocks
+    #                             of one strand may take a hundred times as long as of another, so
+    #                             all are looked at, also of the pass before; in the first pass it
+    #                             is not known how long the ones take that nobody has ended yet
 
 
 cdef void reset_strands(Strands *strands) noexcept nogil:
     cdef Py_ssize_t k
     strands.left, strands.only = 0, NOBODY
+    strands.longest_before, strands.longest = strands.longest, 0
     for k in range(strands.count):
         strands.all[k].begun = strands.all[k].over = 0
         strands.all[k].thread = strands.all[k].owner = NOBODY
 
 
 cdef void begin_walk(Walker *walker, Py_ssize_t thread) noexcept nogil:
-    walker.thread, walker.longest = thread, 0
+    walker.thread = thread
 
 
 cdef inline bint is_ready(Strands *strands, Strand *strand, Py_ssize_t block) noexcept nogil:
@@ -85,14 +89,19 @@ cdef bint take_block(Strands *strands, Walker *walker, Pulse *pulse) noexcept no
             idle = thread_time()
         if progress != seen:
             seen, since = progress, monotonic()
-        elif looks % LOOKS_PER_TIME == 0:
-            if monotonic() - since > STALLED + PATIENCE * walker.longest:
-                ATOMIC_TURN(&strands.only, NOBODY, walker.thread)
+        elif looks % LOOKS_PER_TIME == 0 and is_stalled(strands, monotonic() - since):
+            ATOMIC_TURN(&strands.only, NOBODY, walker.thread)
         looks += 1
         rest(looks)
     if looks:
         count_idle(pulse, thread_time() - idle)
     return False
+
+
+cdef inline bint is_stalled(Strands *strands, long long idle) noexcept nogil:
+    # whether nothing has begun for longer than any block takes
+    cdef Py_ssize_t longest = max(strands.longest_before, ATOMIC_READ(&strands.longest))
+    return strands.longest_before > 0 and idle > STALLED + PATIENCE * longest
 
 
 cdef void count_idle(Pulse *pulse, long long idle) noexcept nogil:
@@ -101,7 +110,10 @@ cdef void count_idle(Pulse *pulse, long long idle) noexcept nogil:
 
 
 cdef void end_block(Strands *strands, Walker *walker) noexcept nogil:
-    walker.longest = max(walker.longest, monotonic() - walker.since)
+    cdef Py_ssize_t took = <Py_ssize_t> (monotonic() - walker.since)
+    cdef Py_ssize_t longest = ATOMIC_READ(&strands.longest)
+    while took > longest and not ATOMIC_TURN(&strands.longest, longest, took):
+        longest = ATOMIC_READ(&strands.longest)
     ATOMIC_ADD(&strands.all[walker.strand].over, 1)
 
 
@@ -138,6 +150,16 @@ cdef void rehearse_walk(
     is_last_to_leave(&r.strands, r.threads)
 
 
+def rehearse_stalling(Py_ssize_t before, Py_ssize_t now, long long idle):
+    """Return whether who has waited for so many ns goes on alone, for tests.
+
+    The longest block of the pass before, or 0, and of this one took so many.
+    """
+    cdef Strands strands
+    strands.longest_before, strands.longest = before, now
+    return bool(is_stalled(&strands, idle))
+
+
 def rehearse_strands(
     bytearray notes, list strands, Py_ssize_t blocks, Py_ssize_t threads, long long takes
 ):
@@ -156,8 +178,8 @@ def rehearse_strands(
 
     Returns
     -------
-    left : int
-        How many threads have left at the end: all.
+    left, longest : int
+        How many threads have left at the end: all; how many ns the longest block took.
     """
     cdef StrandsRehearsal r
     cdef Strand all_strands[16]
@@ -171,7 +193,8 @@ def rehearse_strands(
             all_strands[k].need_count += 1
         k += 1
     r.strands.all, r.strands.count, r.strands.blocks = all_strands, k, blocks
+    r.strands.longest = 0
     reset_strands(&r.strands)
     r.notes, r.events, r.threads, r.takes = <Py_ssize_t *> <char *> notes, 0, threads, takes
     run_tasks(<Task> rehearse_walk, &r, &parts, 1, threads)
-    return r.strands.left
+    return r.strands.left, r.strands.longest

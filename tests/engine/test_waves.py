@@ -89,7 +89,20 @@ def test_layers_are_shared():
         crnn.set_num_threads(2)
         pool.set_thresholds(multiplications=0, times_alone=0)
         deep = crnn.GRU(5, 33, num_layers=2, seed=0, backend="compiled")
+        deep(np.ones((8, 1, 5), "f4"))          # one block, of one layer after the other
         assert pool.worker_ids() == []
         deep(np.ones((50, 1, 5), "f4"))
+        assert len(pool.worker_ids()) == 1
+    """)
+
+
+def test_directions_of_a_single_block_are_shared():
+    fresh("""
+        import numpy as np, crnn
+        from crnn.kernels import pool
+
+        crnn.set_num_threads(2)
+        pool.set_thresholds(multiplications=0, times_alone=0)
+        crnn.GRU(5, 33, bidirectional=True, seed=0, backend="compiled")(np.ones((8, 1, 5), "f4"))
         assert len(pool.worker_ids()) == 1
     """)

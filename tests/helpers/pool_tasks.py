@@ -36,6 +36,7 @@ def read_notes(notes):
 def rehearse_strands(strands, blocks, threads, *, seconds=0.0):
     """Run blocks of strands (in_order, needs); return an array (strands, blocks, 3) of notes."""
     notes = new_notes([len(strands) * blocks])
-    left = pool.rehearse_strands(notes, strands, blocks, threads, round(1e9 * seconds))
+    left, longest = pool.rehearse_strands(notes, strands, blocks, threads, round(1e9 * seconds))
     assert left == threads
+    assert longest >= round(1e9 * seconds)
     return read_notes(notes).reshape(len(strands), blocks, 3)

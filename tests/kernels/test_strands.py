@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from pool_tasks import begun, over, rehearse_strands
 
+from crnn.kernels import pool
+
 pytestmark = [pytest.mark.no_backend, pytest.mark.usefixtures("small_work_is_split")]
 
 ALL = 1 << 30  # blocks
@@ -47,6 +49,16 @@ def test_strands_of_several_callers_at_once():
 
     with ThreadPoolExecutor(6) as executor:
         list(executor.map(call, range(6)))
+
+
+def test_who_waits_for_long_blocks_goes_on_alone_only_when_none_takes_so_long():
+    """Of large layers a block takes milliseconds, and one of tokens' rows some microseconds."""
+    forever = 10**12
+    assert not pool.rehearse_stalling(0, 10**3, forever)  # a first pass: who knows
+    assert pool.rehearse_stalling(10**3, 10**3, 10**6)
+    for longest in ((10**7, 10**3), (10**3, 10**7), (10**7, 0)):
+        assert not pool.rehearse_stalling(*longest, 4 * 10**7)
+        assert pool.rehearse_stalling(*longest, 5 * 10**7)
 
 
 def test_blocks_before_their_turn_are_seen():

@@ -149,25 +149,30 @@ cdef class Wave:
     cdef Py_ssize_t count_useful(self, Pass work):
         # how many threads at most find something to do; 1, where two would gain little
         cdef Py_ssize_t k, useful = 0
-        cdef double all_cost = 0, time = 0, cost, longest = 0, together = 0
-        cdef bint is_apart
+        cdef double all_cost = 0, time = 0, cost, longest = 0
+        cdef double[2] ways = [0, 0]
         for k in range(self.strands.count):
             cost = self.cost_of(work, k)
             all_cost += cost
             # what needs all of the strands before begins when they are over
-            is_apart = k > 0 and self.waits_for_all(k)
-            if is_apart and not self.places[k].way:
-                time += max(longest, together / 2)
-                longest = together = 0
-            together += cost
+            if k > 0 and self.waits_for_all(k) and not self.places[k].way:
+                time += self.time_of(longest, ways)
+                longest = ways[0] = ways[1] = 0
+            ways[self.places[k].way] += cost
             if self.strands.all[k].in_order:
                 longest = max(longest, cost)
-        time += max(longest, together / 2)
+        time += self.time_of(longest, ways)
         if all_cost < LEAST_GAIN * time:
             return 1
         for k in range(self.strands.count):
             useful += 16 * self.cost_of(work, k) >= all_cost
         return max(2, useful)
+
+    cdef double time_of(self, double longest, const double *ways):
+        # of strands that two threads take at once: the first block goes through all of a way before
+        # there is another to share
+        cdef double shared = max(longest, (ways[0] + ways[1]) / 2)
+        return shared + (max(shared, ways[0], ways[1]) - shared) / self.strands.blocks
 
     cdef bint waits_for_all(self, Py_ssize_t k):
         return self.strands.all[k].needs[0].ahead == ALL_BLOCKS
