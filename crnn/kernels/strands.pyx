@@ -59,9 +59,9 @@ cdef Py_ssize_t find_ready(
             best = max(best, NONE_READY)
             continue
         rank = next_block + strands.all[k].place
-        if strands.all[k].thread == thread:
+        if ATOMIC_READ(&strands.all[k].thread) == thread:
             rank -= KEPT_BLOCKS
-        if strands.all[strands.all[k].home].owner == thread:
+        if ATOMIC_READ(&strands.all[strands.all[k].home].owner) == thread:
             rank -= HOME_BLOCKS
         if best < 0 or rank < lowest:
             best, lowest, block[0] = k, rank, next_block
@@ -77,10 +77,9 @@ cdef bint take_block(Strands *strands, Walker *walker, Pulse *pulse) noexcept no
         if k == NONE_LEFT or ATOMIC_READ(&strands.only) not in (NOBODY, walker.thread):
             break
         if k >= 0 and ATOMIC_TURN(&strands.all[k].begun, walker.block, walker.block + 1):
-            strands.all[k].thread, walker.strand = walker.thread, k
-            k = strands.all[k].home
-            if strands.all[k].owner == NOBODY:
-                strands.all[k].owner = walker.thread
+            walker.strand = k
+            ATOMIC_WRITE(&strands.all[k].thread, walker.thread)
+            ATOMIC_TURN(&strands.all[strands.all[k].home].owner, NOBODY, walker.thread)
             if looks:
                 count_idle(pulse, thread_time() - idle)
             walker.since = monotonic()
