@@ -19,6 +19,8 @@ cdef enum:
     #                             all are looked at, also of the pass before; in the first pass it
     #                             is not known how long the ones take that nobody has ended yet
 
+cdef bint first_goes_ahead = False  # for tests: the first strand that is ready goes on
+
 
 cdef void reset_strands(Strands *strands) noexcept nogil:
     cdef Py_ssize_t k
@@ -63,6 +65,8 @@ cdef Py_ssize_t find_ready(
             rank -= KEPT_BLOCKS
         if ATOMIC_READ(&strands.all[strands.all[k].home].owner) == thread:
             rank -= HOME_BLOCKS
+        if first_goes_ahead:
+            rank = k
         if best < 0 or rank < lowest:
             best, lowest, block[0] = k, rank, next_block
     return best
@@ -147,6 +151,13 @@ cdef void rehearse_walk(
         note[1] = ATOMIC_ADD(&r.events, 1)
         end_block(&r.strands, &walker)
     is_last_to_leave(&r.strands, r.threads)
+
+
+def set_first_goes_ahead(bint does):
+    """Have threads prefer the first strand that is ready, for tests; return what held before."""
+    global first_goes_ahead
+    before, first_goes_ahead = first_goes_ahead, does
+    return before
 
 
 def rehearse_stalling(Py_ssize_t before, Py_ssize_t now, long long idle):

@@ -9,7 +9,8 @@ from layer_networks import DROPPING, NETWORKS, build, input_of
 from processes import fresh
 
 import crnn
-from crnn.engine import compiled, plans
+from crnn.engine import compiled, pass_arrays, plans
+from crnn.kernels import pool
 
 pytestmark = [pytest.mark.no_backend, pytest.mark.usefixtures("small_work_is_split")]
 
@@ -52,6 +53,28 @@ def test_any_number_of_threads_gives_the_same_bits(monkeypatch, name, room, batc
     wanted = results(name, 1, batch=batch)
     for threads in (2, 3, 8):
         assert results(name, threads, batch=batch) == wanted
+
+
+@pytest.fixture
+def first_goes_ahead():
+    """Have blocks that lie in turn be written as early as they may, on any machine."""
+    before = pool.set_first_goes_ahead(True)
+    yield
+    pool.set_first_goes_ahead(before)
+
+
+@each_network
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("room", [16, 48])
+def test_nothing_is_overwritten_before_it_is_read(
+    monkeypatch, first_goes_ahead, name, batch, room
+):
+    wanted = results(name, 1, batch=batch)
+    monkeypatch.setattr(plans, "block_steps", lambda _, question: (
+        question.steps if question.has_tape else room))
+    monkeypatch.setattr(pass_arrays, "INFERENCE_GATES", 0)
+    monkeypatch.setattr(pass_arrays, "INFERENCE_ROWS", 16 * batch)
+    assert results(name, 2, batch=batch) == wanted
 
 
 @each_network
