@@ -14,7 +14,7 @@ from figure import GREY, STYLE
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-from run import REGIMES
+from names import REGIMES
 from tables import NAMES, instructions, lead
 
 COLOURS = ("#0072B2", "#E69F00")

@@ -25,12 +25,12 @@ because libraries of linear algebra choose their threads when they are loaded.
 
 With ``--isa avx2`` everything that can be is held to AVX2, and what cannot be is left out.
 
-Files: ``tasks.py`` what is done; ``regimes.py`` at which sizes, with which goals; ``fits.py`` whole
-trainings; ``rivals.py`` and ``*_rival.py`` how each package does it, with ``*_cells.py``,
-``*_kernels.py``, ``*_fit.py`` and ``onnx_graphs.py`` what is within; ``measure.py`` comparing
-results, time and memory; ``limits.py`` what the machine allows; ``report.py`` the run;
-``startup.py`` imports; ``tables.py`` Markdown; ``figure.py`` the figure by sizes, and ``bars.py``
-that by regimes, which are also drawn from the JSON of earlier runs.
+Files: ``names.py`` what can be asked for; ``tasks.py`` what is done; ``regimes.py`` at which sizes,
+with which goals; ``fits.py`` whole trainings; ``rivals.py`` and ``*_rival.py`` how each package
+does it, with ``*_cells.py``, ``*_kernels.py``, ``*_fit.py`` and ``onnx_graphs.py`` what is within;
+``measure.py`` comparing results, time and memory; ``limits.py`` what the machine allows;
+``report.py`` the run; ``startup.py`` imports; ``tables.py`` Markdown; ``figure.py`` the figure by
+sizes, and ``bars.py`` that by regimes, which are also drawn from the JSON of earlier runs.
 """
 
 import argparse
@@ -41,13 +41,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-TASKS = ("step", "sequence", "training", "streams", "writing", "fit", "compressed")
-CELLS = ("rnn", "gru", "lstm")
-REGIMES = (
-    "sizes", "layers", "directions", "lengths", "last step", "floats and wide inputs", "odd sizes",
-    "small batches", "large batches", "long sequences", "float64", "writing", "many streams", "fit",
-    "lower precision", "start",
-)
+from names import CELLS, REGIMES, TASKS
+
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 AVX2 = {  # what holds each to it
     "CRNN_ISA": "avx2", "OPENBLAS_CORETYPE": "Haswell", "NUMBA_CPU_NAME": "haswell",

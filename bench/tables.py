@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from measure import ELSEWHERE
-from run import REGIMES
+from names import REGIMES
 
 NAMES = {
     "crnn": "crnn", "float32": "crnn in float32", "numpy": "NumPy", "numba": "Numba", "jax": "JAX",

@@ -223,7 +223,7 @@ def test_every_regime(python, tmp_path):
     cells = json.loads(written.read_text())["one_thread"]["cells"]
     places = [json.dumps([cell["table"], cell["sizes"], cell["dtype"]]) for cell in cells]
     assert len(set(places)) == len(places)
-    program = "import regimes, run; print(*regimes.REGIMES, 'start', *run.REGIMES, sep='\\n')"
+    program = "import names, regimes; print(*regimes.REGIMES, 'start', *names.REGIMES, sep='\\n')"
     names = subprocess.run([sys.executable, "-c", program], cwd=BENCH, capture_output=True,
                            text=True, check=True).stdout.splitlines()
     assert names[: len(names) // 2] == names[len(names) // 2 :]
