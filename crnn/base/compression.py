@@ -1,5 +1,7 @@
 """The formats of a compressed network's weights: which weights have them, and as what."""
 
+import math
+
 import numpy as np
 
 from crnn.base import checks
@@ -12,18 +14,19 @@ INT8_INPUTS = TUNING["WHOLE_INPUTS"]  # of more, kernels have no room for a row 
 SCALE = ".scale"  # the end of its name in files
 
 
+def weight_names(shapes):
+    """Return the names of W_xh, W_hh and W_hy of all layers, of parameters' shapes by name."""
+    return [name for name in shapes if name.startswith("W_") and not name.startswith("W_ch")]
+
+
 def compressed_names(shapes, form):
     """Return the names of the weights that have a format, of parameters' shapes by name.
 
-    These are W_xh, W_hh and W_hy of all layers, not biases, peepholes and initial states. In int8
-    they are not those that are so small that it would make nothing faster, nor those with more
+    Not those that are so small that it would make nothing faster, nor in int8 those with more
     inputs than kernels have room for.
     """
-    weights = [name for name in shapes if name.startswith("W_") and not name.startswith("W_ch")]
-    if form == "bf16":
-        return weights
-    return [name for name in weights
-            if np.prod(shapes[name]) > FAST_NUMBERS and shapes[name][0] <= INT8_INPUTS]
+    large = [name for name in weight_names(shapes) if math.prod(shapes[name]) > FAST_NUMBERS]
+    return [name for name in large if form == "bf16" or shapes[name][0] <= INT8_INPUTS]
 
 
 def rounded(parameters, form):

@@ -21,19 +21,19 @@ class Trainable(Network):
         It is for inference: it is called, steps, has streams, a loss and files, but does not train.
         It computes in float32, whatever the dtype of this network, which stays as it is.
 
-        "bf16": W_xh, W_hh and W_hy of all layers are rounded to bfloat16, the upper half of a
-        float32. It computes exactly what a float32 network with these rounded weights computes, and
-        reads half as much memory: where weights do not stay in L1, a step takes half to two thirds
-        of the time, and a whole sequence two thirds to four fifths; two or three at a time gain
-        only with the largest weights, and more gain nothing.
+        Weights W_xh, W_hh and W_hy of more than 8,192 numbers get the format. Smaller ones stay in
+        L1, where fewer bits make nothing faster; they remain float32, and so do biases, peepholes
+        and initial states.
 
-        "int8": they are rounded to whole numbers from -127 to 127 with a scale for each column, and
-        so is, with a scale for each step and sequence, what they are multiplied with. It reads a
-        quarter of the memory, and takes less time with any number of sequences. Weights of at most
-        8,192 numbers, which stay in L1, remain as they are, and so do those with more than 8,192
-        inputs.
+        "bf16": weights are rounded to bfloat16, the upper half of a float32. It computes exactly
+        what a float32 network with these rounded weights computes, and reads half as much memory: a
+        step takes half to two thirds of the time, and a whole sequence two thirds to four fifths;
+        two or three at a time gain only with the largest weights, and more gain nothing.
 
-        Biases, peepholes and initial states stay float32.
+        "int8": weights are rounded to whole numbers from -127 to 127 with a scale for each column,
+        and so is, with a scale for each step and sequence, what they are multiplied with. It reads
+        a quarter of the memory, and takes less time with any number of sequences. Weights with more
+        than 8,192 inputs remain float32, too.
 
         Parameters
         ----------

@@ -1,11 +1,10 @@
 """What became of a network's weights and outputs when it was compressed."""
 
 import dataclasses
-import math
 
 import numpy as np
 
-from crnn.base.compression import FAST_NUMBERS, INT8_INPUTS, compressed_names, stored
+from crnn.base.compression import FAST_NUMBERS, INT8_INPUTS, compressed_names, stored, weight_names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,10 +85,9 @@ def report_of(net, compressed, tables, data):
     form = compressed.format
     shapes = {name: each.shape for name, each in compressed.parameters.items()}
     names = compressed_names(shapes, form)
-    faster = {name for name in names if math.prod(shapes[name]) > FAST_NUMBERS} - tables
     weights = {
-        name: (shape, form if name in names else "float32", name in faster)
-        for name, shape in shapes.items() if name in compressed_names(shapes, "bf16")
+        name: (shapes[name], form if name in names else "float32", name in set(names) - tables)
+        for name in weight_names(shapes)
     }
     sizes = (compressed.vector.nbytes,
              sum(each.nbytes for each in stored(compressed.parameters, form).values()))
