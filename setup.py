@@ -121,20 +121,28 @@ def kernel(name, flags=(), macros=(), kind="pyx"):
     )
 
 
-# Functions in Cython's C that run once a plan or a network, and edges for tests. A loop in them
-# would not be vectorized, nor one in a function that nothing else calls.
+# Functions in Cython's C that run once a plan, a network or a text, and edges for tests. A loop in
+# them would not be vectorized, nor one in a function that nothing else calls.
 COLD = re.compile(
-    r"^static (?=[\w ]+[ *](?:__pyx_tp_|__pyx_[gs]etprop_|__pyx_p[wf]_\w*?(?:__\w+__|prepare_\w+"
-    r"|set_\w+|reset|linear|linear_gradients|row_losses)\())",
-    re.MULTILINE,
+    r"""^static\ (?=[\w ]+[ *](?:
+        __pyx_tp_\w+ | __pyx_[gs]etprop_\w+                 # of Python's classes
+        | __Pyx_NonPyLong_\w+                               # what is no int where one is wanted
+        | __pyx_p[wf]_\w*?(?:__\w+__ | prepare_\w+ | set_\w+ | reset | linear | linear_gradients
+                             | row_losses)
+        | __pyx_\w+?_(?:float|double)_\d*(?:activation | activation_of | fold | kind_of | pack
+                                           | step | write_texts | _\w+_as_if)
+        | __pyx_f_\w+_7Stepper_(?:fold | new_arrays | pack | point_states | states_in)
+    )\()""",
+    re.MULTILINE | re.VERBOSE,
 )
 
 
 def mark_cold(path):
     """Have the functions named above compiled for size, beside loops that are compiled for speed.
 
-    They were a quarter of each module, and are half as large this way. Cython has no word for it,
-    so that its C is changed.
+    They were a quarter of each module, and are half as large this way. What runs once a pass is not
+    among them: a pass over a few steps would take 5 % longer. Cython has no word for it, so that
+    its C is changed.
     """
     if sys.platform == "win32":
         return

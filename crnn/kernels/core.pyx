@@ -62,7 +62,6 @@ from crnn.kernels.pool cimport (
     Strands,
     Task,
     Walker,
-    begin_walk,
     claim,
     end_block,
     is_last_to_leave,
@@ -76,6 +75,7 @@ from crnn.kernels.pool cimport (
     unlock_packing,
 )
 
+from crnn.kernels.cpu import has_vnni
 from crnn.kernels.memory import aligned_empty, aligned_zeros
 
 cnp.import_array()

@@ -7,9 +7,11 @@ cdef extern from *:
     #define HAS_AVX512() (HAS_AVX2() \\
         && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") \\
         && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+    #define HAS_VNNI() (HAS_AVX512() && __builtin_cpu_supports("avx512vnni"))
     #else
     #define HAS_AVX2() 0
     #define HAS_AVX512() 0
+    #define HAS_VNNI() 0
     #endif
 
     #if defined(__clang__)
@@ -24,6 +26,7 @@ cdef extern from *:
     """
     bint HAS_AVX2()
     bint HAS_AVX512()
+    bint HAS_VNNI()
     const char *COMPILER
 
 
@@ -35,6 +38,11 @@ def instruction_sets():
     if HAS_AVX512():
         names.insert(0, "avx512")
     return names
+
+
+def has_vnni():
+    """Whether it multiplies and adds up bytes at once, which not all do that have AVX-512."""
+    return HAS_VNNI()
 
 
 def compiler():

@@ -54,7 +54,6 @@ cdef struct Walker:             # a thread at work
     long long since             # when it took it, in ns
 
 cdef void reset_strands(Strands *strands) noexcept nogil
-cdef void begin_walk(Walker *walker, Py_ssize_t thread) noexcept nogil
 cdef bint take_block(Strands *strands, Walker *walker, Pulse *pulse) noexcept nogil
 cdef void end_block(Strands *strands, Walker *walker) noexcept nogil
 cdef bint is_last_to_leave(Strands *strands, Py_ssize_t threads) noexcept nogil

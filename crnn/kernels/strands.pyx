@@ -31,10 +31,6 @@ cdef void reset_strands(Strands *strands) noexcept nogil:
         strands.all[k].thread = strands.all[k].owner = NOBODY
 
 
-cdef void begin_walk(Walker *walker, Py_ssize_t thread) noexcept nogil:
-    walker.thread = thread
-
-
 cdef inline bint is_ready(Strands *strands, Strand *strand, Py_ssize_t block) noexcept nogil:
     cdef Py_ssize_t k
     if strand.in_order and ATOMIC_READ(&strand.over) < block:
@@ -141,7 +137,7 @@ cdef void rehearse_walk(
     cdef Walker walker
     cdef Py_ssize_t *note
     cdef long long start
-    begin_walk(&walker, part)
+    walker.thread = part
     while take_block(&r.strands, &walker, pulse):
         note = r.notes + 3 * (walker.strand * r.strands.blocks + walker.block)
         note[0], note[2] = ATOMIC_ADD(&r.events, 1), <Py_ssize_t> NATIVE_ID()

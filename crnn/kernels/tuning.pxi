@@ -7,17 +7,18 @@ cdef extern from *:
     #if defined(__AVX512F__)
     #define VECTOR_BYTES 64
     #define PANEL_VECTORS 4         /* of 32 registers 16 hold the sums of a tile, four rows high */
-    #define SIDE_BY_SIDE_BYTES 128  /* and so they do of half as wide a tile, both halves at once */
+    #define BOTH_HALVES_BYTES 128   /* and so they do of half as wide a panel, for both halves of
+                                       its inputs at once */
     #define HELD_VECTORS 16         /* beside so many, those of W have registers of their own */
     #elif defined(__AVX2__)
     #define VECTOR_BYTES 32
     #define PANEL_VECTORS 2         /* of 16 registers 8 */
-    #define SIDE_BY_SIDE_BYTES 32
+    #define BOTH_HALVES_BYTES 32
     #define HELD_VECTORS 8
     #else
     #define VECTOR_BYTES 16
     #define PANEL_VECTORS 2
-    #define SIDE_BY_SIDE_BYTES 16
+    #define BOTH_HALVES_BYTES 16
     #define HELD_VECTORS 8
     #endif
     #define VECTOR ((Py_ssize_t) (VECTOR_BYTES / (REAL_IS_FLOAT ? sizeof(float) : sizeof(double))))
@@ -26,7 +27,7 @@ cdef extern from *:
     enum:
         VECTOR_BYTES                # of a register
         PANEL_VECTORS               # of all panels but the last
-        SIDE_BY_SIDE_BYTES          # width of a panel of which a tile adds up both halves at once
+        BOTH_HALVES_BYTES           # width of a panel of which a tile adds up both halves at once
         HELD_VECTORS                # sums of two or three rows beside which there is room for W
     const Py_ssize_t VECTOR         # numbers of a register
     const Py_ssize_t FULL_WIDTH     # columns of all panels but the last

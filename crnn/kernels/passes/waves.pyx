@@ -141,7 +141,7 @@ cdef class Wave:
             elif not direction.kind.has_gates and rows < work.steps:
                 # the last state of the block before is read, too
                 add_need(&self.strands.all[k], k + 1, 2 - blocks)
-            reader = k + 2
+            reader = k + 2      # of what the layer puts out: it was added after its two strands
             if (rows < work.steps and reader < self.strands.count
                     and not (<Layer> work.layers[self.places[k].layer]).both):
                 add_need(&self.strands.all[k], reader, 1 - blocks)
@@ -206,7 +206,7 @@ cdef class Wave:
     ) noexcept nogil:
         # one thread's part of the first phase
         cdef Walker walker
-        begin_walk(&walker, thread)
+        walker.thread = thread
         while take_block(&self.strands, &walker, pulse):
             self.run_block(work, &self.places[walker.strand], walker.block)
             end_block(&self.strands, &walker)

@@ -141,7 +141,7 @@ cdef void some_pairs(
         tile_of_pairs(y, y_row, start, start_row, x, x_row, W, W_row, inputs, 1, 1)
     elif rows == 1 and pairs == 2:
         tile_of_pairs(y, y_row, start, start_row, x, x_row, W, W_row, inputs, 1, 2)
-    elif rows == 1 and PAIRS == 4:
+    elif rows == 1:
         tile_of_pairs(y, y_row, start, start_row, x, x_row, W, W_row, inputs, 1, 4)
     elif TILE_PAIRS == 2 and pairs == 2:
         if rows == 2:

@@ -44,12 +44,12 @@ cdef extern from *:
     #define DOT_VECTOR_COLUMNS 16
     #define DOT_ROWS 4                      /* of a tile of 16 sums: 32 registers */
     #define DOT_LINES 4
-    #define HAS_VNNI() (__builtin_cpu_supports("avx512vnni") != 0)
+    #define CAN_USE_VNNI 1
     static inline DOT_VECTOR dots_from(int32_t n) { return _mm512_set1_epi32(n); }
     static inline DOT_VECTOR dots_with(DOT_VECTOR sums, const int8_t *line, int32_t x,
-                                       int32_t flips, int has_vnni) {
+                                       int32_t flips, int by_vnni) {
         __m512i W = _mm512_loadu_si512(line), xs = _mm512_set1_epi32(x), pairs;
-        if (has_vnni) {                     /* which the flags of the build do not allow gcc */
+        if (by_vnni) {                     /* which the flags of the build do not allow gcc */
             W = _mm512_xor_si512(W, _mm512_set1_epi8(-128));
             __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(W), "v"(xs));
             return sums;
@@ -64,10 +64,10 @@ cdef extern from *:
     #define DOT_VECTOR_COLUMNS 8
     #define DOT_ROWS 2                      /* of a tile of 8 sums: 16 registers */
     #define DOT_LINES 2
-    #define HAS_VNNI() 0
+    #define CAN_USE_VNNI 0
     static inline DOT_VECTOR dots_from(int32_t n) { return _mm256_set1_epi32(n); }
     static inline DOT_VECTOR dots_with(DOT_VECTOR sums, const int8_t *line, int32_t x,
-                                       int32_t flips, int has_vnni) {
+                                       int32_t flips, int by_vnni) {
         __m256i W = _mm256_loadu_si256((const __m256i *) line), pairs;
         pairs = _mm256_maddubs_epi16(_mm256_set1_epi32(x),
                                      _mm256_xor_si256(W, _mm256_set1_epi32(flips)));
@@ -82,7 +82,7 @@ cdef extern from *:
     #define DOT_VECTOR_COLUMNS 16
     #define DOT_ROWS 1
     #define DOT_LINES 1
-    #define HAS_VNNI() 0
+    #define CAN_USE_VNNI 0
     static inline DOT_VECTOR dots_from(int32_t n) {
         DOT_VECTOR sums;
         for (int j = 0; j < 16; j++)
@@ -90,7 +90,7 @@ cdef extern from *:
         return sums;
     }
     static inline DOT_VECTOR dots_with(DOT_VECTOR sums, const int8_t *line, int32_t x,
-                                       int32_t flips, int has_vnni) {
+                                       int32_t flips, int by_vnni) {
         int8_t xs[4];
         memcpy(xs, &x, 4);
         for (int j = 0; j < 16; j++) {      /* two products are within 16 bits */
@@ -120,9 +120,9 @@ cdef extern from *:
         DOT_VECTORS                 # registers of a line
         DOT_ROWS                    # of a tile
         DOT_LINES                   # of a panel, for a group of inputs: those of a tile
+        CAN_USE_VNNI                # where the processor has it
         DOTS_IN_PAIRS               # whether, without VNNI, bytes are added up in pairs
         NEXT_INPUT, NEXT_COLUMN     # how far apart the weights of a line are
-    bint HAS_VNNI() noexcept nogil
     DOT_VECTOR dots_from(int32_t n) noexcept nogil
     DOT_VECTOR dots_with(DOT_VECTOR, const int8_t *, int32_t, int32_t, bint) noexcept nogil
     void store_dots(int32_t *to, DOT_VECTOR sums) noexcept nogil
@@ -133,14 +133,14 @@ cdef enum:
     LINE = GROUP * LINE_COLUMNS             # bytes: weights of a group, or scales
     INT8_WIDTH = DOT_LINES * LINE_COLUMNS   # columns of a panel
 
-cdef bint multiplies_by_vnni = HAS_VNNI()
+cdef bint multiplies_by_vnni = CAN_USE_VNNI and has_vnni()
 
 
-def _multiply_as_if(bint has_vnni):
+def _multiply_as_if(bint by_vnni):
     """Multiply as on another processor, for tests; return what held before."""
     global multiplies_by_vnni
     before = multiplies_by_vnni
-    multiplies_by_vnni = has_vnni and HAS_VNNI()
+    multiplies_by_vnni = by_vnni and CAN_USE_VNNI and has_vnni()
     return before
 
 
@@ -238,14 +238,14 @@ cdef struct WholeRows:          # some rows of x as whole numbers
     int32_t *starts             # (rows,): what sums begin with
 
 
-cdef inline Py_ssize_t whole_row_bytes(Py_ssize_t groups, bint has_vnni) noexcept nogil:
+cdef inline Py_ssize_t whole_row_bytes(Py_ssize_t groups, bint by_vnni) noexcept nogil:
     # an odd number of cache lines, or rows would push each other out of L1
-    cdef Py_ssize_t size = GROUP * groups * (2 if DOTS_IN_PAIRS and not has_vnni else 1)
+    cdef Py_ssize_t size = GROUP * groups * (2 if DOTS_IN_PAIRS and not by_vnni else 1)
     return (size + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE | CACHE_LINE
 
 
 cdef void make_whole(
-    const WholeRows *rows, Py_ssize_t r, const real *x, Py_ssize_t inputs, bint has_vnni
+    const WholeRows *rows, Py_ssize_t r, const real *x, Py_ssize_t inputs, bint by_vnni
 ) noexcept nogil:
     # row r of the rows, of x (inputs,)
     cdef Py_ssize_t i, padded = rows.groups * GROUP
@@ -262,7 +262,7 @@ cdef void make_whole(
         return
     for i in range(inputs):
         numbers[i] = <int8_t> rounded(<float> x[i] * factor)
-    if has_vnni:
+    if by_vnni:
         for i in range(inputs):
             total -= numbers[i]
         rows.starts[r] = 128 * total
@@ -286,16 +286,16 @@ cdef inline int32_t group_of(const int8_t *numbers, Py_ssize_t g) noexcept nogil
 
 cdef inline inlined_void add_group(
     DOT_VECTOR *sums, const WholeRows *rows, Py_ssize_t r, const int8_t *W, Py_ssize_t g,
-    Py_ssize_t lines, bint has_vnni,
+    Py_ssize_t lines, bint by_vnni,
 ) noexcept nogil:
     # sums += what a group of inputs of row r adds; its weights are some lines
     cdef Py_ssize_t v
     cdef const int8_t *numbers = rows.numbers + r * rows.row
     cdef int32_t x = group_of(numbers, g), flips = 0
-    if DOTS_IN_PAIRS and not has_vnni:
+    if DOTS_IN_PAIRS and not by_vnni:
         flips = group_of(numbers + rows.groups * GROUP, g)
     for v in range(lines * DOT_VECTORS):
-        sums[v] = dots_with(sums[v], W + v * (LINE // DOT_VECTORS), x, flips, has_vnni)
+        sums[v] = dots_with(sums[v], W + v * (LINE // DOT_VECTORS), x, flips, by_vnni)
 
 
 cdef outlined_void end_edge(
@@ -330,7 +330,7 @@ cdef inline inlined_void end_dots(
 cdef inline inlined_void dots_tile(
     real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const WholeRows *rows,
     Py_ssize_t r, Py_ssize_t n, const int8_t *panel, Py_ssize_t lines, Py_ssize_t columns,
-    bint has_vnni,
+    bint by_vnni,
 ) noexcept nogil:
     # y (n, columns) = start + rows r to r + n - 1 @ a panel, so many lines wide
     cdef Py_ssize_t i, k, v, g = 0, n_vectors = lines * DOT_VECTORS
@@ -341,7 +341,7 @@ cdef inline inlined_void dots_tile(
     while True:             # at least one group, or the sums would go through memory
         for i in range(n):
             add_group(sums + i * n_vectors, rows, r + i, panel + (1 + g) * lines * LINE, g, lines,
-                      has_vnni)
+                      by_vnni)
         g += 1
         if g == rows.groups:
             break
@@ -354,27 +354,27 @@ cdef inline inlined_void dots_tile(
 
 cdef inline inlined_void dots_panel(
     real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const WholeRows *rows,
-    Py_ssize_t n, const int8_t *panel, Py_ssize_t lines, Py_ssize_t columns, bint has_vnni,
+    Py_ssize_t n, const int8_t *panel, Py_ssize_t lines, Py_ssize_t columns, bint by_vnni,
 ) noexcept nogil:
     # y (n, columns) = start + n rows @ a panel, tile after tile
     cdef Py_ssize_t r = 0
     while r + DOT_ROWS <= n:
         dots_tile(y + r * y_row, y_row, start + r * start_row, start_row, rows, r, DOT_ROWS, panel,
-                  lines, columns, has_vnni)
+                  lines, columns, by_vnni)
         r += DOT_ROWS
     y, start = y + r * y_row, start + r * start_row
     if DOT_ROWS > 3 and n - r == 3:
-        dots_tile(y, y_row, start, start_row, rows, r, 3, panel, lines, columns, has_vnni)
+        dots_tile(y, y_row, start, start_row, rows, r, 3, panel, lines, columns, by_vnni)
     elif DOT_ROWS > 2 and n - r == 2:
-        dots_tile(y, y_row, start, start_row, rows, r, 2, panel, lines, columns, has_vnni)
+        dots_tile(y, y_row, start, start_row, rows, r, 2, panel, lines, columns, by_vnni)
     elif DOT_ROWS > 1 and n - r == 1:
-        dots_tile(y, y_row, start, start_row, rows, r, 1, panel, lines, columns, has_vnni)
+        dots_tile(y, y_row, start, start_row, rows, r, 1, panel, lines, columns, by_vnni)
 
 
 cdef inline inlined_void dots_panels(
     real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const WholeRows *rows,
     Py_ssize_t n, const int8_t *W, Py_ssize_t inputs, Py_ssize_t outputs, bint from_last,
-    bint has_vnni,
+    bint by_vnni,
 ) noexcept nogil:
     # y (n, outputs) = start + n rows @ W
     cdef Py_ssize_t k, j, panels = int8_panels(outputs)
@@ -382,10 +382,10 @@ cdef inline inlined_void dots_panels(
         j = int8_panel_start(panels - 1 - k if from_last else k, outputs)
         if outputs - j > INT8_WIDTH - LINE_COLUMNS:
             dots_panel(y + j, y_row, start + j, start_row, rows, n, W + int8_bytes(inputs, j),
-                       DOT_LINES, outputs - j, has_vnni)
+                       DOT_LINES, outputs - j, by_vnni)
         else:
             dots_panel(y + j, y_row, start + j, start_row, rows, n, W + int8_bytes(inputs, j),
-                       1, outputs - j, has_vnni)
+                       1, outputs - j, by_vnni)
 
 
 cdef outlined_void product_int8(

@@ -1,8 +1,8 @@
 # Loops over tiles, rows and panels: everything that walks panels. Of a W that stays in L1 each
 # number of y gets the sum over the first half of the inputs, that over the second half and, of an
 # odd number, the last: a single row needs more sums that do not wait for each other. Of a larger
-# one, two places to read from at a time would slow reading down. So any split of rows or columns
-# gives the same bits.
+# one, two places to read from at a time would slow reading down. Which it is depends on the size of
+# W alone, so that a row has the same bits whatever rows and panels it is multiplied with at once.
 
 
 # --- one panel, several rows ---------------------------------------------------------------------
@@ -76,12 +76,12 @@ cdef outlined_void narrow_panel(
     real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const real *x,
     Py_ssize_t x_row, const real *W, Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t width,
 ) noexcept nogil:
-    # product_panels of one halved panel of up to SIDE_BY_SIDE_BYTES, with a width that is known
+    # product_panels of one halved panel of up to BOTH_HALVES_BYTES, with a width that is known
     # where it is compiled
     if width == VECTOR:
         product_panels(y, y_row, start, start_row, x, x_row, 1, W, rows, inputs, 1, VECTOR, True,
                        True)
-    elif SIDE_BY_SIDE_BYTES > VECTOR_BYTES:
+    elif BOTH_HALVES_BYTES > VECTOR_BYTES:
         product_panels(y, y_row, start, start_row, x, x_row, 1, W, rows, inputs, 1, 2 * VECTOR,
                        True, True)
 
@@ -115,7 +115,7 @@ cdef inline void whole_panel(
     Py_ssize_t width, bint halved,
 ) noexcept nogil:
     # y (rows, width) = start + x (rows, inputs) @ W (inputs, width); halved, x_step is 1
-    if halved and width * <Py_ssize_t> sizeof(real) <= SIDE_BY_SIDE_BYTES:
+    if halved and width * <Py_ssize_t> sizeof(real) <= BOTH_HALVES_BYTES:
         narrow_panel(y, y_row, start, start_row, x, x_row, W, rows, inputs, width)
     else:
         wide_panel(y, y_row, start, start_row, x, x_row, x_step, W, rows, inputs, width, halved)

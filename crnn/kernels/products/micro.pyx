@@ -1,8 +1,8 @@
-# The innermost loops of products, over the columns of one panel, whose sums stay in registers while
-# x and the panel pass by: those of up to four rows, or of a single one and up to four panels. How
-# many they are, and how wide a panel is, is known where they are compiled. The loops run along
-# memory and vectorize without reordering any sum: each number of y gets the sum over the inputs in
-# their order.
+# The innermost loops of products, over the columns of panels, whose sums stay in registers while x
+# and the panels pass by: those of up to four rows with one panel, or of fewer rows with up to four
+# panels. How many they are, and how wide a panel is, is known where they are compiled. The loops
+# run along memory and vectorize without reordering any sum: each number of y gets the sum over the
+# inputs in their order.
 
 cdef extern from *:
     """
@@ -13,8 +13,8 @@ cdef extern from *:
     #define PREFETCH(address)
     #define PREFETCH_L2(address)
     #endif
-    /* to (n,) = numbers (n,), through registers: what two or three rows are multiplied with, gcc
-       would else read two or three times. It takes so many loads for no dearer than a register. */
+    /* to (n,) = numbers (n,), through registers. What two or three rows are multiplied with, gcc
+       would else read two or three times, as it takes a load to cost no more than a register. */
     #if REAL_IS_FLOAT
     typedef float held_number;
     #else
