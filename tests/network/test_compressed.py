@@ -164,6 +164,14 @@ def test_any_number_of_threads_and_any_part_of_a_batch_give_the_same_bits(
 
 
 @pytest.mark.no_backend
+def test_rows_beyond_those_that_are_rounded_to_int8_at_once_give_the_same_bits(rng):
+    """These are 128, of a state as of an input."""
+    small = NETWORKS["gru"]().compress("int8")
+    x = input_for(small, rng, 150)
+    assert small(x[:, 120:])[0].tobytes() == small(x)[0][:, 120:].tobytes()
+
+
+@pytest.mark.no_backend
 @needs_avx512
 @each_format
 @pytest.mark.parametrize("batch", [1, 2, 3, 9])
