@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from crnn.base.compression import FAST_NUMBERS, compressed_names
+from crnn.base.compression import compressed_names
 from crnn.engine.folding import Folding, can_fold
 from crnn.kernels.memory import TUNING, aligned_empty
 
@@ -72,9 +72,9 @@ class PackedWeights:
         self.activation = readout.activation if self.has_readout else "linear"
         self.takes_tokens, self.takes_floats = not skip, not specs[0].kind.is_table
         self._repack = kernels.repack
-        self._int8_names = ()
-        if parameters.format == "int8":
-            self._int8_names = compressed_names(parameters.layout.shapes, "int8")
+        self._compressed_names = ()
+        if parameters.format:
+            self._compressed_names = compressed_names(parameters.layout.shapes, parameters.format)
         self._copies = {}  # by (name, transposed, columns)
         starts = parameters.layout.starts
         self.layers = [
@@ -139,12 +139,12 @@ class PackedWeights:
         weight = weight.T if transposed else weight
         inputs, outputs = weight.shape
         dtype, panels = self.dtype, -(-outputs // COLUMNS)
-        if name in self._int8_names:  # a row of scales, then four inputs in one
-            dtype, shape = np.dtype(np.int8), (1 + -(-inputs // 4), panels * 4 * COLUMNS)
-        elif self.parameters.format == "bf16" and weight.size > FAST_NUMBERS:
-            dtype, shape = np.dtype(np.uint32), (inputs, -(-panels // 2) * COLUMNS)  # two in a word
-        else:
+        if name not in self._compressed_names:
             shape = inputs, panels * COLUMNS
+        elif self.parameters.format == "bf16":  # two inputs in a word
+            dtype, shape = np.dtype(np.uint32), (-(-inputs // 2), panels * COLUMNS)
+        else:  # a row of scales, then four inputs in one
+            dtype, shape = np.dtype(np.int8), (1 + -(-inputs // 4), panels * 4 * COLUMNS)
         return Copy(aligned_empty(shape, dtype), weight, np.array([-1]))
 
 

@@ -20,7 +20,7 @@ from crnn.engine.dropout import Dropout
 from crnn.engine.sampling import Sampler
 from crnn.reference import optimizers
 from crnn.reference.network import Passes
-from crnn.reference.rounding import Int8Weight
+from crnn.reference.rounding import WEIGHTS
 
 
 class Engine:
@@ -147,11 +147,12 @@ class Engine:
 
 
 def in_format(parameters):
-    """Return parameters by name as the textbook reads them: weights in int8 multiply as such."""
-    if parameters.format != "int8":
+    """Return parameters by name as the textbook reads them: compressed ones multiply as such."""
+    form = parameters.format
+    if form is None:
         return parameters
-    names = compressed_names(parameters.layout.shapes, "int8")
-    return {name: view.view(Int8Weight) if name in names else view
+    names = compressed_names(parameters.layout.shapes, form)
+    return {name: view.view(WEIGHTS[form]) if name in names else view
             for name, view in parameters.items()}
 
 

@@ -75,7 +75,7 @@ from crnn.kernels.pool cimport (
     unlock_packing,
 )
 
-from crnn.kernels.cpu import has_vnni
+from crnn.kernels.cpu import has_bf16, has_vnni
 from crnn.kernels.memory import aligned_empty, aligned_zeros
 
 cnp.import_array()

@@ -8,10 +8,12 @@ cdef extern from *:
         && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") \\
         && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
     #define HAS_VNNI() (HAS_AVX512() && __builtin_cpu_supports("avx512vnni"))
+    #define HAS_BF16() (HAS_AVX512() && __builtin_cpu_supports("avx512bf16"))
     #else
     #define HAS_AVX2() 0
     #define HAS_AVX512() 0
     #define HAS_VNNI() 0
+    #define HAS_BF16() 0
     #endif
 
     #if defined(__clang__)
@@ -27,6 +29,7 @@ cdef extern from *:
     bint HAS_AVX2()
     bint HAS_AVX512()
     bint HAS_VNNI()
+    bint HAS_BF16()
     const char *COMPILER
 
 
@@ -43,6 +46,11 @@ def instruction_sets():
 def has_vnni():
     """Whether it multiplies and adds up bytes at once, which not all do that have AVX-512."""
     return HAS_VNNI()
+
+
+def has_bf16():
+    """Whether it multiplies and adds up two bfloat16 at once, which few do that have AVX-512."""
+    return HAS_BF16()
 
 
 def compiler():

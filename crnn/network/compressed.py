@@ -25,10 +25,11 @@ class Trainable(Network):
         L1, where fewer bits make nothing faster; they remain float32, and so do biases, peepholes
         and initial states.
 
-        "bf16": weights are rounded to bfloat16, the upper half of a float32. It computes exactly
-        what a float32 network with these rounded weights computes, and reads half as much memory: a
-        step takes half to two thirds of the time, and a whole sequence two thirds to four fifths;
-        two or three at a time gain only with the largest weights, and more gain nothing.
+        "bf16": weights are rounded to bfloat16, the upper half of a float32, and so is what they
+        are multiplied with; sums are those of float32. It reads half as much memory. A single
+        sequence takes half to two thirds of the time, and so do any number of them on a processor
+        with AVX-512 BF16 (AMD's from Zen 4 on, Intel's Sapphire Rapids), on which outputs have the
+        same bits as on others. Elsewhere several sequences gain nothing.
 
         "int8": weights are rounded to whole numbers from -127 to 127 with a scale for each column,
         and so is, with a scale for each step and sequence, what they are multiplied with. It reads

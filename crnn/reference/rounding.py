@@ -1,7 +1,8 @@
 """Weights of fewer bits, and what is computed with them.
 
-bfloat16 is the upper half of a float32. A weight is rounded to the nearest one, or of two that are
-as near to the one whose last bit is 0; products are those of floats.
+bfloat16 is the upper half of a float32. A number is rounded to the nearest one, or of two that are
+as near to the one whose last bit is 0; below 2^-50 to 0. So is each number of a weight, and of x
+when it is multiplied with one; sums are those of floats.
 
 int8 is a whole number q from -127 to 127 with a scale. Each column of a weight has a scale of its
 own, and each row of x at each time step, the largest number without its sign divided by 127::
@@ -17,9 +18,10 @@ import numpy as np
 
 LARGEST = 127
 SMALLEST = np.float32(2.0**-100)  # what is all smaller counts as zeros: nothing is denormal
+SMALLEST_BFLOAT16 = np.float32(2.0**-50)
 
 
-def to_bfloat16(W):
+def to_bfloat16(numbers):
     """Return a float32 array, rounded to numbers of bfloat16.
 
     Examples
@@ -27,9 +29,11 @@ def to_bfloat16(W):
     >>> to_bfloat16(np.array([1.0, 1 + 2**-8, 1 + 3 * 2**-8], np.float32)).tolist()
     [1.0, 1.0, 1.015625]
     """
-    bits = np.asarray(W, np.float32).view(np.uint32)
+    numbers = np.asarray(numbers, np.float32)
+    bits = np.where(np.abs(numbers) < SMALLEST_BFLOAT16, np.float32(0), numbers).view(np.uint32)
     rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
-    return (rounded & np.uint32(0xFFFF0000)).view(np.float32)
+    rounded = (rounded & np.uint32(0xFFFF0000)).view(np.float32)
+    return np.where(np.isnan(numbers), np.float32(np.nan), rounded)
 
 
 def to_int8(W):
@@ -75,12 +79,32 @@ def int8_product(x, W):
     return sums.astype(np.float32) * (x_scale[..., None] * scale)
 
 
-class Int8Weight(np.ndarray):
-    """A weight with which ``x @ W`` is `int8_product`; so it is with some of its columns."""
+def bfloat16_product(x, W):
+    """Return x @ W of an x that is rounded, and a W that is."""
+    return to_bfloat16(x) @ W
+
+
+class CompressedWeight(np.ndarray):
+    """A weight with which ``x @ W`` is its `product`; so it is with some of its columns."""
 
     def __array_ufunc__(self, ufunc, method, *inputs, **options):
-        plain = [each.view(np.ndarray) if isinstance(each, Int8Weight) else each
+        plain = [each.view(np.ndarray) if isinstance(each, CompressedWeight) else each
                  for each in inputs]
-        if ufunc is np.matmul and isinstance(inputs[1], Int8Weight):
-            return int8_product(*plain)
+        if ufunc is np.matmul and isinstance(inputs[1], CompressedWeight):
+            return inputs[1].product(*plain)
         return getattr(ufunc, method)(*plain, **options)
+
+
+class Bfloat16Weight(CompressedWeight):
+    """A weight for `bfloat16_product`."""
+
+    product = staticmethod(bfloat16_product)
+
+
+class Int8Weight(CompressedWeight):
+    """A weight for `int8_product`."""
+
+    product = staticmethod(int8_product)
+
+
+WEIGHTS = {"bf16": Bfloat16Weight, "int8": Int8Weight}

@@ -31,7 +31,7 @@ def bfloat16(W):
 
 def packed_as_bf16(functions, W):
     """Return a weight whose numbers are bfloat16 in the order of a float32 build, in words."""
-    packed = aligned_empty((len(W), -(-W.shape[1] // 32) * 16), np.uint32)
+    packed = aligned_empty((-(-len(W) // 2), -(-W.shape[1] // 16) * 16), np.uint32)
     functions.pack(packed, W)
     return packed
 

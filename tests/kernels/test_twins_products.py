@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from builds import each_dtype, each_instruction_set, kernels_of, normal
-from passes import assert_close, bfloat16, packed_as_bf16, packed_of, tolerance
+from passes import assert_close, packed_of, tolerance
 
 from crnn.reference import layer
 from crnn.reference.precision import wide
@@ -28,23 +28,6 @@ def test_product_equals_the_textbooks(rng, isa, dtype, sizes, from_last):
     functions = kernels_of(isa, dtype)
     functions.linear((y, packed_of(functions, W), b, x[0]), None, from_last)
     assert_close(y, layer.product(x, W)[0] + b, tolerance(dtype, inputs + 1))
-
-
-@each_instruction_set
-@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 7])
-@pytest.mark.parametrize("outputs", [83, 96, 129, 160, 1030])  # 1 to 4 pairs of vectors at the end
-@pytest.mark.parametrize("from_last", [False, True], ids=["forth", "from the last"])
-def test_weights_in_bfloat16_give_the_bits_of_the_same_floats(
-    rng, isa, rows, outputs, from_last
-):
-    """Of weights beyond L1, of which sums are not taken in halves."""
-    functions, inputs = kernels_of(isa, "float32"), 101
-    x, W = normal(rng, "float32", rows, inputs), bfloat16(normal(rng, "float32", inputs, outputs))
-    b, y, other = normal(rng, "float32", outputs), *np.full((2, rows, outputs), np.nan, "float32")
-    functions.linear((y, packed_of(functions, W), b, x), None, from_last)
-    functions.linear((other, packed_as_bf16(functions, W), b, x), None, from_last)
-    assert_close(y, x @ W + b, tolerance("float32", inputs + 1))
-    assert y.tobytes() == other.tobytes()
 
 
 @each_instruction_set

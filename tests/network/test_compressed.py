@@ -17,6 +17,7 @@ from crnn.reference.rounding import Int8Weight, rows_to_int8, to_bfloat16, to_in
 
 T, B, I, H, O = 7, 5, 70, 130, 90  # noqa: E741
 FORMATS = ["bf16", "int8"]
+TOLERANCE = {"bf16": 1.5e-3, "int8": 5e-3}  # what is rounded may fall to the other side
 each_format = pytest.mark.parametrize("form", FORMATS)
 NETWORKS = {  # whose larger weights do not stay in L1
     "rnn": lambda: crnn.RNN(I, H, O, seed=0),
@@ -51,12 +52,12 @@ def rounded_floats(make, small):
 def assert_same(y, wanted, backend, form):
     """The same bits of the compiled kernels; NumPy adds up one row in another order than several.
 
-    In int8 what is then rounded may fall to the other side, which is a step of one in 127.
+    What is then rounded may fall to the other side: a step of one in 256, or in int8 in 127.
     """
     if backend == "compiled":
         assert y.tobytes() == wanted.tobytes()
     else:
-        np.testing.assert_allclose(y, wanted, rtol=0, atol=5e-6 if form == "bf16" else 5e-3)
+        np.testing.assert_allclose(y, wanted, rtol=0, atol=TOLERANCE[form])
 
 
 # --- rounding ------------------------------------------------------------------------------------
@@ -66,8 +67,10 @@ def assert_same(y, wanted, backend, form):
 def test_bfloat16_is_pytorchs(rng):
     torch = pytest.importorskip("torch")
     W = rng.standard_normal((50, 60)).astype(np.float32)
-    W[0, :3], W[1, :2] = (np.inf, -np.inf, 0), np.float32(1) + np.float32([2**-8, 3 * 2**-8])
+    W[0, :4], W[1, :2] = (np.inf, -np.inf, 0, np.nan), 1 + np.float32([2**-8, 3 * 2**-8])
     np.testing.assert_array_equal(to_bfloat16(W), torch.tensor(W).bfloat16().float().numpy())
+    tiny = np.float32([2.0**-50, -(2.0**-50), 8.8e-16, -8.8e-16, 1e-40])
+    assert to_bfloat16(tiny).tolist() == [2.0**-50, -(2.0**-50), 0, 0, 0]
 
 
 @pytest.mark.no_backend
@@ -109,19 +112,35 @@ def test_rounded_weights_stay_as_they_are(rng, form):
 # --- what is computed ----------------------------------------------------------------------------
 
 
-@each_network
-def test_bf16_has_the_bits_of_the_same_floats(rng, make):
-    small = make().compress("bf16")
-    floats = rounded_floats(make, small)
+def test_bf16_by_hand(rng):
+    """With PyTorch's rounding of what is multiplied."""
+    torch = pytest.importorskip("torch")
+    small = NETWORKS["rnn"]().compress("bf16")
     assert isinstance(small, crnn.Compressed)
+    p = small.parameters
+
+    def product(x, W):
+        return torch.tensor(x).bfloat16().float().numpy() @ W
+
+    x, h, wanted = input_for(small, rng), np.zeros((B, H), np.float32), []
+    for each in x:
+        h = np.tanh(product(each, p["W_xh_l0"]) + product(h, p["W_hh_l0"]) + p["b_h_l0"])
+        wanted.append(product(h, p["W_hy"]) + p["b_y"])
+    np.testing.assert_allclose(small(x)[0], wanted, rtol=0, atol=TOLERANCE["bf16"])
+
+
+@each_format
+@each_network
+def test_inputs_and_states_are_rounded_and_little_is_lost(rng, make, form):
+    small = make().compress(form)
+    floats = rounded_floats(make, small)
     for batch in (1, 2, 3, 4, B):
         x, lengths = input_for(small, rng, batch), rng.integers(1, T + 1, batch)
         for given in ({}, {"lengths": lengths}, {"last": True} if not small.description().skip
                       else {}):
-            y, state = small(x, **given)
-            wanted, wanted_state = floats(x, **given)
-            assert y.tobytes() == wanted.tobytes()
-            assert pickle.dumps(state) == pickle.dumps(wanted_state)
+            y, wanted = small(x, **given)[0], floats(x, **given)[0]
+            error = np.abs(y - wanted).max() / np.abs(wanted).max()
+            assert 1e-5 < error < {"bf16": 0.01, "int8": 0.03}[form]
 
 
 @each_format
@@ -189,14 +208,14 @@ def test_instruction_sets_give_the_same_bits(rng, form, batch, monkeypatch):
 @each_format
 @each_network
 def test_both_backends_compute_with_the_same_weights(rng, make, form, tmp_path, backend):
-    """In int8 what is rounded at each step may fall to the other side, which is a small step."""
+    """What is rounded at each step may fall to the other side, which is a small step."""
     make().compress(form).save(tmp_path / "small")
     own, other = (crnn.load(tmp_path / "small", backend=each) for each in (
         backend, "reference" if backend == "compiled" else "compiled"))
     assert own.vector.tobytes() == other.vector.tobytes()
     x = input_for(own, rng)
     y, wanted = own(x)[0], other(x)[0]
-    np.testing.assert_allclose(y, wanted, rtol=0, atol=5e-6 if form == "bf16" else 3e-3)
+    np.testing.assert_allclose(y, wanted, rtol=0, atol=TOLERANCE[form])
 
 
 @each_format

@@ -260,7 +260,7 @@ cdef class Direction:
         if not self.kind.has_weights:
             copy_steps(gates, &self.x[x_at, 0, 0], self.batch, span, self.inputs)
             return
-        if not (self.has_tokens or self.is_sparse and has_float_sums(self.packed_W_xh)):
+        if not (self.has_tokens or self.is_sparse and not is_compressed(self.packed_W_xh)):
             linear_steps(gates, &self.x[x_at, 0, 0], self.packed_W_xh, self.b_h, self.lengths,
                          self.batch, span, self.inputs, self.width)
             return

@@ -1,24 +1,28 @@
-# Products with weights that were rounded to bfloat16, the upper half of a float: half the memory to
-# read. Each is widened in a register on its way into the sum, so that sums are those of the same
-# numbers as floats, bit for bit. W (inputs, outputs) lies in panels of pairs of vectors:
+# Products of bfloat16, the upper half of a float: of W, which was rounded when the network was
+# compressed, and rows of x, which are rounded when they are multiplied. Each number of y is
 #
-#     panel 0 (inputs, PAIRS, VECTOR) of words      ...      last panel (inputs, 1 to PAIRS, VECTOR)
+#     start + x[0] * W[0] + x[1] * W[1] + ...
 #
-# The lower half of a word is a number of the pair's first vector, the upper half of its second one:
-# to widen them takes one instruction each, where numbers side by side would take two.
+# added up as floats in this order. A product of two such numbers is exact as a float, so a sum is
+# rounded once for each input, and has the same bits whether AVX-512 BF16 adds up two inputs at a
+# time, the upper halves of two words first, or multiply-adds of floats do. That instruction takes
+# what is below 2^-126 for 0. It never meets any: numbers of x and W below 2^-50 are rounded to 0,
+# so that a product is 0 or at least 2^-100, and a start below 2^-126 is 0, too.
+#
+# W (inputs, outputs) lies in panels of words, a column's numbers of two inputs, a pair, in each,
+# the first one in the upper half. Panels have four lines of 16 columns, or one of what is left:
+#
+#     panel (pairs, 4, 16) of words   ...   panel (pairs, 1, 16)   ...
 
 from libc.stdint cimport uint32_t
 
 cdef extern from *:
     """
-    /* columns whose sums a single row keeps in registers, in pairs of vectors; and tiles of rows */
-    #define PAIRS 4
-    #if defined(__AVX512F__)
-    #define TILE_PAIRS 2
-    #else
-    #define TILE_PAIRS 1
+    #include <float.h>
+    #include <stdint.h>
+    #if defined(__AVX2__)
+    #include <immintrin.h>
     #endif
-    #define PAIR (2 * VECTOR)
     static inline float number_of(uint32_t bits) {
         union {uint32_t bits; float number;} both;
         both.bits = bits;
@@ -29,17 +33,148 @@ cdef extern from *:
         both.number = number;
         return both.bits;
     }
+
+    /* Sums of some columns. add_pair adds, for each of them, the products of two inputs and its
+       weights, a word at W: x has one word for both or, unless by_bf16, a float for each. */
+    #if defined(__AVX512F__)
+    typedef __m512 PAIR_SUMS;
+    #define PAIR_COLUMNS 16
+    #define PAIR_ROWS 4                     /* of a tile: 16 sums of 32 registers */
+    #define PAIR_TILE_LINES 4
+    #define PAIR_ROW_LINES 4                /* of a tile of a single row */
+    #define CAN_USE_BF16 1
+    static inline PAIR_SUMS pair_sums_from(const float *start) {
+        __m512 sums = _mm512_loadu_ps(start);
+        return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(
+            _mm512_abs_ps(sums), _mm512_set1_ps(FLT_MIN), _CMP_NLT_UQ), sums);
+    }
+    static inline PAIR_SUMS add_pair(PAIR_SUMS sums, const uint32_t *W, const uint32_t *x,
+                                     int by_bf16) {
+        __m512i words = _mm512_loadu_si512(W), first = _mm512_set1_epi32((int) x[0]);
+        if (by_bf16) {                      /* which the flags of the build do not allow gcc */
+            __asm__("vdpbf16ps %2, %1, %0" : "+v"(sums) : "v"(words), "v"(first));
+            return sums;
+        }
+        sums = _mm512_fmadd_ps(
+            _mm512_castsi512_ps(first), _mm512_castsi512_ps(_mm512_and_si512(
+                words, _mm512_set1_epi32((int) 0xffff0000))), sums);
+        return _mm512_fmadd_ps(
+            _mm512_castsi512_ps(_mm512_set1_epi32((int) x[1])),
+            _mm512_castsi512_ps(_mm512_slli_epi32(words, 16)), sums);
+    }
+    static inline void store_pair_sums(float *to, PAIR_SUMS sums) { _mm512_storeu_ps(to, sums); }
+
+    #elif defined(__AVX2__)
+    typedef __m256 PAIR_SUMS;
+    #define PAIR_COLUMNS 8
+    #define PAIR_ROWS 4                     /* of a tile: 8 sums of 16 registers */
+    #define PAIR_TILE_LINES 1
+    #define PAIR_ROW_LINES 4
+    #define CAN_USE_BF16 0
+    static inline PAIR_SUMS pair_sums_from(const float *start) {
+        __m256 sums = _mm256_loadu_ps(start);
+        __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), sums);
+        return _mm256_and_ps(_mm256_cmp_ps(size, _mm256_set1_ps(FLT_MIN), _CMP_NLT_UQ), sums);
+    }
+    static inline PAIR_SUMS add_pair(PAIR_SUMS sums, const uint32_t *W, const uint32_t *x,
+                                     int by_bf16) {
+        __m256i words = _mm256_loadu_si256((const __m256i *) W);
+        sums = _mm256_fmadd_ps(
+            _mm256_castsi256_ps(_mm256_set1_epi32((int) x[0])),
+            _mm256_castsi256_ps(_mm256_and_si256(words, _mm256_set1_epi32((int) 0xffff0000))),
+            sums);
+        return _mm256_fmadd_ps(
+            _mm256_castsi256_ps(_mm256_set1_epi32((int) x[1])),
+            _mm256_castsi256_ps(_mm256_slli_epi32(words, 16)), sums);
+    }
+    static inline void store_pair_sums(float *to, PAIR_SUMS sums) { _mm256_storeu_ps(to, sums); }
+
+    #else
+    #if defined(__GNUC__)
+    typedef float PAIR_SUMS __attribute__((vector_size(16)));
+    #define OF(sums, j) (sums)[j]
+    #else
+    typedef struct { float of[4]; } PAIR_SUMS;
+    #define OF(sums, j) (sums).of[j]
+    #endif
+    #define PAIR_COLUMNS 4
+    #define CAN_USE_BF16 0
+    #define PAIR_ROWS 2                     /* of a tile: 8 sums of 16 registers */
+    #define PAIR_TILE_LINES 1
+    #define PAIR_ROW_LINES 1
+    static inline PAIR_SUMS pair_sums_from(const float *start) {
+        PAIR_SUMS sums;
+        for (int j = 0; j < 4; j++)
+            OF(sums, j) = start[j] > -FLT_MIN && start[j] < FLT_MIN ? 0 : start[j];
+        return sums;
+    }
+    static inline PAIR_SUMS add_pair(PAIR_SUMS sums, const uint32_t *W, const uint32_t *x,
+                                     int by_bf16) {
+        for (int j = 0; j < 4; j++)
+            OF(sums, j) += number_of(x[0]) * number_of(W[j] & 0xffff0000);
+        for (int j = 0; j < 4; j++)
+            OF(sums, j) += number_of(x[1]) * number_of(W[j] << 16);
+        return sums;
+    }
+    static inline void store_pair_sums(float *to, PAIR_SUMS sums) {
+        for (int j = 0; j < 4; j++)
+            to[j] = OF(sums, j);
+    }
+    #endif
+    #define PAIR_VECTORS (16 / PAIR_COLUMNS)
     """
+    ctypedef struct PAIR_SUMS:
+        pass
     enum:
-        PAIRS                       # of vectors in all panels but the last
-        TILE_PAIRS                  # of which several rows are added up at once
-    const Py_ssize_t PAIR           # columns of two vectors
+        PAIR_COLUMNS                # of a register
+        PAIR_VECTORS                # registers of a line
+        PAIR_ROWS                   # of a tile
+        PAIR_TILE_LINES, PAIR_ROW_LINES     # of a tile of several rows, and of one row
+        CAN_USE_BF16                # where the processor has it
+    PAIR_SUMS pair_sums_from(const float *start) noexcept nogil
+    PAIR_SUMS add_pair(PAIR_SUMS, const uint32_t *, const uint32_t *, bint) noexcept nogil
+    void store_pair_sums(float *to, PAIR_SUMS) noexcept nogil
     float number_of(uint32_t bits) noexcept nogil
     uint32_t bits_of(float number) noexcept nogil
 
 cdef enum:
-    UPPER_HALF = 0xffff0000         # of a word
-    WIDEST_PAIRS = 128              # columns of a row's sums: eight registers of 16 floats
+    UPPER_HALF = 0xffff0000                 # of a word
+    SIGN = 0x80000000
+    INFINITY_BITS = 0x7f800000              # beyond them are those of NaN
+    QUIET = 0x00400000                      # of a NaN, which is none without
+    SMALLEST_BITS = 0x26800000              # 2^-50
+    PAIR_LINE = 16                          # columns
+    PAIR_LINES = 4                          # of a panel
+    PAIR_WIDTH = PAIR_LINES * PAIR_LINE
+    ROUNDED_ROWS = 32                       # that are multiplied with a panel one after the other
+    ROUNDED_WORDS = 8192                    # room for them: 32 KiB
+
+cdef bint multiplies_by_bf16 = CAN_USE_BF16 and has_bf16()
+
+
+def _multiply_bf16_as_if(bint by_bf16):
+    """Multiply as on another processor, for tests; return what held before."""
+    global multiplies_by_bf16
+    before = multiplies_by_bf16
+    multiplies_by_bf16 = by_bf16 and CAN_USE_BF16 and has_bf16()
+    return before
+
+
+cdef inline Py_ssize_t pair_panels(Py_ssize_t outputs) noexcept nogil:
+    # how many there are: those of four lines, and the last ones of one
+    cdef Py_ssize_t lines = (outputs + PAIR_LINE - 1) // PAIR_LINE
+    return lines // PAIR_LINES + lines % PAIR_LINES
+
+
+cdef inline Py_ssize_t pair_panel_start(Py_ssize_t k, Py_ssize_t outputs) noexcept nogil:
+    # the first column of panel k
+    cdef Py_ssize_t wide = (outputs + PAIR_LINE - 1) // PAIR_WIDTH
+    return min(k, wide) * PAIR_WIDTH + max(0, k - wide) * PAIR_LINE
+
+
+cdef inline Py_ssize_t pair_lines(Py_ssize_t columns) noexcept nogil:
+    # how many lines the first of the panels has that hold so many columns
+    return PAIR_LINES if columns > PAIR_WIDTH - PAIR_LINE else 1
 
 
 cdef void pack_bf16(
@@ -47,160 +182,173 @@ cdef void pack_bf16(
     Py_ssize_t outputs,
 ) noexcept nogil:
     # packed = W (inputs, outputs), whose numbers are bfloat16, in panels; see pack_panels
-    cdef Py_ssize_t i, j, k, pairs, first = 0
+    cdef Py_ssize_t i, j, k, start, width, pairs = (inputs + 1) // 2
     cdef uint32_t bits
-    while first < outputs:
-        pairs = min(PAIRS, (outputs - first + PAIR - 1) // PAIR)
-        memset(packed, 0, inputs * pairs * VECTOR * sizeof(uint32_t))
+    cdef uint32_t *panel
+    for k in range(pair_panels(outputs)):
+        start = pair_panel_start(k, outputs)
+        width = pair_lines(outputs - start) * PAIR_LINE
+        panel = packed + start * pairs
+        memset(panel, 0, pairs * width * sizeof(uint32_t))
         for i in range(inputs):
-            for j in range(min(pairs * PAIR, outputs - first)):
-                bits = bits_of(<float> W[i * W_row + (first + j) * W_column])
-                k = (i * pairs + j // PAIR) * VECTOR + j % VECTOR
-                if j % PAIR < VECTOR:
-                    packed[k] |= bits >> 16
-                else:
-                    packed[k] |= bits & UPPER_HALF
-        packed, first = packed + inputs * pairs * VECTOR, first + pairs * PAIR
+            for j in range(min(width, outputs - start)):
+                bits = bits_of(<float> W[i * W_row + (start + j) * W_column])
+                panel[i // 2 * width + j] |= bits >> 16 if i % 2 else bits & UPPER_HALF
 
 
-cdef inline inlined_void add_scaled_pair(real *y, real x, const uint32_t *W) noexcept nogil:
-    # y (2, VECTOR) += x * W (VECTOR,) of words
-    cdef Py_ssize_t j
-    for j in range(VECTOR):
-        y[j] = multiply_add(x, <real> number_of(W[j] << 16), y[j])
-    for j in range(VECTOR):
-        y[VECTOR + j] = multiply_add(x, <real> number_of(W[j] & UPPER_HALF), y[VECTOR + j])
+# --- rows of x -----------------------------------------------------------------------------------
+
+cdef inline uint32_t rounded_bits(float x) noexcept nogil:
+    # x rounded to bfloat16, to the nearest or, of two, that whose last bit is 0
+    cdef uint32_t bits = bits_of(x), size = bits & ~<uint32_t> SIGN
+    cdef uint32_t found = (bits + 0x7fff + ((bits >> 16) & 1)) & UPPER_HALF
+    found = bits & SIGN if size < SMALLEST_BITS else found
+    return (bits | QUIET) & UPPER_HALF if size > INFINITY_BITS else found
 
 
-cdef inline inlined_void add_scaled_pairs(
-    real *y, real x, const uint32_t *W, Py_ssize_t pairs
+cdef void round_row(
+    uint32_t *words, const real *x, Py_ssize_t inputs, bint by_bf16
 ) noexcept nogil:
-    # y (pairs, 2, VECTOR) += x * W (pairs, VECTOR) of words, 1, 2 or 4 pairs
-    add_scaled_pair(y, x, W)
-    if pairs > 1:
-        add_scaled_pair(y + PAIR, x, W + VECTOR)
-    if pairs > 2:
-        add_scaled_pair(y + 2 * PAIR, x, W + 2 * VECTOR)
-        add_scaled_pair(y + 3 * PAIR, x, W + 3 * VECTOR)
-
-
-cdef inline inlined_void end_pairs(
-    real *y, const real *start, const real *sums, Py_ssize_t pairs
-) noexcept nogil:
-    # y (pairs * PAIR,) = start + sums, 1, 2 or 4 pairs
-    end_row(y, start, sums, sums, PAIR, False)
-    if pairs > 1:
-        end_row(y + PAIR, start + PAIR, sums + PAIR, sums, PAIR, False)
-    if pairs > 2:
-        end_row(y + 2 * PAIR, start + 2 * PAIR, sums + 2 * PAIR, sums, PAIR, False)
-        end_row(y + 3 * PAIR, start + 3 * PAIR, sums + 3 * PAIR, sums, PAIR, False)
-
-
-cdef inline inlined_void tile_of_pairs(
-    real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const real *x,
-    Py_ssize_t x_row, const uint32_t *W, Py_ssize_t W_row, Py_ssize_t inputs, Py_ssize_t rows,
-    Py_ssize_t pairs,
-) noexcept nogil:
-    # y (rows, pairs * PAIR) = start + x (rows, inputs) @ W (inputs, pairs, VECTOR) of words, whose
-    # rows lie W_row apart; of 1 to 4 rows, as many as the compiler knows, as in tile
-    cdef Py_ssize_t j, i = 0, width = pairs * PAIR
-    cdef real s0[WIDEST_PAIRS]
-    cdef real s1[WIDEST_PAIRS]
-    cdef real s2[WIDEST_PAIRS]
-    cdef real s3[WIDEST_PAIRS]
-    for j in range(width):
-        s0[j] = s1[j] = s2[j] = s3[j] = 0
-    while True:
-        add_scaled_pairs(s0, x[i], W + i * W_row, pairs)
-        if rows > 1:
-            add_scaled_pairs(s1, x[x_row + i], W + i * W_row, pairs)
-        if rows > 2:
-            add_scaled_pairs(s2, x[2 * x_row + i], W + i * W_row, pairs)
-        if rows > 3:
-            add_scaled_pairs(s3, x[3 * x_row + i], W + i * W_row, pairs)
-        i += 1
-        if i == inputs:
-            break
-    end_pairs(y, start, s0, pairs)
-    if rows > 1:
-        end_pairs(y + y_row, start + start_row, s1, pairs)
-    if rows > 2:
-        end_pairs(y + 2 * y_row, start + 2 * start_row, s2, pairs)
-    if rows > 3:
-        end_pairs(y + 3 * y_row, start + 3 * start_row, s3, pairs)
-
-
-cdef void some_pairs(
-    real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const real *x,
-    Py_ssize_t x_row, const uint32_t *W, Py_ssize_t W_row, Py_ssize_t inputs, Py_ssize_t rows,
-    Py_ssize_t pairs,
-) noexcept nogil:
-    # tile_of_pairs with sizes that are known where it is compiled: of one row, 1, 2 or 4 pairs, of
-    # several 1 or TILE_PAIRS
-    if rows == 1 and pairs == 1:
-        tile_of_pairs(y, y_row, start, start_row, x, x_row, W, W_row, inputs, 1, 1)
-    elif rows == 1 and pairs == 2:
-        tile_of_pairs(y, y_row, start, start_row, x, x_row, W, W_row, inputs, 1, 2)
-    elif rows == 1:
-        tile_of_pairs(y, y_row, start, start_row, x, x_row, W, W_row, inputs, 1, 4)
-    elif TILE_PAIRS == 2 and pairs == 2:
-        if rows == 2:
-            tile_of_pairs(y, y_row, start, start_row, x, x_row, W, W_row, inputs, 2, 2)
-        elif rows == 3:
-            tile_of_pairs(y, y_row, start, start_row, x, x_row, W, W_row, inputs, 3, 2)
-        else:
-            tile_of_pairs(y, y_row, start, start_row, x, x_row, W, W_row, inputs, 4, 2)
-    elif rows == 2:
-        tile_of_pairs(y, y_row, start, start_row, x, x_row, W, W_row, inputs, 2, 1)
-    elif rows == 3:
-        tile_of_pairs(y, y_row, start, start_row, x, x_row, W, W_row, inputs, 3, 1)
+    # x (inputs,), whose last pair may lack a number, as add_pair takes it
+    cdef Py_ssize_t i, n = inputs // 2
+    if by_bf16:
+        for i in range(n):
+            words[i] = rounded_bits(<float> x[2 * i]) | rounded_bits(<float> x[2 * i + 1]) >> 16
+        if inputs % 2:
+            words[n] = rounded_bits(<float> x[inputs - 1])
     else:
-        tile_of_pairs(y, y_row, start, start_row, x, x_row, W, W_row, inputs, 4, 1)
+        for i in range(inputs):
+            words[i] = rounded_bits(<float> x[i])
+        if inputs % 2:
+            words[inputs] = 0
 
 
-cdef void edge_of_pairs(
-    real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const real *x,
-    Py_ssize_t x_row, const uint32_t *W, Py_ssize_t W_row, Py_ssize_t inputs, Py_ssize_t rows,
-    Py_ssize_t pairs, Py_ssize_t columns,
+# --- products ------------------------------------------------------------------------------------
+
+cdef inline inlined_void pairs_tile(
+    real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const uint32_t *x,
+    Py_ssize_t x_row, const uint32_t *W, Py_ssize_t width, Py_ssize_t pairs, Py_ssize_t rows,
+    Py_ssize_t lines, bint by_bf16,
 ) noexcept nogil:
-    # some_pairs of which y has fewer columns, in memory that is as wide as they are
-    cdef real edge[TILE_ROWS * WIDEST_PAIRS]
-    memset(edge, 0, rows * WIDEST_PAIRS * sizeof(real))
-    copy_rows(edge, WIDEST_PAIRS, start, start_row, rows, columns)
-    some_pairs(edge, WIDEST_PAIRS, edge, WIDEST_PAIRS, x, x_row, W, W_row, inputs, rows, pairs)
-    copy_rows(y, y_row, edge, WIDEST_PAIRS, rows, columns)
+    # y (rows, lines * 16) = start + x (rows, pairs) @ some lines of a panel W (pairs, width); as
+    # many rows and lines as the compiler knows
+    cdef Py_ssize_t i, line, v, k, p = 0, n = lines * PAIR_VECTORS, x_words = 1 if by_bf16 else 2
+    cdef PAIR_SUMS sums[PAIR_ROWS * PAIR_LINES * PAIR_VECTORS]
+    for i in range(rows):
+        for v in range(n):
+            sums[i * n + v] = pair_sums_from(
+                <const float *> (start + i * start_row + v * PAIR_COLUMNS))
+    while True:             # at least one pair, or the sums would go through memory
+        for i in range(rows):
+            for line in range(lines):
+                for v in range(PAIR_VECTORS):
+                    k = line * PAIR_VECTORS + v
+                    sums[i * n + k] = add_pair(
+                        sums[i * n + k], W + p * width + k * PAIR_COLUMNS,
+                        x + i * x_row + p * x_words, by_bf16)
+        p += 1
+        if p == pairs:
+            break
+    for i in range(rows):
+        for v in range(n):
+            store_pair_sums(<float *> (y + i * y_row + v * PAIR_COLUMNS), sums[i * n + v])
 
 
-cdef void panel_of_pairs(
-    real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const real *x,
-    Py_ssize_t x_row, const uint32_t *W, Py_ssize_t inputs, Py_ssize_t rows, Py_ssize_t columns,
+cdef inline inlined_void pairs_rows(
+    real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const uint32_t *x,
+    Py_ssize_t x_row, const uint32_t *W, Py_ssize_t width, Py_ssize_t pairs, Py_ssize_t rows,
+    Py_ssize_t lines, bint by_bf16,
 ) noexcept nogil:
-    # y (rows, columns) = start + x (rows, inputs) @ the panel W that has these columns; 1 to 4 rows
-    cdef Py_ssize_t n = PAIRS if rows == 1 else TILE_PAIRS, at = 0
-    cdef Py_ssize_t left = (columns + PAIR - 1) // PAIR, W_row = left * VECTOR
-    while left:
-        while n > left:
-            n //= 2
-        if n * PAIR <= columns - at:
-            some_pairs(y + at, y_row, start + at, start_row, x, x_row, W, W_row, inputs, rows, n)
+    # pairs_tile of 1 to 4 rows
+    if rows == 1:
+        pairs_tile(y, y_row, start, start_row, x, x_row, W, width, pairs, 1, lines, by_bf16)
+    elif lines > PAIR_TILE_LINES:
+        return              # there is no such tile
+    elif rows == 2:
+        pairs_tile(y, y_row, start, start_row, x, x_row, W, width, pairs, 2, lines, by_bf16)
+    elif PAIR_ROWS == 2:
+        return
+    elif rows == 3:
+        pairs_tile(y, y_row, start, start_row, x, x_row, W, width, pairs, 3, lines, by_bf16)
+    else:
+        pairs_tile(y, y_row, start, start_row, x, x_row, W, width, pairs, 4, lines, by_bf16)
+
+
+cdef inline inlined_void pairs_lines(
+    real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const uint32_t *x,
+    Py_ssize_t x_row, const uint32_t *W, Py_ssize_t pairs, Py_ssize_t rows, Py_ssize_t lines,
+    bint by_bf16,
+) noexcept nogil:
+    # y (rows, lines * 16) = start + x (rows, pairs) @ a panel W (pairs, lines, 16), 1 to 4 rows
+    cdef Py_ssize_t line, j, width = lines * PAIR_LINE
+    if lines == PAIR_LINES == (PAIR_ROW_LINES if rows == 1 else PAIR_TILE_LINES):
+        pairs_rows(y, y_row, start, start_row, x, x_row, W, width, pairs, rows, PAIR_LINES, by_bf16)
+        return
+    for line in range(lines):
+        j = line * PAIR_LINE
+        pairs_rows(y + j, y_row, start + j, start_row, x, x_row, W + j, width, pairs, rows, 1,
+                   by_bf16)
+
+
+cdef inline inlined_void pairs_panel(
+    real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const uint32_t *x,
+    Py_ssize_t x_row, const uint32_t *W, Py_ssize_t pairs, Py_ssize_t rows, Py_ssize_t columns,
+    bint by_bf16,
+) noexcept nogil:
+    # y (rows, columns) = start + x (rows, pairs) @ a panel W that has these columns; where they are
+    # fewer than it has, in memory that is as wide
+    cdef real edge[PAIR_ROWS * PAIR_WIDTH]
+    cdef Py_ssize_t n, r = 0, lines = pair_lines(columns)
+    while r < rows:
+        n = min(PAIR_ROWS, rows - r)
+        if columns >= lines * PAIR_LINE:
+            pairs_lines(y + r * y_row, y_row, start + r * start_row, start_row, x + r * x_row,
+                        x_row, W, pairs, n, lines, by_bf16)
         else:
-            edge_of_pairs(y + at, y_row, start + at, start_row, x, x_row, W, W_row, inputs, rows,
-                          n, columns - at)
-        W, at, left = W + n * VECTOR, at + n * PAIR, left - n
+            memset(edge, 0, sizeof(edge))
+            copy_rows(edge, PAIR_WIDTH, start + r * start_row, start_row, n, columns)
+            pairs_lines(edge, PAIR_WIDTH, edge, PAIR_WIDTH, x + r * x_row, x_row, W, pairs, n,
+                        lines, by_bf16)
+            copy_rows(y + r * y_row, y_row, edge, PAIR_WIDTH, n, columns)
+        r += PAIR_ROWS
 
 
-cdef void product_bf16(
+cdef inline inlined_void round_and_multiply(
+    real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const real *x,
+    Py_ssize_t x_row, const uint32_t *W, Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs,
+    bint from_last, bint by_bf16,
+) noexcept nogil:
+    # product_bf16 of up to ROUNDED_ROWS rows: of as many pairs at a time as there is room for; sums
+    # go on where those of the pairs before have ended
+    cdef uint32_t words[ROUNDED_WORDS]
+    cdef Py_ssize_t k, r, j, n, at = 0, all_pairs = (inputs + 1) // 2, x_words = 1 if by_bf16 else 2
+    cdef Py_ssize_t most = ROUNDED_WORDS // (rows * x_words), panels = pair_panels(outputs)
+    while at < all_pairs:
+        n = min(most, all_pairs - at)
+        for r in range(rows):
+            round_row(words + r * n * x_words, x + r * x_row + 2 * at, min(2 * n, inputs - 2 * at),
+                      by_bf16)
+        for k in range(panels):
+            j = pair_panel_start(panels - 1 - k if from_last else k, outputs)
+            pairs_panel(y + j, y_row, start + j, start_row, words, n * x_words,
+                        W + j * all_pairs + at * pair_lines(outputs - j) * PAIR_LINE, n, rows,
+                        min(PAIR_WIDTH, outputs - j), by_bf16)
+        start, start_row, at = y, y_row, at + n
+
+
+cdef outlined_void product_bf16(
     real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const real *x,
     Py_ssize_t x_row, const uint32_t *W, Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs,
     bint from_last,
 ) noexcept nogil:
-    # y (rows, outputs) = start + x (rows, inputs) @ W (inputs, outputs); see product
-    cdef Py_ssize_t k, j, r, width = PAIRS * PAIR, panels = (outputs + width - 1) // width
-    for k in range(panels):
-        j = (panels - 1 - k if from_last else k) * width
-        r = 0
-        while r < rows:
-            panel_of_pairs(y + r * y_row + j, y_row, start + r * start_row + j, start_row,
-                           x + r * x_row, x_row, W + j * inputs // 2, inputs,
-                           min(TILE_ROWS, rows - r), min(width, outputs - j))
-            r += TILE_ROWS
+    # as product, of a W that pack_bf16 has packed
+    cdef Py_ssize_t n, done = 0
+    while done < rows:
+        n = min(ROUNDED_ROWS, rows - done)
+        if multiplies_by_bf16:
+            round_and_multiply(y + done * y_row, y_row, start + done * start_row, start_row,
+                               x + done * x_row, x_row, W, n, inputs, outputs, from_last, True)
+        else:
+            round_and_multiply(y + done * y_row, y_row, start + done * start_row, start_row,
+                               x + done * x_row, x_row, W, n, inputs, outputs, from_last, False)
+        done += n

@@ -29,11 +29,6 @@ cdef inline bint is_compressed(const real *W) noexcept nogil:
     return format_of(W) != REAL
 
 
-cdef inline bint has_float_sums(const real *W) noexcept nogil:
-    # whether products with it are sums of its numbers times those of x, so that a 0 adds nothing
-    return format_of(W) != INT8
-
-
 cdef outlined_void compressed_product(
     real *y, Py_ssize_t y_row, const real *start, Py_ssize_t start_row, const real *x,
     Py_ssize_t x_row, const real *W, Py_ssize_t rows, Py_ssize_t inputs, Py_ssize_t outputs,
@@ -67,9 +62,9 @@ def pack(packed, const real[:, :] W not None):
     """Pack W (inputs, outputs) into panels; packed has a multiple of 16 columns.
 
     Its dtype is the format: that of the build, or of a float32 build one of two. It is uint32 for
-    words of bfloat16, two in each, of which it then has a multiple of 16 for every 32 columns or
-    fewer; and int8 for whole numbers: a row for scales and one for every 4 inputs or fewer, each of
-    64 bytes for every 16 columns or fewer.
+    bfloat16, two inputs in a word, with a row for every 2 inputs or fewer; and int8 for whole
+    numbers: a row for scales and one for every 4 inputs or fewer, each of 64 bytes for every 16
+    columns or fewer.
     """
     cdef Py_ssize_t size = sizeof(real)
     pack_weight(weight(packed), &W[0, 0], W.strides[0] // size, W.strides[1] // size, W.shape[0],
