@@ -68,10 +68,10 @@ cdef enum:
     TOO_MANY = -1
 
     # products of whole numbers
-    WHOLE_INPUTS = 8192         # the most, of which there is room for four rows in
-    WHOLE_ROWS_BYTES = 67584    # those that are multiplied with W, read once (32 rows of 1,024
-    #                             inputs in pairs, or 2,048), and
-    WHOLE_ROWS = 128            # which are so many at most
+    WHOLE_INPUTS = 8192         # at most, or there is no room for four rows in
+    WHOLE_ROWS_BYTES = 67584    # the memory of the rows that are rounded at once, for which W is
+    #                             read once: 32 rows of 1,024 inputs in pairs, else of 2,048, or
+    WHOLE_ROWS = 128            # so many at most
 
     # losses and sums
     LOSS_LANES = 16             # partial results of a loop over a row: the widest register's, so

@@ -39,7 +39,7 @@ cdef inline bint is_whole(const Sums *sums, Py_ssize_t row) noexcept nogil:
     return sums.partial != sums.total and row % PARTIAL_ROWS == 0
 
 
-cdef inline void move_sums(const Sums *sums, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+cdef outlined_void move_sums(const Sums *sums, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
     # add n partial sums to their totals, and begin with 0 again
     add_scaled(sums.total + start, 1, sums.partial + start, n)
     memset(sums.partial + start, 0, n * sizeof(real))

@@ -164,7 +164,7 @@ cdef class Wave:
         time += self.time_of(longest, ways)
         if all_cost < LEAST_GAIN * time:
             return 1
-        for k in range(self.strands.count):
+        for k in range(self.strands.count):     # less than a 16th of the work is worth no thread
             useful += 16 * self.cost_of(work, k) >= all_cost
         return max(2, useful)
 
