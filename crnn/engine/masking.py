@@ -13,7 +13,7 @@ from crnn.base.losses import checked_loss
 from crnn.base.sequences import check_kind, checked_sequence, valid_steps
 from crnn.base.weights import Weighting
 from crnn.engine.sampling import Sampler
-from crnn.engine.textbook import filled, step_each
+from crnn.engine.textbook import filled, in_format, step_each
 from crnn.reference.network import Passes
 
 
@@ -250,7 +250,7 @@ class _Top:
 
     def __init__(self, engine):
         activation = "linear" if engine.readout is None else engine.readout.activation
-        self._passes = Passes(engine.layers, engine.parameters, activation)
+        self._passes = Passes(engine.layers, in_format(engine.parameters), activation)
         layer = engine.layers[self._passes.body - 1]
         self.directions, self._size = layer.directions, layer.output_size
         self.output_size, self.dtype = engine.output_size, engine.parameters.dtype

@@ -26,10 +26,11 @@ class Trainable(Network):
         and initial states.
 
         "bf16": weights are rounded to bfloat16, the upper half of a float32, and so is what they
-        are multiplied with; sums are those of float32. It reads half as much memory. A single
-        sequence takes half to two thirds of the time, and so do any number of them on a processor
-        with AVX-512 BF16 (AMD's from Zen 4 on, Intel's Sapphire Rapids), on which outputs have the
-        same bits as on others. Elsewhere several sequences gain nothing.
+        are multiplied with; in both, what is below 2^-50 (9e-16) becomes 0. Sums are those of
+        float32. It reads half as much memory. A single sequence takes half to two thirds of the
+        time, and so do any number of them on a processor with AVX-512 BF16 (AMD's from Zen 4 on,
+        Intel's Sapphire Rapids), on which outputs have the same bits as on others. Elsewhere
+        several sequences gain nothing.
 
         "int8": weights are rounded to whole numbers from -127 to 127 with a scale for each column,
         and so is, with a scale for each step and sequence, what they are multiplied with. It reads
@@ -95,7 +96,8 @@ class Compressed(Network):
     """A network that `compress` made of another: for inference, with weights of fewer bits.
 
     It has what networks have, but for training. Its parameters are float32: the rounded weights'
-    values. What other programs' formats get of it are these.
+    values. So they are in other programs' files, and there nothing else is rounded: outputs are
+    close to its own, and not the same.
 
     Parameters
     ----------

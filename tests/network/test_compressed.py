@@ -168,6 +168,14 @@ def test_steps_streams_and_blocks_give_what_a_sequence_gives(rng, make, form, ba
 
 
 @each_format
+def test_outputs_at_a_step_that_is_none_are_made_with_rounded_states(rng, form, backend):
+    """They are those of the step before, as the state is."""
+    stream = NETWORKS["masked"]().compress(form).stream(B)
+    x = rng.standard_normal((B, I)).astype(np.float32)
+    np.testing.assert_allclose(stream.step(x), stream.step(0 * x), rtol=0, atol=1e-6)
+
+
+@each_format
 def test_any_number_of_threads_and_any_part_of_a_batch_give_the_same_bits(
     rng, form, small_work_is_split, backend
 ):
