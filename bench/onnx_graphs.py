@@ -5,7 +5,7 @@ Graphs are built by hand, and for fixed shapes, so that nothing is in them that 
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
-from rivals import layers
+from rivals import Rival, layers
 
 FORMAT = {"opset_imports": [helper.make_opsetid("", 14)], "ir_version": 8}
 GATES = {"RNN": [0], "GRU": [1, 0, 2], "LSTM": [0, 3, 1, 2]}  # crnn's blocks in ONNX's order
@@ -16,16 +16,19 @@ def state_names(kind):
     return ("h", "c") if kind == "LSTM" else ("h",)
 
 
-def step_models(net):
-    """Return models of a step of one sequence by name: x, h (and c) to h_last (and c_last)."""
-    kind, H = type(net).__name__, net.hidden_size
-    states = dict.fromkeys(state_names(kind), (1, 1, H))
+def step_model(net, B=1):
+    """Return the model of a step of sequences: x, h (and c) to h_last (and c_last)."""
+    kind = type(net).__name__
+    states = dict.fromkeys(state_names(kind), (1, B, net.hidden_size))
     last = {f"{name}_last": shape for name, shape in states.items()}
     node, weights = _operator(kind, layers(net)[0], "x", 0, initial=[*states], outputs=["", *last])
-    return {
-        kind: _model([node], weights, {"x": (1, 1, net.input_size)} | states, last),
-        f"{kind} of products": _parts(net),
-    }
+    return _model([node], weights, {"x": (1, B, net.input_size)} | states, last)
+
+
+def step_models(net):
+    """Return models of a step of one sequence by name: of the operator, and of its parts."""
+    kind = type(net).__name__
+    return {kind: step_model(net), f"{kind} of products": _parts(net)}
 
 
 def sequence_model(problem):
@@ -68,6 +71,32 @@ def sequence_model(problem):
     return _model(nodes, weights, {"x": problem.x.shape}, outputs, lengths)
 
 
+def streams_rival(problem, form, before, run):
+    """Return a rival that keeps all streams' states, and takes some from there and puts them back.
+
+    Parameters
+    ----------
+    problem : tasks.Problem
+    form : str
+    before : list of ndarray
+        Where the states of those that take a step are to be put, each (1, B, H).
+    run : callable
+        Takes the step and returns the states after it, of the same shapes.
+    """
+    number, chosen = problem.settings
+    kept = [np.zeros((number, problem.net.hidden_size), np.float32) for _ in before]
+
+    def step():
+        for states, place in zip(kept, before, strict=True):
+            np.take(states, chosen, axis=0, out=place[0], mode="clip")  # "raise" goes by a buffer
+        after = run()
+        for states, now in zip(kept, after, strict=True):
+            states[chosen] = now[0]
+        return after
+
+    return Rival(form, "step()", {"step": step}, lambda after: {"y": after[0][0]})
+
+
 def _operator(kind, layer, source, number, lengths="", initial=(), outputs=()):
     """Return the node of a layer, and its weights."""
     blocks, H = GATES[kind], len(layer[0].W_hh)
@@ -97,7 +126,7 @@ def _operator(kind, layer, source, number, lengths="", initial=(), outputs=()):
 
 
 def _parts(net):
-    """Return a session of a step's products and of what comes after them."""
+    """Return the model of a step by products and what comes after them."""
     kind = type(net).__name__
     states = state_names(kind)
     weights = {

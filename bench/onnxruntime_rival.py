@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from onnx_graphs import sequence_model, step_models
+from onnx_graphs import sequence_model, step_model, step_models, streams_rival
 from rivals import Rival, sequence_results, threads
 
 VERSION = onnxruntime.__version__
@@ -28,6 +28,21 @@ def sequence(problem):
     if problem.net.dtype != np.float32:
         return []
     return _sequence(problem, _session(sequence_model(problem)))
+
+
+def streams(problem):
+    if problem.net.dtype != np.float32:
+        return []
+    session = _session(step_model(problem.net, len(problem.x)))
+    states = {each.name: np.zeros(each.shape, np.float32) for each in session.get_inputs()[1:]}
+    last = {f"{name}_last": np.zeros_like(array) for name, array in states.items()}
+    binding = _bound(session, {"x": problem.x, **states}, last)
+
+    def run():
+        session.run_with_iobinding(binding)
+        return [*last.values()]
+
+    return [streams_rival(problem, "run_with_iobinding", [*states.values()], run)]
 
 
 def compressed(problem):

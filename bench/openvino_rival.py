@@ -2,7 +2,7 @@
 
 import numpy as np
 import openvino
-from onnx_graphs import sequence_model, step_models
+from onnx_graphs import sequence_model, step_model, step_models, streams_rival
 from rivals import Rival, sequence_results, threads
 
 VERSION = openvino.__version__.partition("-")[0]
@@ -41,6 +41,21 @@ def sequence(problem):
     if problem.net.dtype != np.float32:
         return []
     return _sequence(problem, _request(sequence_model(problem)))
+
+
+def streams(problem):
+    if problem.net.dtype != np.float32:
+        return []
+    request = _request(step_model(problem.net, len(problem.x)))
+    x, *states = (request.get_tensor(each).data for each in request.model_inputs)
+    last = [request.get_tensor(each).data for each in request.model_outputs]
+    x[0] = problem.x
+
+    def run():
+        request.infer()
+        return last
+
+    return [streams_rival(problem, "infer", states, run)]
 
 
 def compressed(problem):

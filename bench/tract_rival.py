@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import tract
-from onnx_graphs import sequence_model, step_models
+from onnx_graphs import sequence_model, step_model, step_models, streams_rival
 from rivals import Rival, sequence_results, threads
 
 VERSION = tract.version()
@@ -46,6 +46,17 @@ def sequence(problem):
 
     names = {"run": _runnable(sequence_model(problem)).run, "x": problem.x}
     return [Rival("run", "run([x])", names, results)]
+
+
+def streams(problem):
+    if problem.net.dtype != np.float32 or threads() > 1:
+        return []
+    runnable, shape = _runnable(step_model(problem.net, len(problem.x))), (1, *problem.x.shape)
+    states = [np.zeros((*shape[:2], problem.net.hidden_size), np.float32)
+              for _ in range(runnable.input_count() - 1)]
+    x = problem.x.reshape(shape)
+    return [streams_rival(problem, "run", states,
+                          lambda: [each.to_numpy() for each in runnable.run([x, *states])])]
 
 
 def _runnable(model):
