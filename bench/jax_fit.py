@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from fits import epoch_of
 from jax_cells import recurrence_written_out
 from rivals import Rival
 
@@ -12,15 +13,11 @@ UNROLL = 8
 
 
 def epochs(problem, parameters, states):
-    """Return the rival whose call is an epoch; its loss is the mean over all targets."""
+    """Return the rival whose call is an epoch."""
     kind, settings = problem.kind, problem.settings
     # what is given away must not be the network's own
     parameters = jax.tree.map(jnp.array, parameters)
     moments = [jax.tree.map(jnp.zeros_like, parameters) for _ in BETAS]
-    batches = [
-        tuple(None if each is None else jnp.asarray(each) for each in batch)
-        for batch in zip(problem.x, problem.targets, settings.lengths, strict=True)
-    ]
     # as a whole number t would make float64 of all parameters
     training = parameters, *moments, jnp.zeros((), problem.net.dtype)
 
@@ -39,7 +36,7 @@ def epochs(problem, parameters, states):
         return each.sum() / (lengths.sum() * y.shape[-1]), last
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def update(training, *arguments):
+    def updated(training, *arguments):
         parameters, m, v, t = training
         (value, last), g = jax.value_and_grad(loss, has_aux=True)(parameters, *arguments)
         norm = jnp.sqrt(sum((each * each).sum() for each in jax.tree.leaves(g)))
@@ -54,20 +51,13 @@ def epochs(problem, parameters, states):
             parameters, m, v)
         return (parameters, m, v, t), value, last
 
-    def epoch():
+    def update(*arguments):
         nonlocal training
-        total = numbers = 0
-        for x, targets, lengths in batches:
-            state, steps = None, settings.truncation or len(x)
-            for start in range(0, len(x), steps):
-                part = slice(start, start + steps)
-                theirs = targets[part] if targets.ndim > 1 else targets
-                training, value, last = update(training, x[part], theirs, lengths, state)
-                number = len(theirs) if lengths is None or theirs.ndim == 1 else int(lengths.sum())
-                total, numbers = total + float(value) * number, numbers + number
-                if settings.truncation:
-                    parts = last if isinstance(last, tuple) else (last,)
-                    state = list(zip(*parts, strict=True))
-        return total / numbers
+        training, value, last = updated(training, *arguments)
+        if not settings.truncation:
+            return value, None
+        parts = last if isinstance(last, tuple) else (last,)
+        return value, list(zip(*parts, strict=True))
 
+    epoch = epoch_of(problem, jnp.asarray, update)
     return Rival("scan", "epoch()", {"epoch": epoch}, lambda value: {"loss": [value]})

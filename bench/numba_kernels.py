@@ -255,19 +255,15 @@ def passes(kind, dtype, form):
                 h[0], kept[0] = h[1], kept[len(kept) - 1]
                 below = h[0]
             product(y, below, W_hy)
-            token = 0
             for v in range(len(b_y)):
                 y[0, v] += b_y[v]
-                if y[0, v] > y[0, token]:
-                    token = v
-            if temperature > 0:
-                largest, total = y[0, token], y.dtype.type(0)
-                for v in range(len(b_y)):
-                    sums[v] = exp((y[0, v] - largest) / temperature)
-                for v in range(len(b_y)):
-                    total += sums[v]
-                    sums[v] = total
-                token = min(np.searchsorted(sums, chances[number] * total), len(b_y) - 1)
+            largest, total = y[0].max(), y.dtype.type(0)
+            for v in range(len(b_y)):
+                sums[v] = exp((y[0, v] - largest) / temperature)
+            for v in range(len(b_y)):
+                total += sums[v]
+                sums[v] = total
+            token = min(np.searchsorted(sums, chances[number] * total), len(b_y) - 1)
             written[number] = token
 
     @compiled

@@ -1,7 +1,7 @@
 """What is measured: the sizes that goals were set for, and the regimes beside them.
 
 "sizes" are tables that differ in H, each with goals; every other regime is a few tasks at a few
-sizes, all in `CASES`. A new case is a line there; a new regime a name there.
+sizes, all in `CASES`. A new case is a line there; a new regime a name there and in ``names.py``.
 """
 
 from fits import fit_task
@@ -130,7 +130,6 @@ CASES = [  # regime, task, kinds, all sizes
         for weights in ("bf16", "int8") for B in (1, 32)
     ]),
 ]
-REGIMES = ["sizes", *dict.fromkeys(regime for regime, *_ in CASES)]
 
 # --- small ones, to see that results agree -------------------------------------------------------
 
@@ -149,8 +148,9 @@ QUICK = [  # the first sizes of each for every kind, the others for the first
     ("long sequences", SEQUENCE, ["RNN"], [{"T": 50, "B": 1, "I": 3, "H": 8}]),
     ("float64", STEP, ["RNN"], [{"I": 7, "H": 11}]),
     ("writing", WRITING, ["LSTM"], [{"V": 9, "H": 8, "length": 20, "L": 2}]),
-    ("many streams", STREAMS, ["GRU"], [{"N": 20, "some": 6, "I": 3, "H": 8}]),
+    ("many streams", STREAMS, ["LSTM"], [{"N": 20, "some": 6, "I": 3, "H": 8}]),
     ("fit", FIT, ["GRU"], [{"data": "random", "H": 8}]),
+    ("fit", FIT, ["RNN"], [{"data": "random notes", "H": 8}]),
     ("fit", FIT, ["LSTM"], [{"data": "random classes", "H": 8}]),
     ("lower precision", COMPRESSED, ["LSTM"], [
         {"T": 5, "B": 3, "I": 16, "H": 32, "weights": "int8"}
@@ -167,7 +167,7 @@ def tables(quick, data=None):
     quick : bool
         Small sizes.
     data : pathlib.Path, optional
-        The folder with the files that ``fits.py`` names.
+        The folder with the files that ``names.py`` names.
     """
     made = [] if quick else [*SIZES]
     for regime, task, kinds, all_sizes in QUICK if quick else CASES:

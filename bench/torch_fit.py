@@ -1,43 +1,30 @@
 """A whole training in PyTorch, as its users write it: epochs of updates by Adam, clipped."""
 
 import torch
+from fits import epoch_of
 from rivals import Rival
 from torch.nn import functional
 
 
 def loop(problem, layer, readout):
-    """Return the rival whose call is an epoch; its loss is the mean over all targets."""
+    """Return the rival whose call is an epoch."""
     settings = problem.settings
     optimizer = torch.optim.Adam(_trained(layer, readout, problem), lr=settings.lr, fused=True)
     parameters = optimizer.param_groups[0]["params"]
-    batches = [
-        tuple(None if each is None else torch.from_numpy(each) for each in batch)
-        for batch in zip(problem.x, problem.targets, settings.lengths, strict=True)
-    ]
 
     def update(x, targets, lengths, state):
         optimizer.zero_grad()
         if x.ndim == 2:
             x = functional.one_hot(x, layer.input_size).to(layer.weight_ih_l0.dtype)
         h, state = layer(x, state)  # padded: what is beyond a sequence's length does not count
-        value, number = loss(readout, h, targets, lengths, settings.loss)
+        value = loss(readout, h, targets, lengths, settings.loss)
         value.backward()
         torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
         optimizer.step()
-        return value.item() * number, number, detached(state)
+        return value.item(), detached(state)
 
-    def epoch():
-        total = numbers = 0
-        for x, targets, lengths in batches:
-            state, steps = None, settings.truncation or len(x)
-            for start in range(0, len(x), steps):
-                part = slice(start, start + steps)
-                theirs = targets[part] if targets.ndim > 1 else targets
-                value, number, state = update(x[part], theirs, lengths, state)
-                total, numbers = total + value, numbers + number
-        return total / numbers
-
-    names = {"epoch": epoch, "set_grad_enabled": torch.set_grad_enabled}
+    names = {"epoch": epoch_of(problem, torch.from_numpy, update),
+             "set_grad_enabled": torch.set_grad_enabled}
     return Rival("loop", "epoch()", names, lambda value: {"loss": [value]},
                  setup="set_grad_enabled(True)")
 
@@ -59,17 +46,16 @@ def _trained(layer, readout, problem):
 
 
 def loss(readout, h, targets, lengths, kind):
-    """Return the mean loss, and over how many targets."""
+    """Return the mean loss."""
     if targets.ndim == 1:  # one for each sequence
         last = h[lengths - 1, torch.arange(len(lengths))]
-        return functional.cross_entropy(readout(last), targets), len(targets)
+        return functional.cross_entropy(readout(last), targets)
     y = readout(h)
     if kind == "softmax":
-        return functional.cross_entropy(y.flatten(0, 1), targets.flatten()), targets.numel()
+        return functional.cross_entropy(y.flatten(0, 1), targets.flatten())
     valid = (torch.arange(len(y))[:, None] < lengths)[..., None]
-    number = int(lengths.sum()) * y.shape[-1]
     each = functional.binary_cross_entropy_with_logits(y, targets, reduction="none")
-    return (each * valid).sum() / number, number
+    return (each * valid).sum() / (lengths.sum() * y.shape[-1])
 
 
 def detached(state):

@@ -77,12 +77,8 @@ def sequence(problem):
     if net.output_size is not None:
         names["readout"] = _readout(net)
 
-        def results(value):
-            y, state = value
-            return sequence_results((y.numpy(), _arrays(state)))
-
         return [_forward(kind, "[(readout(y[-1]), state) for y, state in [layer(x)]][0]",
-                         names, results)]
+                         names, sequence_results)]
     if lengths is None:
         forms = [_forward(kind, "layer(x)", names, sequence_results)]
         return [*forms, _sequence_by_hand(problem)] if problem.simple else forms
@@ -169,16 +165,20 @@ def training(problem):
 
 
 def compressed(problem):
-    """In int8, with activations quantized as they come; it knows no layers of the kind RNN."""
-    if problem.settings != "int8" or problem.kind == "RNN":
+    """All in bfloat16; or in int8, with activations quantized as they come, but no RNN."""
+    x = torch.from_numpy(problem.x)
+    if problem.settings == "bf16":
+        layer = _with_parameters(problem.kind, problem.net).to(torch.bfloat16)
+        names = {"layer": layer, "x": x.to(torch.bfloat16)}
+        return [_forward(problem.kind, "layer(x)", names, _results)]
+    if problem.kind == "RNN":
         return []
     layers_in_float = torch.nn.ModuleList([_with_parameters(problem.kind, problem.net)])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that there is a package beside it by now
         (layer,) = torch.ao.quantization.quantize_dynamic(
             layers_in_float, {getattr(torch.nn, problem.kind)}, dtype=torch.qint8)
-    names = {"layer": layer, "x": torch.from_numpy(problem.x)}
-    return [_forward(problem.kind, "layer(x)", names, sequence_results)]
+    return [_forward(problem.kind, "layer(x)", {"layer": layer, "x": x}, _results)]
 
 
 def streams(problem):
@@ -211,10 +211,7 @@ def writing(problem):
         for _ in range(length):
             h, state = layer(one_hot[token : token + 1], state)
             y = readout(h[0])
-            if temperature:
-                token = int(torch.multinomial(torch.softmax(y / temperature, 0), 1))
-            else:
-                token = int(y.argmax())
+            token = int(torch.multinomial(torch.softmax(y / temperature, 0), 1))
             written.append(token)
         return written
 
@@ -273,8 +270,11 @@ def _readout(net):
     return readout
 
 
-def _arrays(state):
-    return tuple(each.numpy() for each in state) if isinstance(state, tuple) else state.numpy()
+def _results(value):
+    """Return the results of a task "sequence", of any type of numbers, from outputs and state."""
+    y, state = value
+    parts = tuple(each.float().numpy() for each in (state if isinstance(state, tuple) else [state]))
+    return sequence_results((y.float().numpy(), parts))
 
 
 def _copy(array, parameter):
