@@ -1,13 +1,13 @@
 """The figure by regimes: how many times as long as crnn the fastest other takes, a bar for each.
 
-    python bench/bars.py regimes.svg all.json avx2.json
+    python bench/bars.py all.json avx2.json regimes.svg
 
 draws it from the JSON of runs on one or two instruction sets (see ``run.py``).
 """
 
+import argparse
 import json
 import statistics
-import sys
 from pathlib import Path
 
 from figure import GREY, STYLE
@@ -15,7 +15,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from names import REGIMES
-from tables import NAMES, instructions, lead
+from tables import NAMES, contested, instructions, lead
 
 COLOURS = ("#0072B2", "#E69F00")
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
@@ -51,7 +51,7 @@ def draw(reports, path):
 def regime_leads(cells):
     """Return for each regime the ratios of the fastest other, in order."""
     leads = {}
-    for cell in cells:
+    for cell in contested(cells):
         leads.setdefault(cell["regime"], []).append(lead(cell)[1])
     return {regime: sorted(each) for regime, each in leads.items()}
 
@@ -75,4 +75,9 @@ def caption(about):
 
 
 if __name__ == "__main__":
-    draw([json.loads(Path(path).read_text())["one_thread"] for path in sys.argv[2:]], sys.argv[1])
+    parser = argparse.ArgumentParser(description="The figure by regimes.")
+    parser.add_argument("reports", nargs="+", type=Path, metavar="JSON",
+                        help="what bench/run.py --json has written on one or two instruction sets")
+    parser.add_argument("figure", type=Path, help=".svg or .png")
+    options = parser.parse_args()
+    draw([json.loads(path.read_text())["one_thread"] for path in options.reports], options.figure)

@@ -5,16 +5,20 @@
 draws it from the JSON of a run (see ``run.py``).
 """
 
+import argparse
 import functools
 import itertools
 import json
-import sys
 from pathlib import Path
 
-from matplotlib import rc_context
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
 from tables import GAIN, NAMES, number
+
+try:
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, NullLocator
+except ImportError as error:
+    raise SystemExit(f"a figure needs matplotlib ({error}): pip install '.[bench]'") from error
 
 COLOURS = {  # of Okabe and Ito, told apart by most who see few colours
     "numpy": "#0072B2", "numba": "#E69F00", "jax": "#009E73", "onnxruntime": "#CC79A7",
@@ -198,4 +202,8 @@ def spread(places, gap):
 
 
 if __name__ == "__main__":
-    draw(json.loads(Path(sys.argv[1]).read_text()), sys.argv[2])
+    parser = argparse.ArgumentParser(description="The figure by sizes.")
+    parser.add_argument("report", type=Path, metavar="JSON", help="what run.py --json has written")
+    parser.add_argument("figure", type=Path, help=".svg or .png")
+    options = parser.parse_args()
+    draw(json.loads(options.report.read_text()), options.figure)

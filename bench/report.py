@@ -126,10 +126,10 @@ def described(times, elsewhere, forms):
 
 
 def memory(cell, rival):
-    """Return crnn's bytes at the peak, and what of them it is asked for."""
+    """Return crnn's bytes at the peak, and beside them those of the last layer's states."""
     T, B, H = (cell.sizes[letter] for letter in "TBH")
     net = rival.names["net"]
-    needed = {"states_bytes": T * B * H * net.dtype.itemsize}
+    needed = {"states_bytes": T * B * H * (1 + net.bidirectional) * net.dtype.itemsize}
     if cell.task.name == "training":
         needed["gradients_bytes"] = net.num_parameters * net.dtype.itemsize
     return {"peak_bytes": measure.peak_memory(rival), **needed}
@@ -138,26 +138,28 @@ def memory(cell, rival):
 # --- two threads ---------------------------------------------------------------------------------
 
 
-def two_threads(cells, dtype, quick=False):
+def two_threads(cells, dtype, quick=False, seconds=None):
     """Compare, then time by the wall clock, those cells of many steps that take one thread long.
 
     Parameters, result and error are those of `one_thread`.
     """
     packages, missing = rivals.find()
+    pace = measure.QUICK if quick else measure.TWO_THREADS
+    if seconds is not None:
+        pace = pace._replace(seconds=seconds)
     long = [cell for cell in cells if "T" in cell.sizes]
     rows = []
     for number, cell in enumerate(long):
         progress(f"two threads, {number + 1}/{len(long)} {cell}")
-        rows += measure_two(cell, cell.table.dtype or dtype, packages, quick)
+        rows += measure_two(cell, cell.table.dtype or dtype, packages, pace, 0 if quick else OVER)
     return {"about": describe(packages, missing, dtype, quick, rows), "cells": rows}
 
 
-def measure_two(cell, dtype, packages, quick):
-    """Return a list of what there is to know of a cell, empty if one thread is fast enough."""
-    pace = measure.QUICK if quick else measure.TWO_THREADS
+def measure_two(cell, dtype, packages, pace, least):
+    """Return a list of what there is to know of a cell, empty if it takes one thread less us."""
     one = {"one thread": rivals.Crnn("compiled", 1)}
     (alone,) = rivals.enter(one, cell.task.name, make_problem(cell, dtype))["one thread"]
-    if not quick and measure.Timer(alone, pace, wall=True).window()[0] < OVER:
+    if measure.Timer(alone, pace, wall=True).window()[0] < least:
         return []
     entered, difference = compared(
         cell, dtype, {"crnn": rivals.Crnn("compiled", 2), **packages, **one})
@@ -194,8 +196,8 @@ def describe(packages, missing, dtype, quick, rows):
 
 
 def largest_difference(rows):
-    """Return that of all rows but those with a tolerance of their own."""
-    usual = [row for row in rows if row["task"] not in ("fit", "compressed")]
+    """Return that of all rows but those of lower precision, with a tolerance of their own."""
+    usual = [row for row in rows if row["task"] != "compressed"]
     return max((row["largest_difference"] for row in usual), default=0)
 
 

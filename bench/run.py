@@ -5,7 +5,7 @@ tract, PyTorch.
     python bench/run.py --tasks step --threads 1               a part of it
     python bench/run.py --cells gru,lstm                       another
     python bench/run.py --regimes layers,start --json all.json more, added to what is in the file
-    python bench/run.py --regimes all --isa avx2 --json avx2.json
+    python bench/run.py --regimes all --isa avx2 --json avx2.json  hours
     python bench/run.py --quick --regimes all                  small sizes, hardly timed, for CI
     python bench/tables.py all.json avx2.json                  what was measured, as Markdown
 
@@ -31,6 +31,8 @@ does it, with ``*_cells.py``, ``*_kernels.py``, ``*_fit.py`` and ``onnx_graphs.p
 ``measure.py`` comparing results, time and memory; ``limits.py`` what the machine allows;
 ``report.py`` the run; ``startup.py`` imports; ``tables.py`` Markdown; ``figure.py`` the figure by
 sizes, and ``bars.py`` that by regimes, which are also drawn from the JSON of earlier runs.
+Programs of their own: ``latency.py`` the slowest of many steps; ``models.py`` networks that others
+have trained; ``train_text.py`` a training to the end.
 """
 
 import argparse
@@ -41,13 +43,18 @@ import sys
 import tempfile
 from pathlib import Path
 
-from names import CELLS, REGIMES, TASKS
+from names import CELLS, FILES, REGIMES, TASKS
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 AVX2 = {  # what holds each to it
-    "CRNN_ISA": "avx2", "OPENBLAS_CORETYPE": "Haswell", "NUMBA_CPU_NAME": "haswell",
-    "NUMBA_CPU_FEATURES": "", "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+    "CRNN_ISA": "avx2", "OPENBLAS_CORETYPE": "Haswell",
+    # NumPy's own loops, such as tanh; it knows some of the names, by its version
+    "NPY_DISABLE_CPU_FEATURES":
+        "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR X86_V4",
+    "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "",
+    "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
     "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "FBGEMM_ENABLE_INSTRUCTIONS": "AVX2",
 }
 
 
@@ -116,21 +123,70 @@ def names_of(what, there):
     return names
 
 
-def measured(options):
-    """Return what there is to report."""
-    import regimes  # imports NumPy, which reads the environment once
+def impossible(options):
+    """Return what is wrong with options, or None."""
+    if options.figure and (options.threads == 2 or "sizes" not in options.regimes):
+        return "the figure is of sizes on one thread: leave --threads and --regimes out"
+    if options.json and not Path(options.json).resolve().parent.is_dir():
+        return f"--json {options.json}: there is no such folder"
+    if options.data:
+        missing = [f"{name} ({source})" for name, source in FILES.items()
+                   if not (options.data / name).exists()]
+        if missing:
+            return f"--data {options.data}: there is no {', '.join(missing)}"
+    return None
+
+
+def earlier_report(path):
+    """Return the report that is to be added to, empty if there is none yet.
+
+    Raises
+    ------
+    ValueError
+        If it is no report, or what is measured now would be something else.
+    """
     import report
-    import startup
+
+    if not path.exists():
+        return {}
+    try:
+        earlier = json.loads(path.read_text())
+        described = [part["about"] for part in earlier.values()]
+    except (ValueError, AttributeError, KeyError, TypeError):
+        raise ValueError(f"{path} is there, and is no report of this program") from None
+    here = {"instruction_set": report.crnn.build_info()["instruction_set"],
+            "processor": report.processor()}
+    for about in described:
+        for what, name in here.items():
+            if about[what] != name:
+                raise ValueError(f"{path} has figures of another {what.replace('_', ' ')},"
+                                 f" {about[what]}; this is {name}: name another file")
+    return earlier
+
+
+def chosen_cells(options):
+    """Return the cells that the options ask for."""
+    import regimes  # imports NumPy, which reads the environment once
 
     cells = regimes.cells(options.tasks, options.quick, [name.upper() for name in options.cells],
                           options.regimes, options.data)
+    return [cell for cell in cells
+            if (cell.table.dtype or options.dtype) in cell.task.tolerances]
+
+
+def measured(cells, start, options):
+    """Return what there is to report of cells, and if it is wanted of the start."""
+    import report
+    import startup
+
     if options.threads == 2:
-        return {"two_threads": report.two_threads(cells, options.dtype, options.quick)}
+        return {"two_threads": report.two_threads(cells, options.dtype, options.quick,
+                                                  options.seconds)}
     one = report.one_thread(cells, options.dtype, options.quick, options.seconds)
-    if "start" in options.regimes:
+    if start:
         one["cells"] += startup.rows(options.quick)
     found = {"one_thread": one}
-    if options.threads is None:
+    if options.threads is None and cells:
         found |= on_two_threads(options)
     return found
 
@@ -142,9 +198,9 @@ def on_two_threads(options):
         arguments = ["--dtype", options.dtype, "--threads", "2", "--json", path]
         for name in ("tasks", "cells", "regimes"):
             arguments += [f"--{name}", ",".join(getattr(options, name))]
-        for name in ("isa", "data"):
+        for name in ("isa", "data", "seconds"):
             if getattr(options, name) is not None:
-                arguments += [f"--{name}", getattr(options, name)]
+                arguments += [f"--{name}", str(getattr(options, name))]
         program = [sys.executable, __file__, *arguments, *["--quick"] * options.quick]
         subprocess.run(program, stdout=subprocess.DEVNULL, check=True)
         return json.loads(path.read_text())
@@ -152,6 +208,8 @@ def on_two_threads(options):
 
 def added(earlier, found):
     """Return an earlier report with what was found in the place of the same cells, or after it."""
+    from report import largest_difference
+
     def place(cell):
         names = "regime", "kind", "task", "table", "sizes", "dtype", "line"
         return [cell.get(name) for name in names]
@@ -161,7 +219,9 @@ def added(earlier, found):
         places = [place(cell) for cell in new["cells"]]
         old = together.get(part, {"cells": []})["cells"]
         kept = [cell for cell in old if place(cell) not in places]
-        together[part] = {"about": new["about"], "cells": kept + new["cells"]}
+        cells = kept + new["cells"]
+        about = new["about"] | {"largest_difference": largest_difference(cells)}
+        together[part] = {"about": about, "cells": cells}
     return together
 
 
@@ -169,8 +229,8 @@ def main(arguments=None):
     """Run the benchmark and return the exit status."""
     parser = command_line()
     options = parser.parse_args(arguments)
-    if options.figure and (options.threads == 2 or "sizes" not in options.regimes):
-        parser.error("the figure is of sizes on one thread: leave --threads and --regimes out")
+    if wrong := impossible(options):
+        parser.error(wrong)
     keep_to_threads(options.threads or 1, os.environ)
     if options.isa == "avx2":
         os.environ.update(AVX2)
@@ -179,8 +239,19 @@ def main(arguments=None):
     import measure
     import tables
 
+    cells = chosen_cells(options)
+    start = "start" in options.regimes and "start" in options.tasks and options.threads != 2
+    if "fit" in options.regimes and options.data is None and not options.quick:
+        print("fit is left out: --data does not say where its data are", file=sys.stderr)
+    if not cells and not start:
+        parser.error(f"there is nothing to measure: --regimes {','.join(options.regimes)} has no"
+                     " case for these --tasks, --cells, --threads and --dtype")
     try:
-        found = measured(options)
+        earlier = earlier_report(Path(options.json)) if options.json else {}
+    except ValueError as error:
+        parser.error(f"--json: {error}")
+    try:
+        found = measured(cells, start, options)
     except measure.DisagreementError as error:
         print(error, file=sys.stderr)
         return 1
@@ -188,9 +259,7 @@ def main(arguments=None):
         return error.returncode
     print(tables.markdown(found))
     if options.json:
-        path = Path(options.json)
-        earlier = json.loads(path.read_text()) if path.exists() else {}
-        path.write_text(json.dumps(added(earlier, found), indent=1) + "\n")
+        Path(options.json).write_text(json.dumps(added(earlier, found), indent=1) + "\n")
     if options.figure:
         figure.draw(found, options.figure)
     return 0

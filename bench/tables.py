@@ -5,9 +5,9 @@
 writes what earlier runs have measured (see ``run.py``): beside each other by regimes, then each.
 """
 
+import argparse
 import json
 import statistics
-import sys
 from pathlib import Path
 
 from measure import ELSEWHERE
@@ -21,6 +21,7 @@ INSTRUCTIONS = {"avx512": "AVX-512", "avx2": "AVX2", "baseline": "baseline"}
 GAIN = 1.85  # of two threads, wanted
 SMALL = ["**Small sizes, hardly timed: that the results agree is what counts.**"]
 GOALS = {"goal_us": "goal", "goal_here_us": "goal here"}
+OWN = {"crnn", "float32"}  # who are no others
 
 
 def markdown(report):
@@ -37,6 +38,8 @@ def markdown(report):
     two = report.get("two_threads")
     if two and two["cells"]:
         lines += two_threads(two["cells"], ["crnn", *two["about"]["packages"]])
+    elif not one:
+        lines.append("Nothing of this takes one thread more than 1 ms over many steps.")
     return "\n".join(lines)
 
 
@@ -84,8 +87,10 @@ def timed_by_process(cells):
 
 def verdict(cells):
     """Return lines that say where crnn is not the fastest, and which goals are not met."""
-    behind = [cell for cell in cells if not lead(cell)[1] >= 1]
-    lines = [f"**crnn is the fastest in {len(cells) - len(behind)} of {len(cells)} cells.**"]
+    compared = contested(cells)
+    behind = [cell for cell in compared if not lead(cell)[1] >= 1]
+    ahead = len(compared) - len(behind)
+    lines = [f"**crnn is the fastest in {ahead} of {len(compared)} cells.**"]
     lines += [
         f"- {cell_text(cell)}: {peer} takes {ratio:.2f}x"
         for cell in behind
@@ -99,14 +104,14 @@ def verdict(cells):
     return lines
 
 
-def lead(cell):
-    """Return the fastest peer's name and how many times as long as crnn it takes.
+def contested(cells):
+    """Return the cells in which crnn is not alone."""
+    return [cell for cell in cells if cell["rivals"].keys() - OWN]
 
-    Nobody, and infinity, where crnn is alone.
-    """
-    ratios = {name: each["ratio"] for name, each in cell["rivals"].items() if name != "crnn"}
-    if not ratios:
-        return "nobody", float("inf")
+
+def lead(cell):
+    """Return the fastest peer's name and how many times as long as crnn it takes."""
+    ratios = {name: each["ratio"] for name, each in cell["rivals"].items() if name not in OWN}
     peer = min(ratios, key=ratios.get)
     return NAMES[peer], ratios[peer]
 
@@ -146,7 +151,7 @@ def instructions(report):
 
 def regime_columns(cells):
     """Return in how many cells crnn is the fastest, and the median and the least lead."""
-    leads = [lead(cell) for cell in cells]
+    leads = [lead(cell) for cell in contested(cells)]
     if not leads:
         return ["-"] * 3
     ratios = [ratio for _, ratio in leads]
@@ -162,7 +167,7 @@ def close(reports, enough=1.1):
     lines = ["", f"Where the lead is less than {enough}x:", "", markdown_row(columns),
              rule(len(columns))]
     for report in reports:
-        found = [(lead(cell), cell) for cell in report["cells"]]
+        found = [(lead(cell), cell) for cell in contested(report["cells"])]
         for (peer, ratio), cell in sorted(found, key=lambda each: each[0][1]):
             if ratio < enough:
                 own = number(cell["rivals"]["crnn"]["median_us"] / cell["unit_us"])
@@ -219,15 +224,16 @@ def rival_columns(cell, names, unit_us):
 
 def two_threads(cells, names):
     """Return the lines of the table of two threads."""
-    ahead = [cell for cell in cells if lead(cell)[1] >= 1]
+    compared = contested(cells)
+    ahead = [cell for cell in compared if lead(cell)[1] >= 1]
     gaining = [cell for cell in cells if cell["one_thread"]["ratio"] >= GAIN]
     columns = ["", "crnn, one thread", "gain", *(NAMES[name] for name in names), "load"]
     return [
         "", "### Two threads, wall clock: ms", "",
         "Batches that take one thread more than 1 ms; all but the second column on two threads."
-        f" **crnn is the fastest in {len(ahead)} of {len(cells)} cells**, and gains {GAIN}x at"
-        f" least in {len(gaining)}. Load: how many processors other programs kept busy meanwhile;"
-        " with much more than 0 it tells little.",
+        f" **crnn is the fastest in {len(ahead)} of {len(compared)} cells**, and gains {GAIN}x at"
+        f" least in {len(gaining)} of {len(cells)}. Load: how many processors other programs kept"
+        " busy meanwhile; with much more than 0 it tells little.",
         "", markdown_row(columns), rule(len(columns)),
         *(two_threads_row(cell, names) for cell in cells),
     ]
@@ -263,7 +269,9 @@ def number(value):
 
 
 if __name__ == "__main__":
-    found = [json.loads(Path(path).read_text()) for path in sys.argv[1:]]
+    parser = argparse.ArgumentParser(description="Tables of what bench/run.py --json has written.")
+    parser.add_argument("reports", nargs="+", type=Path, metavar="JSON")
+    found = [json.loads(path.read_text()) for path in parser.parse_args().reports]
     print("\n".join(by_regimes([report["one_thread"] for report in found])))
     for report in found:
         print(f"\n{markdown(report)}")

@@ -164,6 +164,20 @@ def test_two_threads(python, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("regime", "told"),
+    [("start", "### Start: import: ms"), ("writing", "### Writing: LSTM, writing: us a symbol")],
+)
+def test_where_nothing_is_for_two_threads(python, regime, told):
+    both = python(BENCH / "run.py", "--quick", "--regimes", regime)
+    assert both.returncode == 0, both.stderr
+    assert told in both.stdout
+    assert "Two threads" not in both.stdout
+    if regime == "writing":
+        two = python(BENCH / "run.py", "--quick", "--regimes", regime, "--threads", "2")
+        assert two.stdout == "Nothing of this takes one thread more than 1 ms over many steps.\n"
+
+
+@pytest.mark.parametrize(
     ("regime", "kind", "method", "change", "named"),
     [
         ("sizes", "RNN", "step", "result * 1.001", "step I=7 H=11: y"),
@@ -204,12 +218,33 @@ def test_a_planted_difference_ends_the_run(python, regime, kind, method, change,
         (("--tasks", "step,leap"), "no task leap; there are step, sequence, training"),
         (("--cells", "rnn,mgu"), "no cell mgu; there are rnn, gru, lstm"),
         (("--regimes", "gap"), "no regime gap; there are sizes, layers, "),
+        (("--regimes", "fit"), "fit is left out: --data does not say where its data are"),
+        (("--regimes", "fit", "--data", "."), "--data .: there is no tinyshakespeare.txt (github"),
+        (("--regimes", "layers", "--tasks", "step"), "--regimes layers has no case for these"),
+        (("--quick", "--regimes", "lower precision", "--dtype", "float64"), "has no case for"),
+        (("--threads", "2", "--regimes", "start"), "there is nothing to measure"),
+        (("--threads", "2", "--figure", "a.svg"), "leave --threads and --regimes out"),
+        (("--json", "nowhere/a.json"), "--json nowhere/a.json: there is no such folder"),
+        (("--json", "text"), "text is there, and is no report of this program"),
+        (("--json", "list"), "list is there, and is no report of this program"),
+        (("--json", "another"), "another has figures of another instruction set, mmx; this is "),
     ],
 )
-def test_unknown_names(python, arguments, told):
+def test_what_cannot_be_done_is_told_at_once(python, tmp_path, arguments, told):
+    another = {"one_thread": {"about": {"instruction_set": "mmx"}, "cells": []}}
+    for name, text in {"text": "text", "list": "[]", "another": json.dumps(another)}.items():
+        (tmp_path / name).write_text(text)
     result = python(BENCH / "run.py", *arguments)
     assert result.returncode == 2
     assert told in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("program", ["tables.py", "figure.py", "bars.py"])
+def test_a_program_without_reports_says_what_it_wants(python, program):
+    result = python(BENCH / program)
+    assert result.returncode == 2
+    assert "required: JSON" in result.stderr
 
 
 @pytest.mark.slow
@@ -223,15 +258,25 @@ def test_every_regime(python, tmp_path):
     cells = json.loads(written.read_text())["one_thread"]["cells"]
     places = [json.dumps([cell["table"], cell["sizes"], cell["dtype"]]) for cell in cells]
     assert len(set(places)) == len(places)
-    program = "import names, regimes; print(*regimes.REGIMES, 'start', *names.REGIMES, sep='\\n')"
+    program = "import names; print(*names.REGIMES, sep='\\n')"
     names = subprocess.run([sys.executable, "-c", program], cwd=BENCH, capture_output=True,
                            text=True, check=True).stdout.splitlines()
-    assert names[: len(names) // 2] == names[len(names) // 2 :]
     assert {cell["regime"] for cell in cells} == set(names)
     result = subprocess.run([sys.executable, BENCH / "tables.py", written], capture_output=True,
                             text=True, check=True)
     assert ": fastest in |" in result.stdout
     assert "| layers | " in result.stdout
+
+
+def test_numpy_is_held_to_avx2():
+    program = (
+        "import os, run; os.environ.update(run.AVX2)\n"
+        "from numpy._core import _multiarray_umath as built\n"
+        "print(*[name for name in built.__cpu_dispatch__ if built.__cpu_features__[name]])"
+    )
+    found = subprocess.run([sys.executable, "-c", program], cwd=BENCH, capture_output=True,
+                           text=True, check=True).stdout.split()
+    assert not [name for name in found if "512" in name or name == "X86_V4"]
 
 
 @pytest.mark.slow

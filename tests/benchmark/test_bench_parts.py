@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import crnn
+
 pytestmark = pytest.mark.no_backend
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
@@ -86,6 +88,58 @@ def test_all_of_the_last_state_is_compared(bench, kind, names):
     assert list(results) == ["y", *names]
     assert {name: results[name].shape for name in names} == dict.fromkeys(names, (1, 2, 4))
     np.testing.assert_array_equal(results["y"][-1:], results["h"])
+
+
+def compared_with_the_reference(bench, task, kind, sizes, change):
+    """Return how far a rival is off that differs from crnn in a name that its expression has."""
+    rivals, rng = bench("rivals"), np.random.default_rng(0)
+    problem = task.problem(kind, rng, "float32", **sizes, **task.compared)
+    (oracle,) = getattr(rivals.Crnn("reference"), task.name)(problem)
+    (right,) = getattr(rivals.Crnn("compiled"), task.name)(problem)
+    (wrong,) = getattr(rivals.Crnn("compiled"), task.name)(problem)
+    wrong = wrong._replace(form="wrong", names=wrong.names | change(wrong.names))
+    found = bench("measure").compare({"crnn": [right, wrong]}, oracle)
+    results = {name for _, name in found}
+    return [max(found[rival, name] for name in results) for rival in ("crnn", "crnn (wrong)")]
+
+
+@pytest.mark.parametrize("data", ["random", "random notes", "random classes"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda names: {"options": names["options"] | {"clip_norm": None}},
+        lambda names: {"optimizer": crnn.Adam(1.01 * names["optimizer"].lr)},
+        lambda names: {"optimizer": crnn.SGD(names["optimizer"].lr)},
+    ],
+    ids=["clip", "rate", "optimizer"],
+)
+def test_trainings_that_differ_are_found(bench, data, change):
+    task = bench("fits").fit_task(None)
+    right, wrong = compared_with_the_reference(bench, task, "GRU", {"data": data, "H": 8}, change)
+    assert right <= task.tolerances["float32"] < wrong
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda names: {"temperature": 1}, lambda names: {"length": names["length"] - 1}],
+    ids=["temperature", "length"],
+)
+def test_texts_that_differ_are_found(bench, change):
+    task, sizes = bench("tasks").WRITING, {"V": 9, "H": 8, "length": 20, "L": 2}
+    right, wrong = compared_with_the_reference(bench, task, "LSTM", sizes, change)
+    assert right == 0 < wrong
+
+
+def test_trainings_on_real_data(bench, shared):
+    """Numbers of batches, symbols, keys and classes of the files that `fit` is measured on."""
+    fits = bench("fits")
+    for data, batches, outputs, last in (("text", 1, 65, (6400, 32)), ("chorales", 15, 88, None),
+                                         ("vowels", 17, 9, (14,))):
+        rng = np.random.default_rng(0)
+        problem = fits.problem(shared, "RNN", rng, "float32", data, 4,
+                               updates=100 if data == "text" else None)
+        assert (len(problem.x), problem.net.output_size) == (batches, outputs)
+        assert last is None or problem.targets[-1].shape == last
 
 
 # --- time ----------------------------------------------------------------------------------------
@@ -238,6 +292,24 @@ def test_no_goal_is_beyond_the_limit(bench):
         assert limits.goals_limit(cell.work) < goal_us * 1.1, cell
 
 
+def test_everything_that_can_be_asked_for_is_there(bench):
+    names, regimes, tasks = bench("names"), bench("regimes"), bench("tasks")
+    beside = [*dict.fromkeys(each[0] for each in regimes.CASES)]
+    assert [*names.REGIMES] == ["sizes", *beside, "start"]
+    assert {*names.TASKS} == {*tasks.TASKS, "fit", "start"}
+    assert {each[0] for each in regimes.QUICK} == {*names.REGIMES} - {"start"}
+
+
+def test_states_in_two_directions(bench):
+    measured, rivals, tasks = bench("report"), bench("rivals"), bench("tasks")
+    sizes = {"T": 5, "B": 2, "I": 3, "H": 8, "D": 2}
+    cell = tasks.Cell(tasks.Table("", "RNN", tasks.SEQUENCE, []), sizes)
+    problem = measured.make_problem(cell, "float32")
+    (rival,) = rivals.Crnn("compiled").sequence(problem)
+    memory = measured.memory(cell, rival)
+    assert memory["states_bytes"] == rival.run()["y"].nbytes < memory["peak_bytes"]
+
+
 @pytest.mark.parametrize("quick", [False, True])
 def test_cells_of_some_tasks_and_kinds(bench, quick):
     chosen = bench("regimes").cells(["step", "training"], quick, ["GRU", "LSTM"])
@@ -291,11 +363,23 @@ def test_two_threads_table(bench):
     ]
     lines = bench("tables").two_threads(cells, ["crnn", "numpy"])
     told = " ".join(lines)
-    assert "**crnn is the fastest in 1 of 2 cells**, and gains 1.85x at least in 1." in told
+    assert "**crnn is the fastest in 1 of 2 cells**, and gains 1.85x at least in 1 of 2." in told
     assert lines[-2:] == [
         "| RNN step I=16 H=16 | 0.19 | 1.90x | **0.10** | 0.30 (3.00x) | 0.1 |",
         "| RNN step I=16 H=16 | 0.19 | 1.20x | 0.10 | **0.050 (0.50x)** | - |",
     ]
+
+
+def test_where_crnn_is_alone_nobody_is_counted(bench):
+    """Its float32 is no other beside what it computes with fewer bits."""
+    tables = bench("tables")
+    cells = [made_up_cell(float32=0.5), made_up_cell(float32=0.5, torch=3)]
+    assert tables.verdict(cells)[0] == "**crnn is the fastest in 1 of 1 cells.**"
+    assert tables.regime_columns(cells) == ["1 of 1", "3.00x", "3.00x (PyTorch)"]
+    assert tables.regime_columns(cells[:1]) == ["-"] * 3
+    report = {"about": {"instruction_set": "avx2"}, "cells": cells}
+    assert tables.close([report])[-1].startswith("| ---")
+    assert bench("bars").regime_leads(cells) == {"sizes": [3]}
 
 
 def test_regimes_beside_each_other(bench):
@@ -313,13 +397,14 @@ def test_regimes_beside_each_other(bench):
 
 def test_what_is_measured_again_is_replaced(bench):
     def report(version, *sizes):
-        cells = [{"kind": "RNN", "sizes": {"H": H}, "by": version} for H in sizes]
-        return {"one_thread": {"about": version, "cells": cells}}
+        cells = [{"kind": "RNN", "task": "step", "sizes": {"H": H}, "by": version,
+                  "largest_difference": H / version} for H in sizes]
+        return {"one_thread": {"about": {"version": version}, "cells": cells}}
 
-    together = bench("run").added(report(1, 16, 32), report(2, 32, 64))
-    assert together["one_thread"]["about"] == 2
+    together = bench("run").added(report(1, 48, 32), report(2, 32, 64))
+    assert together["one_thread"]["about"] == {"version": 2, "largest_difference": 48}
     found = [(cell["sizes"]["H"], cell["by"]) for cell in together["one_thread"]["cells"]]
-    assert found == [(16, 1), (32, 2), (64, 2)]
+    assert found == [(48, 1), (32, 2), (64, 2)]
 
 
 def test_figure_of_regimes(bench, tmp_path):
