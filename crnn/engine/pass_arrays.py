@@ -212,6 +212,7 @@ class PassArrays:
         return self._kernels.Pass(
             self._layers, self._body, self.readout, sum(1 for _ in self._phases()), self._phases(),
             self._block, self._read, dread, w.skips, reads, bool(q.loss), q.goes_back,
+            q.steps * n * w.work(q.is_tokens),
         )
 
     @property

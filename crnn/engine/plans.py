@@ -154,7 +154,6 @@ class Plan:
         self._changes = weights.changes.item()  # of what changes from here on, nothing is missed
         self._memory = Memory(weights.dtype)
         self._kernels, self._weights = kernels, weights
-        self._multiplications = question.steps * question.batch * weights.work(question.is_tokens)
         self._block = block_steps(weights, question)
         get_num_threads()  # so that the environment has been asked before the first pass
         self.arguments = self._new_arguments(x, classes)
@@ -162,6 +161,8 @@ class Plan:
         self._lanes, self._sizes, self._threads, self._partial = None, [], 0, None
         if len(groups) > 1:
             self._lanes = self._new_lanes(groups)
+            self._multiplications = question.steps * question.batch * weights.work(
+                question.is_tokens)
             self._sizes = sorted({last - first for first, last in groups})
         else:
             if question.goes_back:
@@ -186,8 +187,7 @@ class Plan:
         """Run without a tape; return y and the last states."""
         compiled_pass = self._pass_without_tape()
         self._refresh_weights()
-        return self._kernels.infer_by_phases(
-            compiled_pass, self.arguments, self._multiplications)
+        return self._kernels.infer_by_phases(compiled_pass, self.arguments)
 
     def _pass_without_tape(self):
         """Return the compiled pass: where a table is worth folding, one of a layer fewer."""
@@ -261,8 +261,7 @@ class Plan:
 
     def _run_by_phases(self, compiled_pass, vector=None):
         self._refresh_weights()
-        self._kernels.run_by_phases(
-            compiled_pass, self.arguments, vector, self._partial, self._multiplications)
+        self._kernels.run_by_phases(compiled_pass, self.arguments, vector, self._partial)
 
     def _run_by_groups(self, vector):
         threads = threads_for(self._multiplications)

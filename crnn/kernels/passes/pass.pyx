@@ -51,6 +51,8 @@ cdef class Pass:
         Whether outputs have x added.
         Whether READ computes outputs (else they are states, or their gradient is given), then
         losses and their gradient, and then what reaches the layers.
+    multiplications : float
+        About how many there are on the way forward.
     """
 
     cdef Py_ssize_t steps, batch, block, depth, body, phase_count
@@ -66,6 +68,7 @@ cdef class Pass:
     cdef real[:, :, ::1] dread
     cdef const Py_ssize_t *lengths
     cdef Sums sums                  # where gradients of parameters are added
+    cdef double multiplications
     cdef void *whole                # PassArguments, whose sequences from `shift` on these are
     cdef Py_ssize_t shift
     cdef object wave                # Wave, once threads have shared a sequence
@@ -84,7 +87,7 @@ cdef class Pass:
 
     def __init__(self, list layers, Py_ssize_t body, Readout readout not None,
                  Py_ssize_t phase_count, phases, Py_ssize_t block, read, dread, bint skips,
-                 bint reads, bint has_loss, bint goes_back):
+                 bint reads, bint has_loss, bint goes_back, double multiplications):
         cdef Py_ssize_t k
         cdef Phase *phase = self.phases
         self.held, self.readout, self.block = layers, readout, block
@@ -98,6 +101,7 @@ cdef class Pass:
         self.sends = False
         self.last_only, self.read, self.dread = read is not None, read, dread
         self.skips, self.reads, self.has_loss, self.goes_back = skips, reads, has_loss, goes_back
+        self.multiplications = multiplications
         for name, phase.layer, phase.way, phase.start in phases:
             phase.kind = PHASES[name]
             self.sends |= phase.kind == SEND

@@ -6,9 +6,7 @@
 # another. Gradients are added up over the groups of a lane, and then over lanes. Lanes and groups
 # depend on shapes alone, so that no sum depends on how many threads there are.
 
-def run_by_phases(
-    Pass work not None, PassArguments whole not None, vector, partial, double multiplications
-):
+def run_by_phases(Pass work not None, PassArguments whole not None, vector, partial):
     """Run a pass of the whole batch; gradients are added to the vector, or None.
 
     Partial sums of them are where ``partial`` is zeros as the vector; None: there are none.
@@ -16,7 +14,7 @@ def run_by_phases(
     cdef Sums sums
     cdef Py_ssize_t k, widest = 1, threads
     cdef bint shares_steps = is_wave(work)
-    threads = threads_for(multiplications * SLOWER_ALONE if shares_steps else multiplications)
+    threads = threads_for(work.multiplications * (SLOWER_ALONE if shares_steps else 1))
     work.read_from(whole)
     sums.total = pointer(vector)
     sums.partial = sums.total if partial is None else pointer(partial)
@@ -35,10 +33,10 @@ def run_by_phases(
     whole.let_go()
 
 
-def infer_by_phases(Pass work not None, PassArguments whole not None, double multiplications):
+def infer_by_phases(Pass work not None, PassArguments whole not None):
     """Run a pass without a tape; return the outputs (T, B, O) and the last states."""
     y = work.new_y()
-    run_by_phases(work, whole, None, None, multiplications)
+    run_by_phases(work, whole, None, None)
     return y, whole.public()
 
 
