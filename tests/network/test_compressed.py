@@ -473,3 +473,16 @@ def test_a_character_model_writes_and_is_saved(form, tmp_path):
                for each in (small, loaded)]
     assert written[0] == written[1]
     assert len(written[0]) == 30
+
+
+@pytest.mark.no_backend
+def test_outputs_of_steps_that_are_none_are_those_of_int8(rng):
+    """A stream makes them anew from the state."""
+    layers = [Embedding(20, mask_zero=True), GRU(130), Dense(120)]
+    net = crnn.Sequential(40, layers, seed=0, backend="compiled").compress("int8")
+    x = rng.integers(1, 40, (9, 3))
+    x[4:6, 1], x[5, 2] = 0, 0
+    whole, stream = net(x)[0], net.stream(3)
+    steps = np.stack([stream.step(tokens) for tokens in x])
+    np.testing.assert_array_equal(steps[:4], whole[:4])
+    np.testing.assert_allclose(steps, whole, rtol=0, atol=1e-6)
