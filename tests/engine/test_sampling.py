@@ -11,13 +11,14 @@ import pytest
 
 import crnn
 from crnn.engine.sampling import Sampler
+from crnn.reference.sampling import choose
 from crnn.text import Vocabulary, generate, generate_lines, sample, sample_many
 
 no_backend = pytest.mark.no_backend
 OPTIONS = [
     {}, {"temperature": 0.3}, {"temperature": 3.0}, {"temperature": 0}, {"temperature": 1e-300},
-    {"temperature": 1e300}, {"top_k": 1}, {"top_k": 7}, {"top_k": 10**9}, {"top_p": 1e-300},
-    {"top_p": 0.4}, {"top_p": 0.9}, {"top_p": 1.0},
+    {"temperature": 1e300}, {"temperature": 1.7e308}, {"top_k": 1}, {"top_k": 7},
+    {"top_k": 10**9}, {"top_p": 1e-300}, {"top_p": 0.4}, {"top_p": 0.9}, {"top_p": 1.0},
     {"temperature": 0.7, "top_k": 9, "top_p": 0.8},
 ]
 ONE_LIKELIEST = [{"temperature": 0}, {"temperature": 1e-300}, {"top_k": 1}, {"top_p": 1e-300}]
@@ -110,6 +111,7 @@ ROWS = {
     "huge": [-HUGE, HUGE, 0, HUGE / 2] * 9, "masked": [-1e9] * 30 + [0.0, 1, 2, 3] * 3,
     "one": [3.0], "rising": np.linspace(-5, 5, 50), "falling": np.linspace(800, -800, 50),
     "largest": [float(np.finfo("f4").max), -float(np.finfo("f4").max)] * 10,
+    "least": [-float(np.finfo("f4").max)] * 20,
 }
 
 
@@ -128,6 +130,18 @@ def test_ties_and_extremes_fall_as_in_the_textbook(logits, dtype):
             sampler.write(tokens, uniforms, -1)
             found.append(tokens)
         assert np.array_equal(*found), (temperature, top_k, top_p)
+
+
+@no_backend
+def test_the_whole_range_of_doubles():
+    logits = np.random.default_rng(1).permutation(np.linspace(-1, 1, 40)) * np.finfo("f8").max
+    net, uniforms = known(logits, "float64"), np.random.default_rng(2).random((1, 60))
+    for how in itertools.product((1.0, 1e300, 1.7e308), (None, 9), (None, 0.5)):
+        sampler, tokens = net.engine.sampler(1, *how), np.empty((1, 60), np.intp)
+        sampler.reset([0])
+        sampler.write(tokens, uniforms, -1)
+        with np.errstate(over="ignore"):
+            assert tokens[0].tolist() == [choose(logits, each, *how) for each in uniforms[0]]
 
 
 def test_shares_of_equal_symbols_are_exact():

@@ -7,7 +7,8 @@
 # narrowed until few are left, and these are gone through. In the same way is found which symbol is
 # the last one that may be chosen.
 
-from libc.math cimport INFINITY
+from libc.float cimport DBL_EPSILON, DBL_MAX
+from libc.math cimport INFINITY, fabs
 
 cdef enum:
     FEW = 8                     # symbols that are gone through one by one
@@ -35,6 +36,7 @@ cdef inline Py_ssize_t in_lanes(Py_ssize_t n) noexcept nogil:
 
 
 cdef void split_symbols(Split *split, const Symbols *symbols, double threshold) noexcept nogil:
+    # weight = weights[logits > threshold].sum(), count = (logits > threshold).sum()
     cdef Py_ssize_t i, j, whole = in_lanes(symbols.n) // LOSS_LANES
     cdef const double *logits = symbols.logits
     cdef const double *weights = symbols.weights
@@ -139,8 +141,8 @@ cdef Py_ssize_t symbol_at(const Symbols *symbols, double target) noexcept nogil:
     above_high.weight = above_high.count = 0
     above_low.count = symbols.n
     while above_low.count - above_high.count > FEW:
-        threshold = between(low, high) if low > -INFINITY else high - step
-        if threshold <= low:    # there is no number between
+        threshold = between(low, high) if low > -INFINITY else max(high - step, -DBL_MAX)
+        if not low < threshold < high:      # there is no number between
             return symbol_of_equals(symbols, low, high, above_high.weight, target)
         split_symbols(&split, symbols, threshold)
         if split.weight > target:
@@ -148,6 +150,15 @@ cdef Py_ssize_t symbol_at(const Symbols *symbols, double target) noexcept nogil:
         else:
             high, above_high, step = threshold, split, 2 * step
     return symbol_of_few(symbols, low, high, above_high.weight, target)
+
+
+cdef Py_ssize_t likeliest(const Symbols *symbols) noexcept nogil:
+    # logits.argmax()
+    cdef Py_ssize_t j
+    for j in range(symbols.n):
+        if symbols.logits[j] == symbols.highest:
+            return j
+    return 0
 
 
 cdef void leave_out_after(Symbols *symbols, Py_ssize_t last) noexcept nogil:
@@ -169,7 +180,10 @@ cdef Py_ssize_t choose(Symbols *symbols, const Choice *choice, double uniform) n
     # the symbol that a number from 0 up to but below 1 stands for; overwrites weights
     cdef Py_ssize_t j, last = 0
     cdef double target, total
-    symbols.step = 2 * choice.temperature
+    if choice.top_k == 1:
+        return likeliest(symbols)
+    # most of the weight is in the first steps; none is too small to come to another number
+    symbols.step = max(2 * choice.temperature, DBL_EPSILON * fabs(symbols.highest))
     if choice.top_k:
         for j in range(symbols.n):
             symbols.weights[j] = 1
@@ -204,7 +218,7 @@ cdef struct Texts:              # that are written, in groups: each is one threa
 cdef void write_part(
     const Texts *texts, Stepper stepper, Py_ssize_t group, Pulse *pulse
 ) noexcept nogil:
-    # T steps of the texts of a group, or to their end, or to outputs that are not finite
+    # T steps of the texts of a group, or to the end of one alone, or to outputs that are not finite
     cdef Py_ssize_t t, b, symbol = 0, first = group * texts.each, n = texts.n
     cdef Py_ssize_t every = max(
         1, <Py_ssize_t> (LOOKED_WORK / (1 + stepper.batch_size * stepper.work)))
@@ -245,8 +259,8 @@ def write_texts(
     Returns
     -------
     int
-        After how many steps it came to outputs that are not finite, or one text to its end, which
-        is this symbol; T, if to neither.
+        After how many steps it came to outputs that are not finite, or a text that is alone to its
+        end, which is this symbol; T, if to neither.
     """
     cdef Texts texts
     cdef Stepper stepper
