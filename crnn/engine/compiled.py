@@ -161,16 +161,16 @@ class Engine:
         sequence = self._sequence(x, None, lengths)
         return self._objective(loss, targets, sequence, "mean", weighting)
 
-    def stepper(self, prepare):
+    def stepper(self, prepare, of_logits=False):
         """Return what runs one time step at a time, on a state of its own.
 
         It has ``step(x, out=None)``, ``run_block(x, out=None)`` with an axis for steps,
         ``reset(batch_size, states=None)``, ``state`` (a list for each layer), ``batched``,
         ``batch_size``, and ``is_at_start``: whether it still is as `reset` left it, without states,
         and follows learned ones. ``x, out = prepare(stepper, x, out, of_block)`` checks and
-        converts.
+        converts. With ``of_logits`` it leaves out the activation of the readout.
         """
-        return self._kernels.Stepper(self.weights, prepare)
+        return self._kernels.Stepper(self.weights, prepare, of_logits)
 
     def step_together(self, steppers, x, y):
         """Step all of some steppers, at least one, with x one after the other, and fill y.
@@ -187,9 +187,9 @@ class Engine:
     def sampler(self, count, temperature, top_k, top_p):
         """Return what goes on with so many texts; `crnn.engine.sampling.Sampler` says how.
 
-        The arguments are checked: outputs are as many as inputs, and logits or probabilities.
+        The arguments are checked: the network takes tokens, has as many outputs as inputs, and ends
+        in softmax, or in no activation.
         """
-        check_kind(True, self.layers, self.skip)
         return CompiledSampler(
             self._kernels, self.weights, count, temperature, top_k, top_p)
 

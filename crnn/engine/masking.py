@@ -37,7 +37,8 @@ class MaskedEngine:
         self.parameters, self._dtype = engine.parameters, engine.parameters.dtype
         self.output_size, self.updates = engine.output_size, engine.updates
         self.lookout = engine.lookout
-        self._top = _Top(engine)
+        activation = "linear" if engine.readout is None else engine.readout.activation
+        self._top = _Top(engine, activation)
 
     # --- passes ---------------------------------------------------------------------------------
 
@@ -98,9 +99,10 @@ class MaskedEngine:
             weighting = kept.weighting(weighting, targets, loss)
         return self._engine.validate(x, targets, loss, lengths, weighting)
 
-    def stepper(self, prepare):
+    def stepper(self, prepare, of_logits=False):
         """Return what runs one time step at a time, as `compiled.Engine.stepper` does."""
-        return MaskedStepper(self._engine.stepper(prepare), prepare, self.mask, self._top)
+        top = _Top(self._engine, "linear") if of_logits else self._top
+        return MaskedStepper(self._engine.stepper(prepare, of_logits), prepare, self.mask, top)
 
     def step_together(self, steppers, x, y):
         """As `compiled.Engine.step_together`."""
@@ -241,6 +243,12 @@ class Kept:
 class _Top:
     """The top recurrent layer of a network and what is above it, in the textbook.
 
+    Parameters
+    ----------
+    engine : Engine
+    activation : str
+        The f of the readout, or another one in its place.
+
     Attributes
     ----------
     directions : {1, 2}
@@ -248,8 +256,7 @@ class _Top:
     dtype : numpy.dtype
     """
 
-    def __init__(self, engine):
-        activation = "linear" if engine.readout is None else engine.readout.activation
+    def __init__(self, engine, activation):
         self._passes = Passes(engine.layers, in_format(engine.parameters), activation)
         layer = engine.layers[self._passes.body - 1]
         self.directions, self._size = layer.directions, layer.output_size

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from crnn.base.sequences import check_kind
 from crnn.engine.threads import get_num_threads
 from crnn.kernels.memory import TUNING, aligned_zeros
 from crnn.reference.sampling import choose
@@ -28,7 +27,7 @@ class CompiledSampler:
         each = -(-count // get_num_threads())
         each = max(1, min(GROUP, -(-each // ROWS) * ROWS))
         self._groups = [slice(first, min(first + each, count)) for first in range(0, count, each)]
-        self._steppers = [kernels.Stepper(weights, None) for _ in self._groups]
+        self._steppers = [kernels.Stepper(weights, None, True) for _ in self._groups]  # of logits
         symbols = weights.output_size
         numbers = aligned_zeros((len(self._groups), 2, -(-symbols // LANES) * LANES), np.float64)
         numbers[:, 0] = -np.inf
@@ -74,10 +73,8 @@ class Sampler:
     ahead = 1
 
     def __init__(self, engine, count, temperature, top_k, top_p):
-        check_kind(True, engine.layers, engine.skip)
-        self._stepper, self._count = engine.stepper(_as_it_is), count
+        self._stepper, self._count = engine.stepper(_as_it_is, of_logits=True), count
         self._choice = temperature, top_k, top_p
-        self._takes_probabilities = engine.readout.activation == "softmax"
 
     def reset(self, tokens, states=None):
         """Begin anew with these tokens (B,), from states, as `Stepper.reset`."""
@@ -87,17 +84,15 @@ class Sampler:
     def write(self, tokens, uniforms, end):
         """Fill tokens (B, n), given numbers (B, n) from 0 up to but below 1.
 
-        Return after how many steps it came to outputs that are not finite, or one text to its end,
-        which is this symbol; n, if to neither.
+        Return after how many steps it came to outputs that are not finite, or a text that is alone
+        to its end, which is this symbol; n, if to neither.
         """
         for t, row in enumerate(uniforms.T):
-            outputs = self._stepper.step(self._tokens)
-            if not np.isfinite(outputs).all():
+            logits = self._stepper.step(self._tokens)
+            if not np.isfinite(logits).all():
                 return t
-            if self._takes_probabilities:  # one that was rounded to 0 is as good as impossible
-                outputs = np.log(np.maximum(outputs, np.finfo(outputs.dtype).tiny))
-            for b, (logits, uniform) in enumerate(zip(outputs, row, strict=True)):
-                self._tokens[b] = tokens[b, t] = choose(logits, uniform, *self._choice)
+            for b, (of_text, uniform) in enumerate(zip(logits, row, strict=True)):
+                self._tokens[b] = tokens[b, t] = choose(of_text, uniform, *self._choice)
             if end in self._tokens:
                 return t + 1
         return uniforms.shape[1]

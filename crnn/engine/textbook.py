@@ -99,9 +99,12 @@ class Engine:
         """Raise what `loss` would raise of these, without computing it; return the `Objective`."""
         return self.question(x, targets, None, loss, "mean", lengths, weighting)[1]
 
-    def stepper(self, prepare):
-        """Return a `Stepper` on these passes."""
-        return Stepper(self._passes, prepare, self.output_size, self._dtype)
+    def stepper(self, prepare, of_logits=False):
+        """Return a `Stepper` on these passes, or on those without the readout's activation."""
+        passes = self._passes
+        if of_logits:
+            passes = Passes(self.layers, passes.parameters, skip=self.skip)
+        return Stepper(passes, prepare, self.output_size, self._dtype)
 
     def step_together(self, steppers, x, y):
         """Step all of some steppers, at least one, with x one after the other, and fill y.

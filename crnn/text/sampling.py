@@ -24,8 +24,8 @@ def generate(net, vocabulary, *, prime="", temperature=1.0, top_k=None, top_p=No
         The text that is continued. Without one the model starts after a line's end, or where there
         is none after the vocabulary's first symbol.
     temperature : float
-        Logits (of a network that ends in softmax, logarithms of its outputs) are divided by it:
-        below 1 the text is safer, above 1 wilder; 0 always takes the likeliest symbol.
+        Logits (of a network that ends in softmax, what this is given) are divided by it: below 1
+        the text is safer, above 1 wilder; 0 always takes the likeliest symbol.
     top_k : int, optional
         Choose among the k likeliest only.
     top_p : float, optional

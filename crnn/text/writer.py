@@ -6,7 +6,7 @@ from numbers import Real
 import numpy as np
 
 from crnn.base import checks
-from crnn.base.sequences import checked_states
+from crnn.base.sequences import check_kind, checked_states
 from crnn.text.vocabulary import check_fits
 
 AT_ONCE = 1 << 16  # symbols that are written in one go where all are wanted: some milliseconds
@@ -39,6 +39,9 @@ class Writer:
         self._drawn = np.empty((len(seeds), 0))  # uniform numbers that no symbol has taken yet
         self._engine, self._vocabulary = net.engine, vocabulary
         net.stream()  # a network without steps says so
+        check_kind(True, net.engine.layers, net.engine.skip)
+        if net.engine.mask is not None:
+            net.engine.mask.check_kind(True)
         self._sampler = net.engine.sampler(len(seeds), temperature, top_k, top_p)
         # somebody else's generator is to be found where the last symbol has left it
         is_shared = any(isinstance(each, SHARED) for each in seeds)

@@ -144,6 +144,23 @@ def test_the_whole_range_of_doubles():
             assert tokens[0].tolist() == [choose(logits, each, *how) for each in uniforms[0]]
 
 
+def test_what_softmax_rounds_to_0_is_still_written():
+    logits = np.arange(12) * -30.0
+    of_logits, vocabulary = known(logits, "float32"), Vocabulary(symbols_of(12))
+    layers = crnn.layers
+    net = crnn.Sequential(12, [layers.RNN(1), layers.Dense(12, "softmax")])
+    net.vector = of_logits.vector
+    masked = crnn.Sequential(
+        12, [layers.Embedding(2, mask_zero=True), layers.RNN(1), layers.Dense(12, "softmax")])
+    masked.vector = np.zeros(masked.num_parameters)
+    masked.parameters["b_y"] = logits
+    assert net(np.array([1]))[0][0, -1] == 0
+    wanted = sample(of_logits, vocabulary, 300, temperature=200, seed=1)
+    assert {*vocabulary.symbols} == {*wanted}
+    for each in (net, masked):
+        assert sample(each, vocabulary, 300, temperature=200, seed=1) == wanted
+
+
 def test_shares_of_equal_symbols_are_exact():
     net, vocabulary = known(np.zeros(4), "float32"), Vocabulary("abcd")
     kept = {share: len(set(sample(net, vocabulary, 200, top_p=share, seed=1)))
@@ -216,6 +233,14 @@ def test_sample_many_refuses(arguments, error, match):
         sample_many(known(np.zeros(3), "float32"), Vocabulary("abc"), *arguments)
     with pytest.raises((TypeError, ValueError), match="seed"):
         sample_many(known(np.zeros(3), "float32"), Vocabulary("abc"), 3, ["a"], seed=[1])
+
+
+def test_a_network_that_takes_no_tokens_writes_nothing():
+    layers = crnn.layers
+    for first, options in ((layers.Masking(), {}), (layers.RNN(3), {"skip": True})):
+        net = crnn.Sequential(3, [first, layers.GRU(4), layers.Dense(3)], **options)
+        with pytest.raises(TypeError, match="floats are wanted"):
+            generate(net, Vocabulary("abc"))
 
 
 # One after another

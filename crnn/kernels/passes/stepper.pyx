@@ -81,7 +81,7 @@ cdef class Stepper:
     cdef RealTime handle
     cdef object prepare
 
-    def __cinit__(self, weights, prepare):
+    def __cinit__(self, weights, *rest):
         self.depth = len(weights.layers)
         self.layers = <StepLayer *> PyMem_Calloc(self.depth, sizeof(StepLayer))
         if self.layers == NULL:
@@ -90,7 +90,7 @@ cdef class Stepper:
     def __dealloc__(self):
         PyMem_Free(self.layers)
 
-    def __init__(self, weights, prepare):
+    def __init__(self, weights, prepare, bint of_logits=False):
         cdef Py_ssize_t k
         learned = iter(weights.initial_states or ())
         self.weights, self.change, self.work = weights, -1, weights.work(False)
@@ -108,6 +108,8 @@ cdef class Stepper:
                 self.layers[k].initial[i] = pointer(row)
         self.b_y = pointer(weights.parameters["b_y"]) if weights.has_readout else NULL
         self.function, self.skips = FUNCTIONS[weights.activation], weights.skips
+        if of_logits:
+            self.function = LINEAR
         self.has_more = self.skips or self.function != LINEAR
         self.is_table = not weights.takes_floats
         self.bottom, self.unfolded = 0, -1
