@@ -30,8 +30,8 @@ def generate(net, vocabulary, *, prime="", temperature=1.0, top_k=None, top_p=No
         Choose among the k likeliest only.
     top_p : float, optional
         Choose among the likeliest that together have this probability (Holtzman et al. 2020).
-    seed : int or sequence of int, optional
-        The same seed gives the same text.
+    seed : int, sequence of int or numpy.random.Generator, optional
+        The same seed gives the same text. Of a generator one number is drawn for each symbol.
 
     Yields
     ------
@@ -100,9 +100,10 @@ def generate_lines(
     writer = Writer(net, vocabulary, [seed], temperature, top_k, top_p)
     if END not in vocabulary:
         raise ValueError(f"the vocabulary has no {END!r}, which ends the lines of a model of lines")
-    if END in prime:
+    tokens = _encoded(vocabulary, prime)
+    if vocabulary.encode([END]).item() in tokens:
         raise ValueError(f"the prime has {END!r} in it; it is what each line begins with")
-    return _lines(writer, vocabulary, vocabulary.encode(prime or []), longest)
+    return _lines(writer, vocabulary, tokens, longest)
 
 
 def _lines(writer, vocabulary, prime, longest):
@@ -182,11 +183,22 @@ def sample_many(
         seed = checks.whole_number(seed, "seed", minimum=0)
         seeds = [[seed, number] for number in range(len(primes))]
     writer = Writer(net, vocabulary, seeds, temperature, top_k, top_p)
-    return writer.texts([_tokens(vocabulary, prime) for prime in primes], length)
+    return writer.texts(
+        [_tokens(vocabulary, prime, f"primes[{k}]") for k, prime in enumerate(primes)], length)
 
 
-def _tokens(vocabulary, prime):
-    """Return the numbers of a text that is continued."""
-    if prime:
-        return vocabulary.encode(prime)
+def _tokens(vocabulary, prime, name="prime"):
+    """Return the numbers of a text that is continued, which begins with something."""
+    tokens = _encoded(vocabulary, prime, name)
+    if len(tokens):
+        return tokens
     return vocabulary.encode([END if END in vocabulary else vocabulary.symbols[0]])
+
+
+def _encoded(vocabulary, prime, name="prime"):
+    """Return the numbers of a text, none of "" or None, whatever it consists of."""
+    is_empty = prime is None or (isinstance(prime, str) and not prime)
+    try:
+        return vocabulary.encode([] if is_empty else prime)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None

@@ -1,6 +1,7 @@
 """What goes on with texts, symbol by symbol."""
 
 import math
+import reprlib
 from numbers import Real
 
 import numpy as np
@@ -35,7 +36,7 @@ class Writer:
             raise ValueError(f"top_p is a probability, got {top_p}")
         if top_k is not None:
             top_k = min(checks.whole_number(top_k, "top_k"), len(vocabulary))
-        self._generators = [np.random.default_rng(each) for each in seeds]
+        self._generators = [_generator(each) for each in seeds]
         self._drawn = np.empty((len(seeds), 0))  # uniform numbers that no symbol has taken yet
         self._engine, self._vocabulary = net.engine, vocabulary
         net.stream()  # a network without steps says so
@@ -98,3 +99,11 @@ class Writer:
         state = self._engine.infer(tokens, None, lengths, last_only=True)[1]
         engine = self._engine
         return checked_states(state, len(primes), engine.layers, engine.parameters.dtype)
+
+
+def _generator(seed):
+    """Return NumPy's generator of a seed, or the one that it is."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"seed is {reprlib.repr(seed)}: {error}") from None

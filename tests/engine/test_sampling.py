@@ -226,13 +226,50 @@ def test_many_texts_of_words_and_none():
 @no_backend
 @pytest.mark.parametrize(("arguments", "error", "match"), [
     ((3, "abc"), TypeError, "primes is 'abc'; a list of texts"), ((3, 5), TypeError, "primes is 5"),
-    ((-1, ["a"]), ValueError, "length"), ((3, ["a", "ax"]), ValueError, "'x'.*number 2"),
+    ((-1, ["a"]), ValueError, "length"),
+    ((3, ["a", "ax"]), ValueError, r"primes\[1\]: .*'x' \(number 2"),
+    ((3, ["a", 5]), TypeError, r"primes\[1\]: text is 5"),
 ], ids=str)
 def test_sample_many_refuses(arguments, error, match):
     with pytest.raises(error, match=match):
         sample_many(known(np.zeros(3), "float32"), Vocabulary("abc"), *arguments)
     with pytest.raises((TypeError, ValueError), match="seed"):
         sample_many(known(np.zeros(3), "float32"), Vocabulary("abc"), 3, ["a"], seed=[1])
+
+
+# What texts go on from
+
+
+def test_a_prime_may_be_any_sequence_of_symbols():
+    net, vocabulary = network(4)
+    vocabulary = Vocabulary("\nabc")
+    wanted = sample(net, vocabulary, 20, prime="abc", seed=1)
+    line = next(generate_lines(net, vocabulary, prime="abc", seed=1))
+    assert line.startswith("abc")
+    for make in (list, tuple, iter, lambda text: np.array([*text])):
+        assert sample(net, vocabulary, 20, prime=make("abc"), seed=1) == wanted
+        assert sample_many(net, vocabulary, 9, [make("abc")], seed=1) == (
+            sample_many(net, vocabulary, 9, ["abc"], seed=1))
+        assert next(generate_lines(net, vocabulary, prime=make("abc"), seed=1)) == line
+    for none in ("", None, [], np.array([], str)):
+        text = sample(net, vocabulary, 20, prime=none, seed=1)
+        assert text == sample(net, vocabulary, 20, seed=1)
+        assert next(generate_lines(net, vocabulary, prime=none, seed=1)) == (
+            next(generate_lines(net, vocabulary, seed=1)))
+
+
+@pytest.mark.parametrize(("options", "error", "match"), [
+    ({"prime": 5}, TypeError, "prime: text is 5"), ({"prime": 0}, TypeError, "prime: text is 0"),
+    ({"prime": "abx"}, ValueError, r"prime: the character 'x' \(number 3"),
+    ({"seed": "one"}, TypeError, "seed is 'one': "), ({"seed": -1}, ValueError, "seed is -1: "),
+], ids=str)
+def test_what_writes_refuses(options, error, match):
+    net, vocabulary = known(np.zeros(4), "float32"), Vocabulary("\nabc")
+    for call in (generate, generate_lines, lambda *given, **rest: sample(*given, 3, **rest)):
+        with pytest.raises(error, match=match):
+            call(net, vocabulary, **options)
+    with pytest.raises(ValueError, match=r"the prime has '\\n' in it"):
+        generate_lines(net, vocabulary, prime=iter("a\n"))
 
 
 def test_a_network_that_takes_no_tokens_writes_nothing():
