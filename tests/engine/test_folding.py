@@ -16,6 +16,7 @@ from layer_networks import flat
 import crnn
 from crnn.engine import folding
 from crnn.layers import GRU, LSTM, RNN, Activation, Dense, Dropout, Embedding
+from crnn.text import Vocabulary, sample, sample_many
 
 pytestmark = pytest.mark.no_backend
 
@@ -279,6 +280,28 @@ def test_a_table_is_folded_once_as_many_tokens_are_read_as_it_has_rows(rng, fold
         assert folded == [(TOKENS, 33)]
         folded.clear()
         net.vector = parameters(net)
+
+
+def test_long_blocks_and_texts_fold_at_once(rng, folded):
+    layers = [Embedding(7), GRU(9), Dense(TOKENS)]
+    vocabulary = Vocabulary([str(number) for number in range(TOKENS)])
+    for ask in (
+        lambda net, n: net.stream().run(rng.integers(0, TOKENS, n)),
+        lambda net, n: sample(net, vocabulary, n),
+        lambda net, n: sample_many(net, vocabulary, 1, [[]] * n),
+    ):
+        net = crnn.Sequential(TOKENS, layers, backend="compiled", seed=0)
+        ask(net, TOKENS - 1)
+        assert folded == []
+        ask(net, TOKENS)
+        assert len(folded) == 1
+        folded.clear()
+    stream = net.stream()
+    for _ in range(2):
+        net.vector = net.vector
+        stream.run(np.zeros(TOKENS, int))
+        assert len(folded) == 1
+        folded.clear()
 
 
 def test_training_from_step_to_step_folds_nothing(rng, folded):

@@ -275,6 +275,7 @@ def write_texts(
     texts.choice.temperature, texts.choice.top_k, texts.choice.top_p = temperature, top_k, top_p
     texts.each = (<Stepper?> steppers[0]).batch_size
     for stepper in steppers:
+        stepper.expect(cnp.PyArray_SIZE(<cnp.ndarray> tokens))
         while not stepper.is_fresh(False):
             stepper.pack(False)
         work += stepper.work * <double> (stepper.batch_size * texts.steps)

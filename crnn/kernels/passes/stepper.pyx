@@ -138,6 +138,14 @@ cdef class Stepper:
                                " stream of its own, from net.stream()")
         return 0
 
+    cdef int expect(self, Py_ssize_t tokens) except -1:
+        # has a table be folded at once if so many are to be read
+        if self.change != self.changes[0] and self.weights.can_fold:
+            self.unfolded = self.inputs     # they are counted anew
+        if 0 < self.unfolded <= tokens:
+            self.unfolded = 0
+        return 0
+
     cdef bint pack(self, bint floats) except -1:
         cdef cnp.int64_t change = self.changes[0]
         cdef Py_ssize_t k
@@ -319,6 +327,8 @@ cdef class Stepper:
 
     cdef inline object advance(self, object x, object out, bint of_block):
         cdef bint floats = self.is_array(x, REAL_TYPE, self.inputs, of_block)
+        if of_block and self.is_array(x, cnp.NPY_INTP, 0, True):
+            self.expect(steps_in(x, True) * self.batch_size)
         if not self.is_fresh(floats):
             floats = self.refresh(x, of_block)
         if not self.takes(x, out, floats, of_block):
