@@ -10,16 +10,19 @@ cdef extern from *:
     #define BOTH_HALVES_BYTES 128   /* and so they do of half as wide a panel, for both halves of
                                        its inputs at once */
     #define HELD_VECTORS 16         /* beside so many, those of W have registers of their own */
+    #define GRADIENT_PANELS 1
     #elif defined(__AVX2__)
     #define VECTOR_BYTES 32
     #define PANEL_VECTORS 2         /* of 16 registers 8 */
     #define BOTH_HALVES_BYTES 32
     #define HELD_VECTORS 8
+    #define GRADIENT_PANELS 4       /* so that x is not copied for every 16 columns */
     #else
     #define VECTOR_BYTES 16
     #define PANEL_VECTORS 2
     #define BOTH_HALVES_BYTES 16
     #define HELD_VECTORS 8
+    #define GRADIENT_PANELS 4
     #endif
     #define VECTOR ((Py_ssize_t) (VECTOR_BYTES / (REAL_IS_FLOAT ? sizeof(float) : sizeof(double))))
     #define FULL_WIDTH (PANEL_VECTORS * VECTOR)
@@ -29,6 +32,7 @@ cdef extern from *:
         PANEL_VECTORS               # of all panels but the last
         BOTH_HALVES_BYTES           # width of a panel of which a tile adds up both halves at once
         HELD_VECTORS                # sums of two or three rows beside which there is room for W
+        GRADIENT_PANELS             # of outer products' sums, for which x is copied once
     const Py_ssize_t VECTOR         # numbers of a register
     const Py_ssize_t FULL_WIDTH     # columns of all panels but the last
 

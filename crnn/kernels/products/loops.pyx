@@ -451,22 +451,48 @@ cdef inline Py_ssize_t list_rows(
     return listed
 
 
+cdef inline Py_ssize_t gradient_width(Py_ssize_t columns) noexcept nogil:
+    # of the first GRADIENT_PANELS of the panels that hold so many columns
+    cdef Py_ssize_t _k, width = 0
+    for _k in range(GRADIENT_PANELS):
+        width += panel_width(max(0, columns - width))
+    return width
+
+
+cdef inline void gather_panels(
+    real *packed, const real *rows, Py_ssize_t row, const Py_ssize_t *which, Py_ssize_t n,
+    Py_ssize_t columns, Py_ssize_t width,
+) noexcept nogil:
+    # the first panels, which are so wide, of rows[which[:n], :columns]; see gather_panel
+    cdef Py_ssize_t panel, j = 0
+    while j < width:
+        panel = panel_width(columns - j)
+        gather_panel(packed + j * n, rows + j, row, which, n, min(panel, columns - j), panel)
+        j += panel
+
+
 cdef inline void add_panel_gradients(
     real *dW, Py_ssize_t dW_row, const real *x, Py_ssize_t x_row, const Py_ssize_t *which,
-    const real *dy, Py_ssize_t steps, Py_ssize_t inputs, Py_ssize_t columns,
+    const real *dy, Py_ssize_t steps, Py_ssize_t inputs, Py_ssize_t columns, Py_ssize_t width,
 ) noexcept nogil:
-    # dW (inputs, columns) += x[which] (steps, inputs).T @ packed dy (steps, columns). Some columns
-    # of x are copied together: apart, at a power of two, they would push each other out of the
-    # cache. Of a large dW, what sums will be added to is prefetched.
+    # dW (inputs, min(columns, width)) += x[which] (steps, inputs).T @ packed dy (steps, width), of
+    # the panels that hold so many columns the first ones, which are so wide. Some columns of x are
+    # copied together: apart, at a power of two, they would push each other out of the cache. Of a
+    # large dW, what sums will be added to is prefetched.
     cdef real few[GRADIENT_STEPS * GRADIENT_INPUTS]
+    cdef real *part
     cdef bint large = is_large(inputs * dW_row)
-    cdef Py_ssize_t r, n, i = 0
+    cdef Py_ssize_t r, n, j, i = 0
     while i < inputs:
         n = min(GRADIENT_INPUTS, inputs - i)
         if large:
             for r in range(n):
-                prefetch(dW + (i + r) * dW_row, min(columns, panel_width(columns)))
+                prefetch(dW + (i + r) * dW_row, min(columns, width))
         gather_rows(few, GRADIENT_INPUTS, x + i, x_row, which, steps, n)
-        any_panel(dW + i * dW_row, dW_row, dW + i * dW_row, dW_row, few, 1, GRADIENT_INPUTS, dy, n,
-                  steps, columns, L2)
+        j = 0
+        while j < width:
+            part = dW + i * dW_row + j
+            any_panel(part, dW_row, part, dW_row, few, 1, GRADIENT_INPUTS, dy + j * steps, n, steps,
+                      columns - j, L2)
+            j += panel_width(columns - j)
         i += n

@@ -125,25 +125,25 @@ cdef void add_outer_products(
     # dW (inputs, outputs) += x (rows, inputs).T @ dy (rows, outputs), some rows at a time: dy is
     # what is packed, unless it is one panel as it lies, and rows are what is summed over; those of
     # which dy is 0, as where a sequence is over, would add nothing
-    cdef char memory[(GRADIENT_STEPS * (PANEL_VECTORS + 1) + 1) * VECTOR_BYTES]
+    cdef char memory[(GRADIENT_STEPS * (GRADIENT_PANELS * PANEL_VECTORS + 1) + 1) * VECTOR_BYTES]
     cdef real *packed = <real *> (memory + VECTOR_BYTES - <size_t> &memory[0] % VECTOR_BYTES)
     cdef const real *panel
     cdef Py_ssize_t which[GRADIENT_STEPS]
     cdef Py_ssize_t r, steps, some, width, columns, j = 0
     while j < outputs:
-        width = panel_width(outputs - j)
+        width = gradient_width(outputs - j)
         columns = min(width, outputs - j)
         r = 0
         while r < rows:
             steps = min(GRADIENT_STEPS, rows - r)
             panel = dy + r * dy_row
             some = list_rows(which, panel + j, dy_row, steps, columns)
-            if some < steps or width != dy_row or width != outputs:
-                gather_panel(packed, panel + j, dy_row, which, some, columns, width)
+            if some < steps or panel_width(outputs) != dy_row or dy_row != outputs:
+                gather_panels(packed, panel + j, dy_row, which, some, outputs - j, width)
                 panel = packed
             if some:
                 add_panel_gradients(dW + j, dW_row, x + r * x_row, x_row, which, panel, some,
-                                    inputs, outputs - j)
+                                    inputs, outputs - j, width)
             r += steps
         j += width
 
