@@ -8,7 +8,12 @@ cdef extern from *:
         && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") \\
         && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
     #define HAS_VNNI() (HAS_AVX512() && __builtin_cpu_supports("avx512vnni"))
-    #define HAS_BF16() (HAS_AVX512() && __builtin_cpu_supports("avx512bf16"))
+    #include <cpuid.h>
+    static int HAS_BF16(void) {     /* by its bit, as gcc 9 has no name for it */
+        unsigned int features, b, c, d;
+        return HAS_AVX512() && __get_cpuid_count(7, 1, &features, &b, &c, &d)
+            && ((features >> 5) & 1);
+    }
     #else
     #define HAS_AVX2() 0
     #define HAS_AVX512() 0

@@ -1,10 +1,13 @@
 """Products of bfloat16, against sums that NumPy adds up in the same order."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from builds import INSTRUCTION_SETS, kernels_of, normal
 from passes import bfloat16, packed_as_bf16, packed_of
 
+from crnn.kernels import cpu
 from crnn.reference.rounding import to_bfloat16
 
 pytestmark = pytest.mark.no_backend
@@ -47,6 +50,15 @@ def drawn(rng, rows, inputs, outputs):
     x, W, b = (normal(rng, "float32", *size)
                for size in ((rows, inputs), (inputs, outputs), (outputs,)))
     return x, bfloat16(W), b
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="asks Linux")
+def test_what_processors_have_is_what_linux_says():
+    """Beyond the instruction sets that there are builds for."""
+    flags = Path("/proc/cpuinfo").read_text().split()
+    has_avx512 = "avx512" in INSTRUCTION_SETS
+    assert cpu.has_bf16() == (has_avx512 and "avx512_bf16" in flags)
+    assert cpu.has_vnni() == (has_avx512 and "avx512_vnni" in flags)
 
 
 @each_size

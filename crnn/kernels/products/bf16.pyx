@@ -42,7 +42,11 @@ cdef extern from *:
     #define PAIR_ROWS 4                     /* of a tile: 16 sums of 32 registers */
     #define PAIR_TILE_LINES 4
     #define PAIR_ROW_LINES 4                /* of a tile of a single row */
+    #if defined(__clang__) || __GNUC__ > 9  /* assemblers of older ones do not know vdpbf16ps */
     #define CAN_USE_BF16 1
+    #else
+    #define CAN_USE_BF16 0
+    #endif
     static inline PAIR_SUMS pair_sums_from(const float *start) {
         __m512 sums = _mm512_loadu_ps(start);
         return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(
@@ -51,10 +55,12 @@ cdef extern from *:
     static inline PAIR_SUMS add_pair(PAIR_SUMS sums, const uint32_t *W, const uint32_t *x,
                                      int by_bf16) {
         __m512i words = _mm512_loadu_si512(W), first = _mm512_set1_epi32((int) x[0]);
+    #if CAN_USE_BF16
         if (by_bf16) {                      /* which the flags of the build do not allow gcc */
             __asm__("vdpbf16ps %2, %1, %0" : "+v"(sums) : "v"(words), "v"(first));
             return sums;
         }
+    #endif
         sums = _mm512_fmadd_ps(
             _mm512_castsi512_ps(first), _mm512_castsi512_ps(_mm512_and_si512(
                 words, _mm512_set1_epi32((int) 0xffff0000))), sums);
@@ -345,7 +351,7 @@ cdef outlined_void product_bf16(
     cdef Py_ssize_t n, done = 0
     while done < rows:
         n = min(ROUNDED_ROWS, rows - done)
-        if multiplies_by_bf16:
+        if CAN_USE_BF16 and multiplies_by_bf16:     # which other builds have no code for
             round_and_multiply(y + done * y_row, y_row, start + done * start_row, start_row,
                                x + done * x_row, x_row, W, n, inputs, outputs, from_last, True)
         else:

@@ -408,7 +408,7 @@ cdef outlined_void product_int8(
         n = min(most, rows - done)
         for r in range(n):
             make_whole(&whole, r, x + (done + r) * x_row, inputs, multiplies_by_vnni)
-        if multiplies_by_vnni:
+        if CAN_USE_VNNI and multiplies_by_vnni:     # which other builds have no code for
             dots_panels(y + done * y_row, y_row, start + done * start_row, start_row, &whole, n, W,
                         inputs, outputs, from_last, True)
         else:
