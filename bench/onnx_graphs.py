@@ -39,19 +39,22 @@ def sequence_model(problem):
     D, unequal = len(stack[0]), problem.lengths is not None
     for number, layer in enumerate(stack):
         names = {name: f"{name}_{number if len(stack) > 1 else 'last'}" for name in states}
-        names = {"y": f"y_{number}"} | names
+        read = number == len(stack) - 1 and net.output_size is not None  # but for its last state
+        names = {"y": "" if read else f"y_{number}"} | names
         node, own = _operator(kind, layer, source, number, "lengths" if unequal else "",
                               ["zeros"] * len(states), [*names.values()])
         nodes.append(node)
         weights |= own
+        if read:
+            break
         if D == 2:
             nodes.append(helper.make_node("Transpose", [names["y"]], [f"t_{number}"],
                                           perm=[0, 2, 1, 3]))
-        source = f"out_{number}"
+        source, weights["shape"] = f"out_{number}", np.array([T, B, D * H])
         nodes.append(helper.make_node(
             "Reshape", [f"t_{number}" if D == 2 else names["y"], "shape"], [source]))
     # not every runtime takes an LSTM without its first state
-    weights |= {"zeros": np.zeros((D, B, H), np.float32), "shape": np.array([T, B, D * H])}
+    weights["zeros"] = np.zeros((D, B, H), np.float32)
     last = {}
     for name in states:
         last[f"{name}_last"] = len(stack) * D, B, H
@@ -61,7 +64,7 @@ def sequence_model(problem):
     if net.output_size is None:
         nodes.append(helper.make_node("Identity", [source], ["y"]))
         outputs = last | {"y": (T, B, D * H)}
-    else:  # of the last step; nobody needs the states at all steps then
+    else:
         weights |= {"W_hy": net.parameters["W_hy"], "b_y": net.parameters["b_y"],
                     "rows": np.array([B, H])}
         nodes.append(helper.make_node("Reshape", [names["h"], "rows"], ["read"]))
