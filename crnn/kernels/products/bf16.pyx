@@ -3,11 +3,12 @@
 #
 #     start + x[0] * W[0] + x[1] * W[1] + ...
 #
-# added up as floats in this order. A product of two such numbers is exact as a float, so a sum is
-# rounded once for each input, and has the same bits whether AVX-512 BF16 adds up two inputs at a
-# time, the upper halves of two words first, or multiply-adds of floats do. That instruction takes
-# what is below 2^-126 for 0. It never meets any: numbers of x and W below 2^-50 are rounded to 0,
-# so that a product is 0 or at least 2^-100, and a start below 2^-126 is 0, too.
+# added up as floats in this order. A product of two such numbers is exact as a float (or, where it
+# is not fused with its sum, infinite), so a sum is rounded once for each input, and has the same
+# bits whether AVX-512 BF16 adds up two inputs at a time, the upper halves of two words first, or
+# multiply-adds of floats do. That instruction takes what is below 2^-126 for 0. It never meets any:
+# numbers of x and W below 2^-50 are rounded to 0, so that a product is 0 or at least 2^-100, and a
+# start below 2^-126 is 0, too.
 #
 # W (inputs, outputs) lies in panels of words, a column's numbers of two inputs, a pair, in each,
 # the first one in the upper half. Panels have four lines of 16 columns, or one of what is left:
@@ -35,11 +36,13 @@ cdef extern from *:
     }
 
     /* Sums of some columns. add_pair adds, for each of them, the products of two inputs and its
-       weights, a word at W: x has one word for both or, unless by_bf16, a float for each. */
+       weights, a word at W, for which x has one word; or, unless by_bf16, the product of one of
+       the two, for each of which x has a float. */
     #if defined(__AVX512F__)
     typedef __m512 PAIR_SUMS;
     #define PAIR_COLUMNS 16
     #define PAIR_ROWS 4                     /* of a tile: 16 sums of 32 registers */
+    #define LEAST_PAIR_ROWS 2               /* fewer are multiplied one by one */
     #define PAIR_TILE_LINES 4
     #define PAIR_ROW_LINES 4                /* of a tile of a single row */
     #if defined(__clang__) || __GNUC__ > 9  /* assemblers of older ones do not know vdpbf16ps */
@@ -53,20 +56,17 @@ cdef extern from *:
             _mm512_abs_ps(sums), _mm512_set1_ps(FLT_MIN), _CMP_NLT_UQ), sums);
     }
     static inline PAIR_SUMS add_pair(PAIR_SUMS sums, const uint32_t *W, const uint32_t *x,
-                                     int by_bf16) {
-        __m512i words = _mm512_loadu_si512(W), first = _mm512_set1_epi32((int) x[0]);
+                                     int second, int by_bf16) {
+        __m512i words = _mm512_loadu_si512(W), xs = _mm512_set1_epi32((int) x[second]);
     #if CAN_USE_BF16
         if (by_bf16) {                      /* which the flags of the build do not allow gcc */
-            __asm__("vdpbf16ps %2, %1, %0" : "+v"(sums) : "v"(words), "v"(first));
+            __asm__("vdpbf16ps %2, %1, %0" : "+v"(sums) : "v"(words), "v"(xs));
             return sums;
         }
     #endif
-        sums = _mm512_fmadd_ps(
-            _mm512_castsi512_ps(first), _mm512_castsi512_ps(_mm512_and_si512(
-                words, _mm512_set1_epi32((int) 0xffff0000))), sums);
-        return _mm512_fmadd_ps(
-            _mm512_castsi512_ps(_mm512_set1_epi32((int) x[1])),
-            _mm512_castsi512_ps(_mm512_slli_epi32(words, 16)), sums);
+        words = second ? _mm512_slli_epi32(words, 16)
+            : _mm512_and_si512(words, _mm512_set1_epi32((int) 0xffff0000));
+        return _mm512_fmadd_ps(_mm512_castsi512_ps(xs), _mm512_castsi512_ps(words), sums);
     }
     static inline void store_pair_sums(float *to, PAIR_SUMS sums) { _mm512_storeu_ps(to, sums); }
 
@@ -74,6 +74,7 @@ cdef extern from *:
     typedef __m256 PAIR_SUMS;
     #define PAIR_COLUMNS 8
     #define PAIR_ROWS 4                     /* of a tile: 8 sums of 16 registers */
+    #define LEAST_PAIR_ROWS 3               /* two would wait for each other's sums */
     #define PAIR_TILE_LINES 1
     #define PAIR_ROW_LINES 4
     #define CAN_USE_BF16 0
@@ -83,15 +84,12 @@ cdef extern from *:
         return _mm256_and_ps(_mm256_cmp_ps(size, _mm256_set1_ps(FLT_MIN), _CMP_NLT_UQ), sums);
     }
     static inline PAIR_SUMS add_pair(PAIR_SUMS sums, const uint32_t *W, const uint32_t *x,
-                                     int by_bf16) {
+                                     int second, int by_bf16) {
         __m256i words = _mm256_loadu_si256((const __m256i *) W);
-        sums = _mm256_fmadd_ps(
-            _mm256_castsi256_ps(_mm256_set1_epi32((int) x[0])),
-            _mm256_castsi256_ps(_mm256_and_si256(words, _mm256_set1_epi32((int) 0xffff0000))),
-            sums);
-        return _mm256_fmadd_ps(
-            _mm256_castsi256_ps(_mm256_set1_epi32((int) x[1])),
-            _mm256_castsi256_ps(_mm256_slli_epi32(words, 16)), sums);
+        words = second ? _mm256_slli_epi32(words, 16)
+            : _mm256_and_si256(words, _mm256_set1_epi32((int) 0xffff0000));
+        return _mm256_fmadd_ps(_mm256_castsi256_ps(_mm256_set1_epi32((int) x[second])),
+                               _mm256_castsi256_ps(words), sums);
     }
     static inline void store_pair_sums(float *to, PAIR_SUMS sums) { _mm256_storeu_ps(to, sums); }
 
@@ -106,6 +104,7 @@ cdef extern from *:
     #define PAIR_COLUMNS 4
     #define CAN_USE_BF16 0
     #define PAIR_ROWS 2                     /* of a tile: 8 sums of 16 registers */
+    #define LEAST_PAIR_ROWS 2
     #define PAIR_TILE_LINES 1
     #define PAIR_ROW_LINES 1
     static inline PAIR_SUMS pair_sums_from(const float *start) {
@@ -115,11 +114,10 @@ cdef extern from *:
         return sums;
     }
     static inline PAIR_SUMS add_pair(PAIR_SUMS sums, const uint32_t *W, const uint32_t *x,
-                                     int by_bf16) {
+                                     int second, int by_bf16) {
         for (int j = 0; j < 4; j++)
-            OF(sums, j) += number_of(x[0]) * number_of(W[j] & 0xffff0000);
-        for (int j = 0; j < 4; j++)
-            OF(sums, j) += number_of(x[1]) * number_of(W[j] << 16);
+            OF(sums, j) += number_of(x[second])
+                * number_of(second ? W[j] << 16 : W[j] & 0xffff0000);
         return sums;
     }
     static inline void store_pair_sums(float *to, PAIR_SUMS sums) {
@@ -134,11 +132,11 @@ cdef extern from *:
     enum:
         PAIR_COLUMNS                # of a register
         PAIR_VECTORS                # registers of a line
-        PAIR_ROWS                   # of a tile
+        PAIR_ROWS, LEAST_PAIR_ROWS  # of a tile of several rows, at most and at least
         PAIR_TILE_LINES, PAIR_ROW_LINES     # of a tile of several rows, and of one row
         CAN_USE_BF16                # where the processor has it
     PAIR_SUMS pair_sums_from(const float *start) noexcept nogil
-    PAIR_SUMS add_pair(PAIR_SUMS, const uint32_t *, const uint32_t *, bint) noexcept nogil
+    PAIR_SUMS add_pair(PAIR_SUMS, const uint32_t *, const uint32_t *, bint, bint) noexcept nogil
     void store_pair_sums(float *to, PAIR_SUMS) noexcept nogil
     float number_of(uint32_t bits) noexcept nogil
     uint32_t bits_of(float number) noexcept nogil
@@ -238,20 +236,22 @@ cdef inline inlined_void pairs_tile(
 ) noexcept nogil:
     # y (rows, lines * 16) = start + x (rows, pairs) @ some lines of a panel W (pairs, width); as
     # many rows and lines as the compiler knows
-    cdef Py_ssize_t i, line, v, k, p = 0, n = lines * PAIR_VECTORS, x_words = 1 if by_bf16 else 2
+    cdef Py_ssize_t i, line, v, k, second, p = 0, n = lines * PAIR_VECTORS
+    cdef Py_ssize_t x_words = 1 if by_bf16 else 2
     cdef PAIR_SUMS sums[PAIR_ROWS * PAIR_LINES * PAIR_VECTORS]
     for i in range(rows):
         for v in range(n):
             sums[i * n + v] = pair_sums_from(
                 <const float *> (start + i * start_row + v * PAIR_COLUMNS))
     while True:             # at least one pair, or the sums would go through memory
-        for i in range(rows):
-            for line in range(lines):
-                for v in range(PAIR_VECTORS):
-                    k = line * PAIR_VECTORS + v
-                    sums[i * n + k] = add_pair(
-                        sums[i * n + k], W + p * width + k * PAIR_COLUMNS,
-                        x + i * x_row + p * x_words, by_bf16)
+        for line in range(lines):
+            for second in range(1 if by_bf16 else 2):
+                for i in range(rows):
+                    for v in range(PAIR_VECTORS):
+                        k = line * PAIR_VECTORS + v
+                        sums[i * n + k] = add_pair(
+                            sums[i * n + k], W + p * width + k * PAIR_COLUMNS,
+                            x + i * x_row + p * x_words, second, by_bf16)
         p += 1
         if p == pairs:
             break
@@ -265,12 +265,12 @@ cdef inline inlined_void pairs_rows(
     Py_ssize_t x_row, const uint32_t *W, Py_ssize_t width, Py_ssize_t pairs, Py_ssize_t rows,
     Py_ssize_t lines, bint by_bf16,
 ) noexcept nogil:
-    # pairs_tile of 1 to 4 rows
+    # pairs_tile of one row, or of LEAST_PAIR_ROWS to 4
     if rows == 1:
         pairs_tile(y, y_row, start, start_row, x, x_row, W, width, pairs, 1, lines, by_bf16)
     elif lines > PAIR_TILE_LINES:
         return              # there is no such tile
-    elif rows == 2:
+    elif rows == 2 and LEAST_PAIR_ROWS == 2:
         pairs_tile(y, y_row, start, start_row, x, x_row, W, width, pairs, 2, lines, by_bf16)
     elif PAIR_ROWS == 2:
         return
@@ -285,7 +285,8 @@ cdef inline inlined_void pairs_lines(
     Py_ssize_t x_row, const uint32_t *W, Py_ssize_t pairs, Py_ssize_t rows, Py_ssize_t lines,
     bint by_bf16,
 ) noexcept nogil:
-    # y (rows, lines * 16) = start + x (rows, pairs) @ a panel W (pairs, lines, 16), 1 to 4 rows
+    # y (rows, lines * 16) = start + x (rows, pairs) @ a panel W (pairs, lines, 16), of
+    # as many rows as pairs_rows takes
     cdef Py_ssize_t line, j, width = lines * PAIR_LINE
     if lines == PAIR_LINES == (PAIR_ROW_LINES if rows == 1 else PAIR_TILE_LINES):
         pairs_rows(y, y_row, start, start_row, x, x_row, W, width, pairs, rows, PAIR_LINES, by_bf16)
@@ -305,18 +306,24 @@ cdef inline inlined_void pairs_panel(
     # fewer than it has, in memory that is as wide
     cdef real edge[PAIR_ROWS * PAIR_WIDTH]
     cdef Py_ssize_t n, r = 0, lines = pair_lines(columns)
+    cdef bint has_edge = columns < lines * PAIR_LINE
+    cdef real *to
+    cdef const real *begin
     while r < rows:
         n = min(PAIR_ROWS, rows - r)
-        if columns >= lines * PAIR_LINE:
-            pairs_lines(y + r * y_row, y_row, start + r * start_row, start_row, x + r * x_row,
-                        x_row, W, pairs, n, lines, by_bf16)
-        else:
+        n = 1 if n < LEAST_PAIR_ROWS else n
+        to, begin = y + r * y_row, start + r * start_row
+        if has_edge:
             memset(edge, 0, sizeof(edge))
-            copy_rows(edge, PAIR_WIDTH, start + r * start_row, start_row, n, columns)
-            pairs_lines(edge, PAIR_WIDTH, edge, PAIR_WIDTH, x + r * x_row, x_row, W, pairs, n,
-                        lines, by_bf16)
+            copy_rows(edge, PAIR_WIDTH, begin, start_row, n, columns)
+            to = edge
+            begin = edge
+        pairs_lines(to, PAIR_WIDTH if has_edge else y_row, begin,
+                    PAIR_WIDTH if has_edge else start_row, x + r * x_row, x_row, W, pairs, n, lines,
+                    by_bf16)
+        if has_edge:
             copy_rows(y + r * y_row, y_row, edge, PAIR_WIDTH, n, columns)
-        r += PAIR_ROWS
+        r += n
 
 
 cdef inline inlined_void round_and_multiply(
