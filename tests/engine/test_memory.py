@@ -17,7 +17,7 @@ T = 7
 net, x, state = small_network.net, small_network.x, small_network.state
 LENGTHS = np.array([3, 7, 0, 5])
 FLOAT, CLASS = 4, 8  # bytes of a number and of a token
-CHECKS = 24 + 1  # of a token, its target and its loss; and where blocks begin, which is little
+CHECKS = 24 + 2  # of a token, its target and its loss; and where blocks begin, which is little
 
 
 # --- how much ------------------------------------------------------------------------------------
