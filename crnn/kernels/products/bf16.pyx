@@ -147,9 +147,8 @@ cdef enum:
     INFINITY_BITS = 0x7f800000              # beyond them are those of NaN
     QUIET = 0x00400000                      # of a NaN, which is none without
     SMALLEST_BITS = 0x26800000              # 2^-50
-    PAIR_LINE = 16                          # columns
     PAIR_LINES = 4                          # of a panel
-    PAIR_WIDTH = PAIR_LINES * PAIR_LINE
+    PAIR_WIDTH = PAIR_LINES * LINE_COLUMNS
     ROUNDED_ROWS = 32                       # that are multiplied with a panel one after the other
     ROUNDED_WORDS = 8192                    # room for them: 32 KiB
 
@@ -164,23 +163,6 @@ def _multiply_bf16_as_if(bint by_bf16):
     return before
 
 
-cdef inline Py_ssize_t pair_panels(Py_ssize_t outputs) noexcept nogil:
-    # how many there are: those of four lines, and the last ones of one
-    cdef Py_ssize_t lines = (outputs + PAIR_LINE - 1) // PAIR_LINE
-    return lines // PAIR_LINES + lines % PAIR_LINES
-
-
-cdef inline Py_ssize_t pair_panel_start(Py_ssize_t k, Py_ssize_t outputs) noexcept nogil:
-    # the first column of panel k
-    cdef Py_ssize_t wide = (outputs + PAIR_LINE - 1) // PAIR_WIDTH
-    return min(k, wide) * PAIR_WIDTH + max(0, k - wide) * PAIR_LINE
-
-
-cdef inline Py_ssize_t pair_lines(Py_ssize_t columns) noexcept nogil:
-    # how many lines the first of the panels has that hold so many columns
-    return PAIR_LINES if columns > PAIR_WIDTH - PAIR_LINE else 1
-
-
 cdef void pack_bf16(
     uint32_t *packed, const real *W, Py_ssize_t W_row, Py_ssize_t W_column, Py_ssize_t inputs,
     Py_ssize_t outputs,
@@ -189,9 +171,9 @@ cdef void pack_bf16(
     cdef Py_ssize_t i, j, k, start, width, pairs = (inputs + 1) // 2
     cdef uint32_t bits
     cdef uint32_t *panel
-    for k in range(pair_panels(outputs)):
-        start = pair_panel_start(k, outputs)
-        width = pair_lines(outputs - start) * PAIR_LINE
+    for k in range(line_panel_count(outputs, PAIR_LINES)):
+        start = line_panel_start(k, outputs, PAIR_LINES)
+        width = lines_of(outputs - start, PAIR_LINES) * LINE_COLUMNS
         panel = packed + start * pairs
         memset(panel, 0, pairs * width * sizeof(uint32_t))
         for i in range(inputs):
@@ -287,12 +269,12 @@ cdef inline inlined_void pairs_lines(
 ) noexcept nogil:
     # y (rows, lines * 16) = start + x (rows, pairs) @ a panel W (pairs, lines, 16), of
     # as many rows as pairs_rows takes
-    cdef Py_ssize_t line, j, width = lines * PAIR_LINE
+    cdef Py_ssize_t line, j, width = lines * LINE_COLUMNS
     if lines == PAIR_LINES == (PAIR_ROW_LINES if rows == 1 else PAIR_TILE_LINES):
         pairs_rows(y, y_row, start, start_row, x, x_row, W, width, pairs, rows, PAIR_LINES, by_bf16)
         return
     for line in range(lines):
-        j = line * PAIR_LINE
+        j = line * LINE_COLUMNS
         pairs_rows(y + j, y_row, start + j, start_row, x, x_row, W + j, width, pairs, rows, 1,
                    by_bf16)
 
@@ -305,8 +287,8 @@ cdef inline inlined_void pairs_panel(
     # y (rows, columns) = start + x (rows, pairs) @ a panel W that has these columns; where they are
     # fewer than it has, in memory that is as wide
     cdef real edge[PAIR_ROWS * PAIR_WIDTH]
-    cdef Py_ssize_t n, r = 0, lines = pair_lines(columns)
-    cdef bint has_edge = columns < lines * PAIR_LINE
+    cdef Py_ssize_t n, r = 0, lines = lines_of(columns, PAIR_LINES)
+    cdef bint has_edge = columns < lines * LINE_COLUMNS
     cdef real *to
     cdef const real *begin
     while r < rows:
@@ -334,18 +316,19 @@ cdef inline inlined_void round_and_multiply(
     # product_bf16 of up to ROUNDED_ROWS rows: of as many pairs at a time as there is room for; sums
     # go on where those of the pairs before have ended
     cdef uint32_t words[ROUNDED_WORDS]
-    cdef Py_ssize_t k, r, j, n, at = 0, all_pairs = (inputs + 1) // 2, x_words = 1 if by_bf16 else 2
-    cdef Py_ssize_t most = ROUNDED_WORDS // (rows * x_words), panels = pair_panels(outputs)
+    cdef Py_ssize_t k, r, j, n, width, at = 0, all_pairs = (inputs + 1) // 2
+    cdef Py_ssize_t x_words = 1 if by_bf16 else 2, most = ROUNDED_WORDS // (rows * x_words)
+    cdef Py_ssize_t panels = line_panel_count(outputs, PAIR_LINES)
     while at < all_pairs:
         n = min(most, all_pairs - at)
         for r in range(rows):
             round_row(words + r * n * x_words, x + r * x_row + 2 * at, min(2 * n, inputs - 2 * at),
                       by_bf16)
         for k in range(panels):
-            j = pair_panel_start(panels - 1 - k if from_last else k, outputs)
+            j = line_panel_start(panels - 1 - k if from_last else k, outputs, PAIR_LINES)
+            width = lines_of(outputs - j, PAIR_LINES) * LINE_COLUMNS
             pairs_panel(y + j, y_row, start + j, start_row, words, n * x_words,
-                        W + j * all_pairs + at * pair_lines(outputs - j) * PAIR_LINE, n, rows,
-                        min(PAIR_WIDTH, outputs - j), by_bf16)
+                        W + j * all_pairs + at * width, n, rows, min(width, outputs - j), by_bf16)
         start, start_row, at = y, y_row, at + n
 
 

@@ -129,9 +129,7 @@ cdef extern from *:
 
 cdef enum:
     GROUP = 4                               # inputs
-    LINE_COLUMNS = 16
     LINE = GROUP * LINE_COLUMNS             # bytes: weights of a group, or scales
-    INT8_WIDTH = DOT_LINES * LINE_COLUMNS   # columns of a panel
 
 cdef bint multiplies_by_vnni = CAN_USE_VNNI and has_vnni()
 
@@ -148,18 +146,6 @@ cdef inline Py_ssize_t int8_bytes(Py_ssize_t inputs, Py_ssize_t outputs) noexcep
     # of a packed W (inputs, outputs); of all panels before that which begins with column `outputs`
     return ((outputs + LINE_COLUMNS - 1) // LINE_COLUMNS * LINE
             * (1 + (inputs + GROUP - 1) // GROUP))
-
-
-cdef inline Py_ssize_t int8_panels(Py_ssize_t outputs) noexcept nogil:
-    # how many there are: those of DOT_LINES lines, and the last ones of one
-    cdef Py_ssize_t lines = (outputs + LINE_COLUMNS - 1) // LINE_COLUMNS
-    return lines // DOT_LINES + lines % DOT_LINES
-
-
-cdef inline Py_ssize_t int8_panel_start(Py_ssize_t k, Py_ssize_t outputs) noexcept nogil:
-    # the first column of panel k
-    cdef Py_ssize_t wide = (outputs + LINE_COLUMNS - 1) // INT8_WIDTH
-    return min(k, wide) * INT8_WIDTH + max(0, k - wide) * LINE_COLUMNS
 
 
 # --- from floats to whole numbers ----------------------------------------------------------------
@@ -220,13 +206,14 @@ cdef void pack_int8(
     Py_ssize_t outputs,
 ) noexcept nogil:
     # packed = W (inputs, outputs) in panels; W[i, j] lies at W[i * W_row + j * W_column]
-    cdef Py_ssize_t k, j, start, stop
+    cdef Py_ssize_t k, j, start, lines
     memset(packed, 0, int8_bytes(inputs, outputs))
-    for k in range(int8_panels(outputs)):
-        start, stop = int8_panel_start(k, outputs), min(outputs, int8_panel_start(k + 1, outputs))
-        for j in range(start, stop):
+    for k in range(line_panel_count(outputs, DOT_LINES)):
+        start = line_panel_start(k, outputs, DOT_LINES)
+        lines = lines_of(outputs - start, DOT_LINES)
+        for j in range(start, min(outputs, start + lines * LINE_COLUMNS)):
             pack_int8_column(packed + int8_bytes(inputs, start),
-                             DOT_LINES if stop - start > LINE_COLUMNS else 1, j - start,
+                             lines, j - start,
                              W + j * W_column, W_row, inputs)
 
 
@@ -377,10 +364,10 @@ cdef inline inlined_void dots_panels(
     bint by_vnni,
 ) noexcept nogil:
     # y (n, outputs) = start + n rows @ W
-    cdef Py_ssize_t k, j, panels = int8_panels(outputs)
+    cdef Py_ssize_t k, j, panels = line_panel_count(outputs, DOT_LINES)
     for k in range(panels):
-        j = int8_panel_start(panels - 1 - k if from_last else k, outputs)
-        if outputs - j > INT8_WIDTH - LINE_COLUMNS:
+        j = line_panel_start(panels - 1 - k if from_last else k, outputs, DOT_LINES)
+        if lines_of(outputs - j, DOT_LINES) == DOT_LINES:
             dots_panel(y + j, y_row, start + j, start_row, rows, n, W + int8_bytes(inputs, j),
                        DOT_LINES, outputs - j, by_vnni)
         else:

@@ -4,9 +4,13 @@
 #     panel 0 (inputs, width)   panel 1 (inputs, width)   ...   last panel (inputs, what is left)
 #
 # The last panel is filled up with zeros to whole vectors; rather than leave a single vector to a
-# panel of its own, it has one more than the others.
+# panel of its own, it has one more than the others. Weights of fewer bits lie in panels of lines of
+# 16 columns: as many as their tiles have, and what is left in panels of one.
 
 from libc.string cimport memset
+
+cdef enum:
+    LINE_COLUMNS = 16
 
 
 cdef inline inlined_void copy(real *y, const real *x, Py_ssize_t n) noexcept nogil:
@@ -52,6 +56,25 @@ cdef inline Py_ssize_t panel_width(Py_ssize_t columns) noexcept nogil:
 cdef inline Py_ssize_t panel_count(Py_ssize_t columns) noexcept nogil:
     # all but the last have the full width
     return max(1, (columns - VECTOR + FULL_WIDTH - 1) // FULL_WIDTH)
+
+
+cdef inline Py_ssize_t line_panel_count(Py_ssize_t columns, Py_ssize_t most) noexcept nogil:
+    # of panels of so many lines, and of one
+    cdef Py_ssize_t lines = (columns + LINE_COLUMNS - 1) // LINE_COLUMNS
+    return lines // most + lines % most
+
+
+cdef inline Py_ssize_t line_panel_start(
+    Py_ssize_t k, Py_ssize_t columns, Py_ssize_t most
+) noexcept nogil:
+    # the first column of the panel k of these
+    cdef Py_ssize_t whole = (columns + LINE_COLUMNS - 1) // (most * LINE_COLUMNS)
+    return (min(k, whole) * most + max(0, k - whole)) * LINE_COLUMNS
+
+
+cdef inline Py_ssize_t lines_of(Py_ssize_t columns, Py_ssize_t most) noexcept nogil:
+    # how many the first of the panels has that hold so many columns
+    return most if columns > (most - 1) * LINE_COLUMNS else 1
 
 
 cdef inline void pack_panel(
